@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+#
+# make            build/cbx-hub and build/cbx-agent
+# make demo       a hub and two leases at work, about half a minute
+# make test       unit, simulator and end-to-end tests; ends with "N passed, N failed"
+# make lint       what .ci/run checks beside the tests
+# make unit T=x   only the unit tests whose name holds x; the same for sim and e2e
+# make install    under PREFIX (/usr/local), below DESTDIR
+#
+# Objects live under build/ for the programs and under build/asan/ for tests (address and undefined
+# behaviour sanitizers). CC=clang, CFLAGS, V=1 (whole command lines) and BUILD=DIR do what they say.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BUILD   ?= build
+CFLAGS  ?= -O2 -g
+PYTHON  ?= /usr/bin/python3
+FUZZ_SECONDS ?= 30
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+# As many jobs as cores, unless the caller said otherwise.
+ifeq ($(MAKELEVEL),0)
+ifeq ($(filter -j% --jobs%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 2)
+endif
+endif
+
+Q := $(if $(V),,@)
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+.SUFFIXES:
+
+# ---- flags ----
+
+# Asked for once, and only when something compiles: pkg-config may not be there before deps.
+MODULES     := libssh2 libsodium libcurl libcrypto jansson msgpack inih
+PKG_CFLAGS   = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(MODULES)))$(PKG_CFLAGS)
+HUB_LIBS     = $(eval HUB_LIBS := $$(shell pkg-config --libs $(filter-out libssh2 libcurl,$(MODULES))) -lev)$(HUB_LIBS)
+AGENT_LIBS   = $(eval AGENT_LIBS := $$(shell pkg-config --libs $(MODULES)) -lev -lhttp_parser)$(AGENT_LIBS)
+
+# libev's watchers are cast to each other, which strict aliasing forbids.
+BASE := -std=gnu17 -D_GNU_SOURCE -fno-strict-aliasing -fPIE
+WARN := -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
+HARD := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+LINK := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
+SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+
+include_of = -Icommon $(if $(filter hub/%,$1),-Ihub) $(if $(filter agent/%,$1),-Iagent) \
+	$(if $(filter tests/% bench/%,$1),-Ihub -Iagent -Itests/lib -Itests/sim)
+
+# ---- what there is ----
+
+# Of the names, those that hold T.
+asked = $(if $(T),$(foreach name,$1,$(if $(findstring $(T),$(name)),$(name))),$1)
+
+COMMON := $(wildcard common/*.c)
+HUB    := $(wildcard hub/*.c)
+AGENT  := $(wildcard agent/*.c)
+TESTLIB := $(wildcard tests/lib/*.c)
+SIMLIB := $(filter-out tests/sim/sim_%,$(wildcard tests/sim/*.c))
+UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
+SIM    := $(call asked,$(patsubst tests/sim/%.c,%,$(wildcard tests/sim/sim_*.c)))
+FUZZ   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH  := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
+HEADERS := $(wildcard common/*.h hub/*.h agent/*.h tests/*/*.h bench/*.h)
+SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c bench/*.c)
+
+PROGRAMS := $(BUILD)/cbx-hub $(BUILD)/cbx-agent
+UNIT_PROGRAMS := $(UNIT:%=$(BUILD)/asan/unit/%)
+SIM_PROGRAMS  := $(SIM:%=$(BUILD)/asan/%)
+
+# $(call objects,DIRECTORY,SOURCES)
+objects = $(patsubst %.c,$1/obj/%.o,$2)
+
+.PHONY: all deps demo test check unit sim e2e lint fuzz bench install uninstall clean help \
+	programs test-programs print-sources print-headers force
+
+all: programs
+programs: $(PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS)
+
+help:
+	@sed -n '3,11s/^# \{0,1\}//p' Makefile
+
+# ---- libraries and tools ----
+
+# What the goals need. One call, so that two never install at once.
+GOALS := $(or $(MAKECMDGOALS),all)
+NEEDS := build \
+	$(if $(filter demo,$(GOALS)),demo) \
+	$(if $(filter test check unit sim e2e test-programs,$(GOALS)),demo test) \
+	$(if $(filter bench,$(GOALS)),demo bench) \
+	$(if $(filter lint fuzz,$(GOALS)),test lint) \
+	$(if $(filter deps,$(GOALS)),demo test bench)
+
+deps:
+	@CC="$(CC)" tests/lib/deps $(sort $(NEEDS) $(DEPS))
+
+# ---- rules ----
+
+# A file that changes only when the command does: other flags or another compiler rebuild.
+# $(call remember,TEXT)
+define remember
+$(Q)mkdir -p $(@D); text='$(strip $1)'; \
+	[ "$$text" = "$$(cat $@ 2>/dev/null)" ] || printf '%s\n' "$$text" >$@
+endef
+
+$(BUILD)/.flags: force
+	$(call remember,$(CC) $(BASE) $(WARN) $(HARD) $(CFLAGS) $(CPPFLAGS) $(LINK) $(LDFLAGS))
+$(BUILD)/asan/.flags: force
+	$(call remember,$(CC) $(BASE) $(WARN) $(SAN) $(CPPFLAGS) $(LDFLAGS))
+
+# $(call compile,FLAGS)
+define compile
+$(if $(Q),@echo "  CC  $@")
+$(Q)mkdir -p $(@D)
+$(Q)$(CC) $(BASE) $(WARN) $1 $(call include_of,$<) $(PKG_CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+endef
+# $(call link,FLAGS,LIBRARIES): archives twice, since hub and agent both lean on common.
+define link
+$(if $(Q),@echo "  LD  $@")
+$(Q)mkdir -p $(@D)
+$(Q)$(CC) $1 $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $2 -o $@
+endef
+define archive
+$(Q)mkdir -p $(@D); rm -f $@; ar rcs $@ $(filter %.o,$^)
+endef
+
+# The sanitized objects first: the shorter pattern would match them too.
+$(BUILD)/asan/obj/%.o: %.c $(BUILD)/asan/.flags | deps
+	$(call compile,$(SAN))
+$(BUILD)/obj/%.o: %.c $(BUILD)/.flags | deps
+	$(call compile,$(HARD) $(CFLAGS))
+
+$(BUILD)/cbx-hub: $(call objects,$(BUILD),$(HUB) $(COMMON))
+	$(call link,$(CFLAGS) $(LINK),$(HUB_LIBS))
+$(BUILD)/cbx-agent: $(call objects,$(BUILD),$(AGENT) $(COMMON))
+	$(call link,$(CFLAGS) $(LINK),$(AGENT_LIBS))
+
+# Everything but the two mains, for test programs.
+LIBRARY := $(filter-out %/main.c,$(COMMON) $(HUB) $(AGENT)) $(TESTLIB)
+$(BUILD)/asan/libcbx.a: $(call objects,$(BUILD)/asan,$(LIBRARY))
+	$(archive)
+$(BUILD)/libcbx.a: $(call objects,$(BUILD),$(LIBRARY))
+	$(archive)
+
+$(BUILD)/asan/unit/%: $(BUILD)/asan/obj/tests/unit/%.o $(BUILD)/asan/libcbx.a
+	$(call link,$(SAN) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/asan/sim_%: $(BUILD)/asan/obj/tests/sim/sim_%.o \
+		$(call objects,$(BUILD)/asan,$(SIMLIB)) $(BUILD)/asan/libcbx.a
+	$(call link,$(SAN) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libcbx.a
+	$(call link,$(CFLAGS) $(LINK),$(AGENT_LIBS) -lm)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- running ----
+
+RUN := $(PYTHON) tests/lib/collect.py --build $(BUILD) $(if $(T),--only '$(T)')
+
+demo: programs
+	@tests/lib/demo.sh $(BUILD)
+test check: programs test-programs
+	@$(RUN) unit sim e2e
+unit: $(UNIT_PROGRAMS)
+	@$(RUN) unit
+sim: $(SIM_PROGRAMS)
+	@$(RUN) sim
+e2e: programs
+	@$(RUN) e2e
+lint: deps
+	@CBX_CLANG_FLAGS='$(BASE) $(WARN)' tests/lib/lint
+
+# Each fuzzer for FUZZ_SECONDS, from and into its corpus below tests/fuzz/.
+$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIBRARY) $(HEADERS) | deps
+	$(if $(Q),@echo "  LD  $@")
+	$(Q)mkdir -p $(@D)
+	$(Q)clang $(BASE) $(WARN) $(SAN) -fsanitize=fuzzer -Icommon -Ihub -Iagent $(PKG_CFLAGS) \
+		$< $(LIBRARY) $(AGENT_LIBS) -o $@
+fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
+	@set -e; for name in $(FUZZ); do mkdir -p $(BUILD)/corpus/$$name; \
+		$(BUILD)/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) $(BUILD)/corpus/$$name \
+			$$([ -d tests/fuzz/$$name ] && echo tests/fuzz/$$name); done
+
+bench: programs $(BENCH:%=$(BUILD)/bench/%)
+	@BUILD=$(BUILD) bench/run
+
+# ---- installing ----
+
+BIN  := $(DESTDIR)$(PREFIX)/bin
+MAN  := $(DESTDIR)$(PREFIX)/share/man/man1
+COMP := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+
+install: programs
+	$(Q)install -d $(BIN) $(MAN) $(COMP)
+	$(Q)install -m 755 $(PROGRAMS) $(BIN)
+	$(Q)for page in $(wildcard hub/cbx-hub.1 agent/cbx-agent.1); do \
+		install -m 644 $$page $(MAN); done
+	$(Q)for file in $(wildcard hub/cbx-hub.bash agent/cbx-agent.bash); do \
+		install -m 644 $$file $(COMP)/$$(basename $$file .bash); done
+
+uninstall:
+	$(Q)rm -f $(BIN)/cbx-hub $(BIN)/cbx-agent $(MAN)/cbx-hub.1 $(MAN)/cbx-agent.1 \
+		$(COMP)/cbx-hub $(COMP)/cbx-agent
+
+clean:
+	$(Q)rm -rf $(BUILD)
+
+# For the linters.
+print-sources:
+	@printf '%s\n' $(sort $(SOURCES))
+print-headers:
+	@printf '%s\n' $(sort $(HEADERS))

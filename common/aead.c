@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Record ciphers through libcrypto's EVP. There is one slot per cipher and direction for the whole
+ * process, whatever the number of streams. A slot remembers which key its context holds: records
+ * usually come in runs under one key, and expanding an AES key costs more than comparing 32 bytes.
+ * The remembered keys and the contexts' key schedules are wiped when the owner frees the object.
+ * After the first use of a slot nothing is allocated.
+ */
+#include "aead.h"
+#include "err.h"
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+enum { NONCE_SIZE = 12, CIPHERS = 2 };
+
+/* EVP counts in int; no record comes near this. */
+static const size_t length_max = (size_t)1 << 30;
+
+struct slot {
+    EVP_CIPHER_CTX *context;
+    bool keyed; /* context holds key */
+    uint8_t key[CBX_AEAD_KEY];
+};
+
+struct cbx_aead {
+    struct slot seal[CIPHERS];
+    struct slot open[CIPHERS];
+};
+
+static bool
+slot_init(struct slot *slot, const EVP_CIPHER *cipher, int sealing)
+{
+    slot->context = EVP_CIPHER_CTX_new();
+    return slot->context != NULL &&
+           EVP_CipherInit_ex(slot->context, cipher, NULL, NULL, NULL, sealing) == 1;
+}
+
+static void
+slot_dispose(struct slot *slot)
+{
+    EVP_CIPHER_CTX_free(slot->context); /* wipes the key schedule */
+    sodium_memzero(slot, sizeof *slot);
+}
+
+struct cbx_aead *
+cbx_aead_new(void)
+{
+    struct cbx_aead *aead = calloc(1, sizeof *aead);
+    if (aead == NULL)
+        return NULL;
+    const EVP_CIPHER *cipher[CIPHERS] = {EVP_aes_256_gcm(), EVP_chacha20_poly1305()};
+    for (size_t i = 0; i < CIPHERS; i++) {
+        if (!slot_init(&aead->seal[i], cipher[i], 1) || !slot_init(&aead->open[i], cipher[i], 0)) {
+            cbx_aead_free(aead);
+            return NULL;
+        }
+    }
+    return aead;
+}
+
+void
+cbx_aead_free(struct cbx_aead *aead)
+{
+    if (aead == NULL)
+        return;
+    for (size_t i = 0; i < CIPHERS; i++) {
+        slot_dispose(&aead->seal[i]);
+        slot_dispose(&aead->open[i]);
+    }
+    free(aead);
+}
+
+bool
+cbx_aead_has_aes(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
+#elif defined(__aarch64__) && defined(__linux__)
+    const unsigned long both = HWCAP_AES | HWCAP_PMULL;
+    return (getauxval(AT_HWCAP) & both) == both;
+#else
+    return false;
+#endif
+}
+
+const char *
+cbx_cipher_name(enum cbx_cipher cipher)
+{
+    switch (cipher) {
+    case CBX_CIPHER_NONE:
+        return "none";
+    case CBX_CIPHER_AES256GCM:
+        return "aes-256-gcm";
+    case CBX_CIPHER_CHACHA20POLY1305:
+        return "chacha20-poly1305";
+    }
+    return "unknown";
+}
+
+static struct slot *
+slot_of(struct slot slots[CIPHERS], enum cbx_cipher cipher)
+{
+    if (cipher == CBX_CIPHER_AES256GCM)
+        return &slots[0];
+    return cipher == CBX_CIPHER_CHACHA20POLY1305 ? &slots[1] : NULL;
+}
+
+/* Readies the slot's context for one record: key if it changed, nonce, additional data. */
+static bool
+slot_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
+           const uint8_t *additional, size_t additional_length)
+{
+    uint8_t nonce[NONCE_SIZE] = {0};
+    for (size_t i = 0; i < 8; i++)
+        nonce[4 + i] = (uint8_t)(counter >> (56 - 8 * i));
+    bool same = slot->keyed && sodium_memcmp(slot->key, key, CBX_AEAD_KEY) == 0;
+    slot->keyed = false; /* until the record is through: after a failure the context is suspect */
+    if (EVP_CipherInit_ex(slot->context, NULL, NULL, same ? NULL : key, nonce, -1) != 1)
+        return false;
+    if (!same)
+        memcpy(slot->key, key, CBX_AEAD_KEY);
+    int written = 0;
+    return additional_length == 0 ||
+           EVP_CipherUpdate(slot->context, NULL, &written, additional, (int)additional_length) == 1;
+}
+
+/* In place; both ciphers give as many bytes as they take. */
+static bool
+slot_crypt(struct slot *slot, uint8_t *text, size_t length)
+{
+    int written = 0;
+    return length == 0 ||
+           (EVP_CipherUpdate(slot->context, text, &written, text, (int)length) == 1 &&
+            (size_t)written == length);
+}
+
+int
+cbx_aead_seal(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[CBX_AEAD_KEY],
+              uint64_t counter, const uint8_t *additional, size_t additional_length, uint8_t *text,
+              size_t length)
+{
+    struct slot *slot = slot_of(aead->seal, cipher);
+    if (slot == NULL || length > length_max || additional_length > length_max)
+        return CBX_ERR_FORMAT;
+    uint8_t *tag = text + length;
+    int written = 0;
+    if (!slot_begin(slot, key, counter, additional, additional_length) ||
+        !slot_crypt(slot, text, length) || EVP_CipherFinal_ex(slot->context, tag, &written) != 1 ||
+        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_GET_TAG, CBX_AEAD_TAG, tag) != 1)
+        return CBX_ERR_NOMEM;
+    slot->keyed = true;
+    return 0;
+}
+
+int
+cbx_aead_open(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[CBX_AEAD_KEY],
+              uint64_t counter, const uint8_t *additional, size_t additional_length, uint8_t *text,
+              size_t length)
+{
+    struct slot *slot = slot_of(aead->open, cipher);
+    if (slot == NULL || length > length_max || additional_length > length_max)
+        return CBX_ERR_FORMAT;
+    int code = CBX_ERR_AUTH;
+    if (length < CBX_AEAD_TAG)
+        goto refuse;
+    uint8_t *tag = text + length - CBX_AEAD_TAG;
+    code = CBX_ERR_NOMEM;
+    if (!slot_begin(slot, key, counter, additional, additional_length) ||
+        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_SET_TAG, CBX_AEAD_TAG, tag) != 1 ||
+        !slot_crypt(slot, text, length - CBX_AEAD_TAG))
+        goto refuse;
+    uint8_t nothing[CBX_AEAD_TAG]; /* both are stream ciphers: Final writes no text */
+    int written = 0;
+    code = CBX_ERR_AUTH;
+    if (EVP_CipherFinal_ex(slot->context, nothing, &written) != 1)
+        goto refuse;
+    slot->keyed = true;
+    return 0;
+refuse:
+    ERR_clear_error(); /* else a TLS user of this process could take our refusal for its own */
+    if (length > 0)
+        sodium_memzero(text, length);
+    return code;
+}

@@ -1,0 +1,638 @@
+/* SPDX-License-Identifier: MIT */
+#include "link.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { READ_SMALL = 16 * 1024, READ_MIDDLE = 80 * 1024, READ_LARGE = 384 * 1024,
+       ACK_DELAY_US = 5000, ACK_EVERY_START = 64 * 1024, CONTROL_CREDIT_MAX = 64 * 1024 };
+
+const uint8_t cbx_link_magic[CBX_LINK_MAGIC_SIZE] = "\0cbx link 1\r\n\0\xff";
+
+int
+cbx_link_init(struct cbx_link *link, const struct cbx_link_config *config,
+              const struct cbx_link_ops *ops, void *owner, int64_t now)
+{
+    memset(link, 0, sizeof *link);
+    link->ops = ops;
+    link->owner = owner;
+    link->config = *config;
+    link->read_size = READ_SMALL;
+    link->ack_every = ACK_EVERY_START;
+    link->control_credit = CONTROL_CREDIT_MAX;
+    link->next_label = config->hub ? 2 : 1;
+    link->heard_at = now;
+    link->magic_seen = config->hub;
+    STAILQ_INIT(&link->control);
+    TAILQ_INIT(&link->circuit_control);
+    TAILQ_INIT(&link->fresh);
+    TAILQ_INIT(&link->waiting);
+    cbx_pace_init(&link->pace, now);
+    int result = cbx_frame_decoder_init(&link->decoder);
+    if (result < 0)
+        return result;
+    if (!config->hub)
+        return 0;
+    return cbx_link_send_slice(link, cbx_slice_copy(cbx_link_magic, CBX_LINK_MAGIC_SIZE));
+}
+
+void
+cbx_link_dispose(struct cbx_link *link)
+{
+    while (!STAILQ_EMPTY(&link->control)) {
+        struct cbx_queued *queued = STAILQ_FIRST(&link->control);
+        STAILQ_REMOVE_HEAD(&link->control, entry);
+        cbx_slice_drop(&queued->slice);
+        free(queued);
+    }
+    for (uint32_t i = 0; i < link->out_count; i++)
+        cbx_slice_drop(&link->out[(link->out_first + i) % CBX_LINK_OUT_SLICES]);
+    link->out_count = 0;
+    link->out_bytes = 0;
+    cbx_slab_unref(link->in);
+    link->in = NULL;
+    cbx_frame_decoder_dispose(&link->decoder);
+    link->failed = true;
+}
+
+static void
+wake(struct cbx_link *link)
+{
+    link->ops->wake(link->owner, link);
+}
+
+/* ---- input ---- */
+
+/* A new slab that begins with the unparsed bytes and has room for the whole frame they begin. */
+static int
+renew_input(struct cbx_link *link, uint32_t wanted)
+{
+    uint32_t left = link->in_end - link->in_begin;
+    uint32_t capacity = link->read_size;
+    if (capacity < wanted)
+        capacity = wanted <= READ_MIDDLE ? READ_MIDDLE : READ_LARGE;
+    struct cbx_slab *slab = cbx_slab_new(capacity);
+    if (!slab)
+        return CBX_ERR_NOMEM;
+    if (left)
+        memcpy(slab->bytes, link->in->bytes + link->in_begin, left);
+    link->count.copied += left;
+    cbx_slab_unref(link->in);
+    link->in = slab;
+    link->in_begin = 0;
+    link->in_end = left;
+    return 0;
+}
+
+/*
+ * A large slab keeps its last 80 KiB for the frame that straddles the rest: reading stops exactly
+ * at that frame's end, so that a new slab begins at a frame and nothing is copied.
+ */
+int
+cbx_link_space(struct cbx_link *link, uint8_t **at, size_t *room)
+{
+    uint32_t left = link->in ? link->in_end - link->in_begin : 0;
+    int frame = left ? cbx_frame_length(link->in->bytes + link->in_begin, left) : 0;
+    uint32_t wanted = frame > 0 ? (uint32_t)frame : 4;
+    if (link->in && left == 0 && link->in->refs == 1 && link->in->capacity >= link->read_size)
+        link->in_begin = link->in_end = 0;
+    if (!link->in || link->in_begin + wanted > link->in->capacity
+        || (left == 0 && link->in->capacity < link->read_size)) {
+        int result = renew_input(link, wanted);
+        if (result < 0)
+            return result;
+    }
+    uint32_t soft = link->in->capacity == READ_LARGE ? READ_LARGE - READ_MIDDLE : link->in->capacity;
+    uint32_t end = link->in_end < soft ? soft : link->in_begin + wanted;
+    if (end <= link->in_end) { /* a whole frame is never left unparsed; fewer than 4 bytes may be */
+        int result = renew_input(link, wanted);
+        if (result < 0)
+            return result;
+        end = soft < link->in->capacity ? soft : link->in->capacity;
+    }
+    *at = link->in->bytes + link->in_end;
+    *room = end - link->in_end;
+    return 0;
+}
+
+static void
+adapt_read_size(struct cbx_link *link, size_t bytes, size_t room)
+{
+    if (bytes >= room && link->read_size < READ_LARGE)
+        link->read_size = link->read_size == READ_SMALL ? READ_MIDDLE : READ_LARGE;
+    else if (bytes < READ_SMALL / 4 && link->read_size > READ_SMALL && room > READ_SMALL)
+        link->read_size = link->read_size == READ_LARGE ? READ_MIDDLE : READ_SMALL;
+}
+
+static int
+skip_to_magic(struct cbx_link *link, struct cbx_error *error)
+{
+    while (link->in_begin < link->in_end && !link->magic_seen) {
+        uint8_t byte = link->in->bytes[link->in_begin++];
+        if (byte == cbx_link_magic[link->magic_matched]) {
+            link->magic_matched++;
+        } else {
+            link->junk += link->magic_matched + 1;
+            /* The magic begins with its only NUL but one, so a restart needs one byte of memory. */
+            link->magic_matched = byte == cbx_link_magic[0] ? 1 : 0;
+            link->junk -= link->magic_matched;
+        }
+        link->magic_seen = link->magic_matched == CBX_LINK_MAGIC_SIZE;
+    }
+    if (link->junk > CBX_LINK_JUNK_MAX)
+        return cbx_fail(error, CBX_ERR_FORMAT,
+                        "the hub's account printed over %d bytes before cbx could speak: make its "
+                        "shell start files quiet",
+                        CBX_LINK_JUNK_MAX);
+    return 0;
+}
+
+static void
+note_data(struct cbx_link *link, uint32_t length, int64_t now)
+{
+    link->data_received += length;
+    uint64_t pending = link->data_received - link->data_acked;
+    if (pending >= link->ack_every)
+        link->ack_at = now;
+    else if (link->ack_at == 0)
+        link->ack_at = now + ACK_DELAY_US;
+    wake(link);
+}
+
+static int
+take_ack(struct cbx_link *link, uint64_t total, int64_t now, struct cbx_error *error)
+{
+    if (cbx_pace_acked(&link->pace, total, now) < 0)
+        return cbx_fail(error, CBX_ERR_FORMAT, "link: acknowledged bytes that were never sent");
+    wake(link);
+    return 0;
+}
+
+/* The link's own frames. 1 when it was one. */
+static int
+take_own(struct cbx_link *link, const struct cbx_frame *frame, int64_t now, struct cbx_error *error)
+{
+    int result = 0;
+    switch (frame->type) {
+    case CBX_FRAME_PING:
+        result = take_ack(link, frame->field[1].u, now, error);
+        if (result == 0)
+            result = cbx_link_send(link, CBX_FRAME_PONG, 0,
+                                   (struct cbx_field[]) { cbx_field_uint(frame->field[0].u),
+                                                          cbx_field_uint(link->data_received) },
+                                   2);
+        break;
+    case CBX_FRAME_PONG:
+        result = take_ack(link, frame->field[1].u, now, error);
+        if (frame->field[0].u == link->ping_nonce && link->ping_sent_at) {
+            link->delay_us = now - link->ping_sent_at;
+            link->ping_sent_at = 0;
+            cbx_pace_delay(&link->pace, link->delay_us, now);
+        }
+        break;
+    case CBX_FRAME_ACK:
+        result = take_ack(link, frame->field[0].u, now, error);
+        break;
+    case CBX_FRAME_PACE:
+        link->ack_every = frame->field[0].u < 1024 ? 1024 : frame->field[0].u;
+        break;
+    default:
+        return 0;
+    }
+    return result < 0 ? result : 1;
+}
+
+static int
+take_frame(struct cbx_link *link, struct cbx_slice raw, int64_t now, struct cbx_error *error)
+{
+    struct cbx_frame frame;
+    int result = cbx_frame_decode(&link->decoder, raw, &frame, error);
+    if (result < 0)
+        return result;
+    link->count.frames_in++;
+    if (cbx_frame_is_data(frame.type))
+        note_data(link, raw.length, now);
+    result = take_own(link, &frame, now, error);
+    if (result != 0)
+        return result < 0 ? result : 0;
+    return link->ops->frame(link->owner, link, &frame, now, error);
+}
+
+static int
+parse(struct cbx_link *link, int64_t now, struct cbx_error *error)
+{
+    while (!link->failed) {
+        uint8_t *at = link->in->bytes + link->in_begin;
+        uint32_t left = link->in_end - link->in_begin;
+        int length = cbx_frame_length(at, left);
+        if (length < 0)
+            return cbx_fail(error, CBX_ERR_FORMAT, "link: a frame's length is out of bounds");
+        if (length == 0 || (uint32_t)length > left)
+            return 0;
+        struct cbx_slice raw = { .slab = link->in, .data = at, .length = (uint32_t)length };
+        /* Held while the owner looks at it: it may drop the link's own reference. */
+        cbx_slab_ref(raw.slab);
+        link->in_begin += (uint32_t)length;
+        int result = take_frame(link, raw, now, error);
+        cbx_slab_unref(raw.slab);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+int
+cbx_link_received(struct cbx_link *link, size_t bytes, int64_t now, struct cbx_error *error)
+{
+    size_t room = link->in->capacity - link->in_end;
+    link->in_end += (uint32_t)bytes;
+    link->count.bytes_in += bytes;
+    link->heard_at = now;
+    adapt_read_size(link, bytes, room);
+    int result = 0;
+    if (!link->magic_seen)
+        result = skip_to_magic(link, error);
+    if (result == 0 && link->magic_seen)
+        result = parse(link, now, error);
+    if (result < 0) {
+        link->failed = true;
+        return result;
+    }
+    if (link->in && link->in_begin == link->in_end) { /* at rest a link keeps no buffer */
+        if (link->in->refs > 1 || link->in->capacity != link->read_size
+            || link->read_size == READ_SMALL) {
+            cbx_slab_unref(link->in);
+            link->in = NULL;
+        }
+        link->in_begin = link->in_end = 0;
+    }
+    return 0;
+}
+
+int
+cbx_link_input(struct cbx_link *link, const uint8_t *bytes, size_t length, int64_t now,
+               struct cbx_error *error)
+{
+    while (length && !link->failed) {
+        uint8_t *at;
+        size_t room;
+        int result = cbx_link_space(link, &at, &room);
+        if (result < 0)
+            return cbx_fail(error, result, "link: out of memory");
+        size_t part = length < room ? length : room;
+        memcpy(at, bytes, part);
+        bytes += part;
+        length -= part;
+        result = cbx_link_received(link, part, now, error);
+        if (result < 0)
+            return result;
+    }
+    return 0;
+}
+
+/* ---- output ---- */
+
+static void
+commit(struct cbx_link *link, struct cbx_slice slice)
+{
+    link->out[(link->out_first + link->out_count++) % CBX_LINK_OUT_SLICES] = slice;
+    link->out_bytes += slice.length;
+    link->count.frames_out++;
+}
+
+static bool
+commit_control(struct cbx_link *link, int64_t now)
+{
+    struct cbx_slice slice = { 0 };
+    if (!STAILQ_EMPTY(&link->control)) {
+        struct cbx_queued *queued = STAILQ_FIRST(&link->control);
+        STAILQ_REMOVE_HEAD(&link->control, entry);
+        link->control_count--;
+        slice = queued->slice;
+        free(queued);
+    } else {
+        struct cbx_circuit *circuit = TAILQ_FIRST(&link->circuit_control);
+        if (!circuit)
+            return false;
+        if (circuit->ops->control(circuit, now, &slice) <= 0) {
+            /* The callback may have removed the circuit already. */
+            if (TAILQ_FIRST(&link->circuit_control) == circuit) {
+                TAILQ_REMOVE(&link->circuit_control, circuit, control_entry);
+                circuit->control_waiting = false;
+            }
+            return true;
+        }
+    }
+    link->control_credit -= slice.length;
+    commit(link, slice);
+    return true;
+}
+
+static void
+data_leave(struct cbx_circuit *circuit)
+{
+    struct cbx_link *link = circuit->link;
+    if (circuit->data_list)
+        TAILQ_REMOVE(circuit->data_list == 1 ? &link->fresh : &link->waiting, circuit, data_entry);
+    circuit->data_list = 0;
+}
+
+/* A circuit that has used its turn goes to the end of the waiting list. */
+static void
+data_rotate(struct cbx_circuit *circuit)
+{
+    struct cbx_link *link = circuit->link;
+    data_leave(circuit);
+    circuit->deficit += CBX_LINK_QUANTUM;
+    TAILQ_INSERT_TAIL(&link->waiting, circuit, data_entry);
+    circuit->data_list = 2;
+}
+
+/* Control of a circuit goes before its data: an EPOCH must never be overtaken by its records. */
+static bool
+commit_circuit_control(struct cbx_link *link, struct cbx_circuit *circuit, int64_t now)
+{
+    struct cbx_slice slice = { 0 };
+    if (circuit->ops->control(circuit, now, &slice) <= 0) {
+        if (circuit->control_waiting)
+            TAILQ_REMOVE(&link->circuit_control, circuit, control_entry);
+        circuit->control_waiting = false;
+        return false;
+    }
+    commit(link, slice);
+    return true;
+}
+
+static bool
+commit_data(struct cbx_link *link, int64_t now)
+{
+    uint64_t room = cbx_pace_room(&link->pace);
+    struct cbx_circuit *circuit = TAILQ_FIRST(&link->fresh);
+    if (!circuit)
+        circuit = TAILQ_FIRST(&link->waiting);
+    if (!circuit || room == 0)
+        return false;
+    if (circuit->control_waiting && commit_circuit_control(link, circuit, now))
+        return true;
+    if (circuit->deficit <= 0) {
+        data_rotate(circuit);
+        return true;
+    }
+    struct cbx_slice slice = { 0 };
+    int got = circuit->ops->data(circuit, room, now, &slice);
+    if (got <= 0) {
+        /* Emptied: a fresh one waits one more turn so that it cannot come back as fresh at once. */
+        if (circuit->data_list == 1 && !TAILQ_EMPTY(&link->waiting))
+            data_rotate(circuit);
+        else if (circuit->data_list)
+            data_leave(circuit);
+        return true;
+    }
+    circuit->deficit -= (int32_t)slice.length;
+    link->control_credit += slice.length / 3;
+    if (link->control_credit > CONTROL_CREDIT_MAX)
+        link->control_credit = CONTROL_CREDIT_MAX;
+    uint32_t length = slice.length;
+    commit(link, slice);
+    cbx_pace_sent(&link->pace, length, now);
+    return true;
+}
+
+static bool
+control_waits(const struct cbx_link *link)
+{
+    return !STAILQ_EMPTY(&link->control) || !TAILQ_EMPTY(&link->circuit_control);
+}
+
+static bool
+data_waits(const struct cbx_link *link)
+{
+    return (!TAILQ_EMPTY(&link->fresh) || !TAILQ_EMPTY(&link->waiting))
+        && cbx_pace_room(&link->pace) > 0;
+}
+
+static void
+send_ack(struct cbx_link *link)
+{
+    link->ack_at = 0;
+    link->data_acked = link->data_received;
+    cbx_link_send(link, CBX_FRAME_ACK, 0,
+                  (struct cbx_field[]) { cbx_field_uint(link->data_received) }, 1);
+}
+
+/* Tells the neighbour how often to acknowledge when that has moved by half. */
+static void
+tell_pace(struct cbx_link *link)
+{
+    uint64_t quarter = cbx_pace_quarter(&link->pace);
+    if (quarter < link->pace_told * 2 && quarter > link->pace_told / 2)
+        return;
+    link->pace_told = quarter;
+    cbx_link_send(link, CBX_FRAME_PACE, 0, (struct cbx_field[]) { cbx_field_uint(quarter) }, 1);
+}
+
+static void
+fill(struct cbx_link *link, int64_t now)
+{
+    if (link->ack_at && now >= link->ack_at)
+        send_ack(link);
+    if (link->pace.sent > 0)
+        tell_pace(link);
+    while (link->out_bytes < CBX_LINK_COMMIT_MAX && link->out_count < CBX_LINK_OUT_SLICES) {
+        bool data = data_waits(link), control = control_waits(link);
+        if (control && (!data || link->control_credit > 0))
+            commit_control(link, now);
+        else if (!data || !commit_data(link, now))
+            break;
+    }
+    if (TAILQ_EMPTY(&link->fresh) && TAILQ_EMPTY(&link->waiting)
+        && cbx_pace_room(&link->pace) > 0)
+        cbx_pace_idle(&link->pace);
+}
+
+int
+cbx_link_output(struct cbx_link *link, struct iovec *vector, int max, int64_t now)
+{
+    if (link->failed)
+        return 0;
+    fill(link, now);
+    int count = 0;
+    for (uint32_t i = 0; i < link->out_count && count < max; i++, count++) {
+        struct cbx_slice *slice = &link->out[(link->out_first + i) % CBX_LINK_OUT_SLICES];
+        vector[count] = (struct iovec) { .iov_base = slice->data, .iov_len = slice->length };
+    }
+    return count;
+}
+
+void
+cbx_link_written(struct cbx_link *link, size_t bytes)
+{
+    link->count.bytes_out += bytes;
+    link->out_bytes -= bytes;
+    while (bytes) {
+        struct cbx_slice *slice = &link->out[link->out_first];
+        if (bytes < slice->length) {
+            slice->data += bytes;
+            slice->length -= (uint32_t)bytes;
+            return;
+        }
+        bytes -= slice->length;
+        cbx_slice_drop(slice);
+        link->out_first = (link->out_first + 1) % CBX_LINK_OUT_SLICES;
+        link->out_count--;
+    }
+}
+
+bool
+cbx_link_has_output(const struct cbx_link *link)
+{
+    return !link->failed && (link->out_count || control_waits(link) || data_waits(link));
+}
+
+int
+cbx_link_send_slice(struct cbx_link *link, struct cbx_slice slice)
+{
+    if (!slice.slab)
+        return CBX_ERR_NOMEM;
+    struct cbx_queued *queued = NULL;
+    int result = CBX_ERR_LIMIT;
+    if (!link->failed && link->control_count < CBX_LINK_CONTROL_MAX) {
+        queued = malloc(sizeof *queued);
+        result = CBX_ERR_NOMEM;
+    }
+    if (!queued) {
+        cbx_slice_drop(&slice);
+        return result;
+    }
+    queued->slice = slice;
+    STAILQ_INSERT_TAIL(&link->control, queued, entry);
+    link->control_count++;
+    wake(link);
+    return 0;
+}
+
+int
+cbx_link_send(struct cbx_link *link, enum cbx_frame_type type, uint32_t label,
+              const struct cbx_field *fields, uint32_t count)
+{
+    return cbx_link_send_slice(link, cbx_frame_slice(type, label, fields, count));
+}
+
+/* ---- time ---- */
+
+int64_t
+cbx_link_deadline(const struct cbx_link *link)
+{
+    int64_t deadline = link->heard_at + link->config.keepalive_us;
+    if (link->ping_at > link->heard_at)
+        deadline = link->ping_at + link->config.keepalive_us;
+    int64_t gone = link->heard_at + link->config.gone_us;
+    if (gone < deadline)
+        deadline = gone;
+    if (link->ack_at && link->ack_at < deadline)
+        deadline = link->ack_at;
+    return deadline;
+}
+
+int
+cbx_link_tick(struct cbx_link *link, int64_t now)
+{
+    if (now - link->heard_at >= link->config.gone_us)
+        return CBX_ERR_CLOSED;
+    if (link->ack_at && now >= link->ack_at)
+        send_ack(link);
+    int64_t quiet_since = link->ping_at > link->heard_at ? link->ping_at : link->heard_at;
+    if (now - quiet_since >= link->config.keepalive_us && link->magic_seen) {
+        link->ping_at = link->ping_sent_at = now;
+        link->ping_nonce++;
+        return cbx_link_send(link, CBX_FRAME_PING, 0,
+                             (struct cbx_field[]) { cbx_field_uint(link->ping_nonce),
+                                                    cbx_field_uint(link->data_received) },
+                             2);
+    }
+    return 0;
+}
+
+/* ---- circuits ---- */
+
+uint32_t
+cbx_link_label(struct cbx_link *link)
+{
+    uint32_t label = link->next_label;
+    if (label == 0 || label > UINT32_MAX - 2)
+        return 0;
+    link->next_label += 2;
+    return label;
+}
+
+int
+cbx_circuit_add(struct cbx_link *link, struct cbx_circuit *circuit, uint32_t label,
+                const struct cbx_circuit_ops *ops)
+{
+    memset(circuit, 0, sizeof *circuit);
+    circuit->ops = ops;
+    circuit->link = link;
+    circuit->label = label;
+    circuit->deficit = CBX_LINK_QUANTUM;
+    HASH_ADD(hh, link->circuits, label, sizeof circuit->label, circuit);
+    if (!circuit->hh.tbl) {
+        circuit->link = NULL;
+        return CBX_ERR_NOMEM;
+    }
+    return 0;
+}
+
+void
+cbx_circuit_remove(struct cbx_circuit *circuit)
+{
+    struct cbx_link *link = circuit->link;
+    if (!link)
+        return;
+    data_leave(circuit);
+    if (circuit->control_waiting)
+        TAILQ_REMOVE(&link->circuit_control, circuit, control_entry);
+    circuit->control_waiting = false;
+    HASH_DELETE(hh, link->circuits, circuit);
+    circuit->link = NULL;
+}
+
+struct cbx_circuit *
+cbx_circuit_find(struct cbx_link *link, uint32_t label)
+{
+    struct cbx_circuit *circuit = NULL;
+    HASH_FIND(hh, link->circuits, &label, sizeof label, circuit);
+    return circuit;
+}
+
+int
+cbx_link_take_label(struct cbx_link *link, uint32_t label)
+{
+    bool odd = label & 1;
+    if (odd != link->config.hub || label <= link->last_seen)
+        return CBX_ERR_FORMAT;
+    link->last_seen = label;
+    return 0;
+}
+
+void
+cbx_circuit_data_ready(struct cbx_circuit *circuit)
+{
+    struct cbx_link *link = circuit->link;
+    if (!link || circuit->data_list)
+        return;
+    TAILQ_INSERT_TAIL(&link->fresh, circuit, data_entry);
+    circuit->data_list = 1;
+    if (circuit->deficit < CBX_LINK_QUANTUM)
+        circuit->deficit = CBX_LINK_QUANTUM;
+    wake(link);
+}
+
+void
+cbx_circuit_control_ready(struct cbx_circuit *circuit)
+{
+    struct cbx_link *link = circuit->link;
+    if (!link || circuit->control_waiting)
+        return;
+    TAILQ_INSERT_TAIL(&link->circuit_control, circuit, control_entry);
+    circuit->control_waiting = true;
+    wake(link);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "slab.h"
+#include <stdlib.h>
+#include <string.h>
+
+/* The sizes that come and go at full speed; everything else goes to malloc each time. */
+static const uint32_t pooled[] = { 16 * 1024, 80 * 1024, 384 * 1024 };
+enum { POOLS = sizeof pooled / sizeof pooled[0] };
+
+static struct cbx_slab *kept[POOLS];
+static uint32_t kept_count[POOLS];
+static size_t total;
+
+static int
+pool_of(uint32_t capacity)
+{
+    for (int i = 0; i < POOLS; i++) {
+        if (pooled[i] == capacity)
+            return i;
+    }
+    return -1;
+}
+
+struct cbx_slab *
+cbx_slab_new(uint32_t capacity)
+{
+    int pool = pool_of(capacity);
+    struct cbx_slab *slab;
+    if (pool >= 0 && kept[pool]) {
+        slab = kept[pool];
+        kept[pool] = slab->next_free;
+        kept_count[pool]--;
+    } else {
+        slab = malloc(sizeof *slab + capacity);
+        if (!slab)
+            return NULL;
+        slab->capacity = capacity;
+        total += capacity;
+    }
+    slab->refs = 1;
+    slab->next_free = NULL;
+    return slab;
+}
+
+struct cbx_slab *
+cbx_slab_ref(struct cbx_slab *slab)
+{
+    slab->refs++;
+    return slab;
+}
+
+void
+cbx_slab_unref(struct cbx_slab *slab)
+{
+    if (!slab || --slab->refs > 0)
+        return;
+    int pool = pool_of(slab->capacity);
+    if (pool >= 0 && kept_count[pool] < CBX_SLAB_KEEP_MAX) {
+        slab->next_free = kept[pool];
+        kept[pool] = slab;
+        kept_count[pool]++;
+        return;
+    }
+    total -= slab->capacity;
+    free(slab);
+}
+
+struct cbx_slice
+cbx_slice_of(struct cbx_slab *slab, uint8_t *data, uint32_t length)
+{
+    return (struct cbx_slice) { .slab = cbx_slab_ref(slab), .data = data, .length = length };
+}
+
+struct cbx_slice
+cbx_slice_copy(const uint8_t *data, uint32_t length)
+{
+    struct cbx_slab *slab = cbx_slab_new(length);
+    if (!slab)
+        return (struct cbx_slice) { 0 };
+    memcpy(slab->bytes, data, length);
+    return (struct cbx_slice) { .slab = slab, .data = slab->bytes, .length = length };
+}
+
+void
+cbx_slice_drop(struct cbx_slice *slice)
+{
+    cbx_slab_unref(slice->slab);
+    *slice = (struct cbx_slice) { 0 };
+}
+
+size_t
+cbx_slab_bytes(void)
+{
+    return total;
+}
+
+void
+cbx_slab_trim(void)
+{
+    for (int i = 0; i < POOLS; i++) {
+        while (kept[i]) {
+            struct cbx_slab *slab = kept[i];
+            kept[i] = slab->next_free;
+            total -= slab->capacity;
+            free(slab);
+        }
+        kept_count[i] = 0;
+    }
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Counted buffers. A slab is one allocation with a reference count; a slice is a view into it that
+ * holds one reference. A frame read into a slab is relayed as a slice, so its bytes are never
+ * copied in user space. Not thread-safe: slabs belong to the event loop's thread.
+ */
+#ifndef CBX_SLAB_H
+#define CBX_SLAB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CBX_SLAB_KEEP_MAX = 16 }; /* freed slabs kept per pooled size */
+
+struct cbx_slab {
+    uint32_t refs;
+    uint32_t capacity;
+    struct cbx_slab *next_free;
+    uint8_t bytes[];
+};
+
+struct cbx_slice {
+    struct cbx_slab *slab; /* NULL: no memory behind it */
+    uint8_t *data;
+    uint32_t length;
+};
+
+/* One reference, contents undefined. NULL when memory is short. */
+struct cbx_slab *cbx_slab_new(uint32_t capacity);
+struct cbx_slab *cbx_slab_ref(struct cbx_slab *slab);
+void cbx_slab_unref(struct cbx_slab *slab); /* NULL is fine */
+
+/* A slice of a slab: takes a new reference. */
+struct cbx_slice cbx_slice_of(struct cbx_slab *slab, uint8_t *data, uint32_t length);
+/* A copy in a slab of exactly that size; .slab is NULL when memory is short. */
+struct cbx_slice cbx_slice_copy(const uint8_t *data, uint32_t length);
+/* Drops the reference and empties the slice. */
+void cbx_slice_drop(struct cbx_slice *slice);
+
+/* Bytes in slabs now, kept ones included: for tests and status. */
+size_t cbx_slab_bytes(void);
+/* Frees the kept ones. */
+void cbx_slab_trim(void);
+
+#endif

@@ -1,0 +1,650 @@
+/* SPDX-License-Identifier: MIT */
+#include "stream.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { SLAB_SMALL = 16 * 1024, SLAB_RECORD = 80 * 1024, TAIL_ROOM = 4096 };
+
+static const struct cbx_circuit_ops circuit_ops;
+
+static struct cbx_stream *
+of_circuit(struct cbx_circuit *circuit)
+{
+    return (struct cbx_stream *)((char *)circuit - offsetof(struct cbx_stream, circuit));
+}
+
+int
+cbx_stream_init(struct cbx_stream *stream, const struct cbx_stream_env *env, bool dialer,
+                uint64_t *peer_used, int64_t now)
+{
+    memset(stream, 0, sizeof *stream);
+    STAILQ_INIT(&stream->queue);
+    stream->env = env;
+    stream->dialer = dialer;
+    stream->write = CBX_WRITE_WAIT;
+    stream->out.pool_used = env->send_used;
+    stream->out.pool_total = env->send_total;
+    stream->out.meter_began = now;
+    return cbx_window_open(&stream->in, env->budget, peer_used, now);
+}
+
+/* ---- ends ---- */
+
+static void
+drop_first(struct cbx_stream *stream)
+{
+    struct cbx_queued *queued = STAILQ_FIRST(&stream->queue);
+    STAILQ_REMOVE_HEAD(&stream->queue, entry);
+    if (STAILQ_EMPTY(&stream->queue))
+        stream->queue_tail = NULL;
+    cbx_slice_drop(&queued->slice);
+    free(queued);
+}
+
+static void
+drop_queue(struct cbx_stream *stream)
+{
+    while (!STAILQ_EMPTY(&stream->queue))
+        drop_first(stream);
+}
+
+static void
+finish(struct cbx_stream *stream)
+{
+    if (stream->is_finished)
+        return;
+    stream->is_finished = true;
+    cbx_window_close(&stream->in);
+    cbx_send_close(&stream->out);
+    stream->env->ops->finished(stream);
+}
+
+/* Tells the program, once. */
+static void
+tell_over(struct cbx_stream *stream, enum cbx_reason reason, bool by_target)
+{
+    stream->is_over = true;
+    if (stream->program_gone)
+        return;
+    stream->program_gone = true;
+    drop_queue(stream);
+    stream->env->ops->over(stream, reason, by_target);
+}
+
+/* Ends both halves from our side: RESET goes out, then the stream is finished. */
+static void
+send_reset(struct cbx_stream *stream, enum cbx_reason reason)
+{
+    if (stream->is_finished || stream->reset)
+        return;
+    stream->is_over = true;
+    stream->reset = reason;
+    if (stream->circuit.link)
+        cbx_circuit_control_ready(&stream->circuit);
+    else
+        finish(stream);
+}
+
+static void
+fail(struct cbx_stream *stream, enum cbx_reason reason)
+{
+    tell_over(stream, reason, false);
+    send_reset(stream, reason);
+}
+
+static void
+check_done(struct cbx_stream *stream)
+{
+    if (stream->write != CBX_WRITE_DONE || stream->read != CBX_READ_DONE || stream->is_over)
+        return;
+    tell_over(stream, CBX_REASON_NONE, true);
+    finish(stream);
+}
+
+void
+cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason)
+{
+    stream->program_gone = true;
+    drop_queue(stream);
+    send_reset(stream, reason);
+}
+
+void
+cbx_stream_lost(struct cbx_stream *stream, enum cbx_reason reason)
+{
+    tell_over(stream, reason, false);
+    finish(stream);
+}
+
+void
+cbx_stream_dispose(struct cbx_stream *stream)
+{
+    drop_queue(stream);
+    cbx_window_close(&stream->in);
+    cbx_send_close(&stream->out);
+    cbx_circuit_remove(&stream->circuit);
+    cbx_record_keys_wipe(&stream->send_keys);
+    cbx_record_keys_wipe(&stream->receive_keys);
+    cbx_record_keys_wipe(&stream->next_keys);
+}
+
+/* ---- opening ---- */
+
+static void
+derive(struct cbx_stream *stream, const struct cbx_session *session, uint64_t epoch)
+{
+    cbx_record_keys_derive(&stream->send_keys, session->root_send, stream->id, epoch,
+                           session->cipher);
+    cbx_record_keys_derive(&stream->receive_keys, session->root_receive, stream->id, epoch,
+                           session->cipher);
+}
+
+int
+cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link,
+                const struct cbx_session *session, const struct cbx_open *open)
+{
+    uint32_t label = cbx_link_label(link);
+    if (label == 0)
+        return CBX_ERR_LIMIT;
+    memcpy(stream->id, open->stream_id, sizeof stream->id);
+    derive(stream, session, open->epoch);
+    struct cbx_open full = *open;
+    full.limit = stream->in.limit;
+    int result = cbx_circuit_add(link, &stream->circuit, label, &circuit_ops);
+    if (result < 0)
+        return result;
+    result = cbx_link_send_slice(
+        link, cbx_record_dial(stream->env->aead, &stream->send_keys, label, &full));
+    if (result < 0)
+        cbx_circuit_remove(&stream->circuit);
+    return result;
+}
+
+int
+cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link,
+                const struct cbx_session *session, struct cbx_frame *frame,
+                const struct cbx_open *open, int64_t now)
+{
+    memcpy(stream->id, open->stream_id, sizeof stream->id);
+    derive(stream, session, open->epoch);
+    int result = cbx_record_open_dial(stream->env->aead, &stream->receive_keys, frame, open);
+    if (result < 0)
+        return result;
+    result = cbx_send_credit(&stream->out, 0, open->limit, now);
+    if (result < 0)
+        return result;
+    return cbx_circuit_add(link, &stream->circuit, frame->label, &circuit_ops);
+}
+
+void
+cbx_stream_accept(struct cbx_stream *stream)
+{
+    if (stream->is_over || stream->write != CBX_WRITE_WAIT)
+        return;
+    stream->write = CBX_WRITE_OPEN;
+    stream->accept_due = true;
+    cbx_circuit_control_ready(&stream->circuit);
+    cbx_circuit_data_ready(&stream->circuit);
+}
+
+/* ---- sending ---- */
+
+static bool
+epoch_used_up(const struct cbx_stream *stream)
+{
+    return stream->out.sent - stream->epoch_began >= stream->env->epoch_bytes_max
+        || stream->send_keys.data_next >= stream->env->epoch_records_max
+        || stream->send_keys.control_next >= stream->env->epoch_records_max;
+}
+
+void
+cbx_stream_rekey(struct cbx_stream *stream)
+{
+    if (stream->is_over || stream->write == CBX_WRITE_WAIT || stream->epoch_due)
+        return;
+    stream->epoch_due = true;
+    cbx_circuit_control_ready(&stream->circuit);
+}
+
+/* The far side keeps two epochs at most: the one before must be delivered before a third begins. */
+static bool
+epoch_may_start(const struct cbx_stream *stream)
+{
+    return stream->epoch_due && stream->out.acked >= stream->epoch_began;
+}
+
+/* Switches our direction to its next epoch; the record that says so is the old one's last. */
+static struct cbx_slice
+start_epoch(struct cbx_stream *stream)
+{
+    stream->epoch_due = false;
+    const struct cbx_session *session = stream->env->ops->newest(stream);
+    if (!session)
+        return (struct cbx_slice) { 0 };
+    struct cbx_record_keys next;
+    cbx_record_keys_derive(&next, session->root_send, stream->id, stream->send_keys.epoch + 1,
+                           session->cipher);
+    struct cbx_slice slice
+        = cbx_record_epoch(stream->env->aead, &stream->send_keys, stream->circuit.label,
+                           session->id, next.epoch, stream->out.sent);
+    if (slice.slab) {
+        stream->send_keys = next;
+        stream->epoch_began = stream->out.sent;
+    }
+    cbx_record_keys_wipe(&next);
+    return slice;
+}
+
+static struct cbx_slice
+build_credit(struct cbx_stream *stream, int64_t now)
+{
+    stream->accept_due = stream->credit_due = false;
+    bool fin = stream->read == CBX_READ_ENDED;
+    cbx_window_announce(&stream->in, now);
+    struct cbx_slice slice
+        = cbx_record_credit(stream->env->aead, &stream->send_keys, stream->circuit.label,
+                            stream->in.acked + (fin ? 1 : 0), stream->in.limit);
+    if (fin) {
+        stream->read = CBX_READ_DONE;
+        cbx_window_close(&stream->in);
+        check_done(stream);
+    }
+    return slice;
+}
+
+static int
+next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
+{
+    struct cbx_stream *stream = of_circuit(circuit);
+    if (stream->is_finished)
+        return 0;
+    if (stream->reset) {
+        *out = cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label,
+                                stream->reset);
+        finish(stream);
+    } else if (epoch_may_start(stream)) {
+        *out = start_epoch(stream);
+    } else if (stream->accept_due || stream->credit_due) {
+        *out = build_credit(stream, now);
+    } else {
+        return 0;
+    }
+    if (out->slab)
+        return 1;
+    if (!stream->is_finished)
+        cbx_stream_lost(stream, CBX_REASON_INTERNAL);
+    return 0;
+}
+
+static int
+send_fin(struct cbx_stream *stream, struct cbx_slice *out)
+{
+    *out = cbx_record_fin(stream->env->aead, &stream->send_keys, stream->circuit.label,
+                          stream->out.sent);
+    if (!out->slab)
+        return CBX_ERR_NOMEM;
+    cbx_send_sent(&stream->out, 1);
+    stream->write = CBX_WRITE_FIN;
+    return 1;
+}
+
+/* The program's bytes are read into the record's own place, at the moment the link can send it. */
+static int
+pull_record(struct cbx_stream *stream, uint64_t room, struct cbx_slice *out)
+{
+    uint64_t size = cbx_send_record_size(&stream->out);
+    if (size > room)
+        size = room;
+    uint32_t needed = (uint32_t)size + CBX_RECORD_HEAD + CBX_AEAD_TAG;
+    struct cbx_slab *slab = cbx_slab_new(needed <= SLAB_SMALL ? SLAB_SMALL : SLAB_RECORD);
+    if (!slab)
+        return CBX_ERR_NOMEM;
+    ssize_t got = stream->env->ops->pull(stream, slab->bytes + CBX_RECORD_HEAD, (size_t)size);
+    if (got <= 0) {
+        cbx_slab_unref(slab);
+        if (got == CBX_ERR_AGAIN)
+            return 0;
+        if (got == CBX_ERR_CLOSED) {
+            stream->write = CBX_WRITE_EOF;
+            return send_fin(stream, out);
+        }
+        fail(stream, CBX_REASON_RESET);
+        return 0;
+    }
+    *out = cbx_record_data(stream->env->aead, &stream->send_keys, stream->circuit.label,
+                           stream->out.sent, slab, (uint32_t)got);
+    if (!out->slab)
+        return CBX_ERR_NOMEM;
+    cbx_send_sent(&stream->out, (uint64_t)got);
+    stream->bytes_out += (uint64_t)got;
+    return 1;
+}
+
+static int
+next_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_slice *out)
+{
+    (void)room;
+    (void)now;
+    struct cbx_stream *stream = of_circuit(circuit);
+    if (stream->is_over || stream->write == CBX_WRITE_WAIT)
+        return 0;
+    int result = 0;
+    if (stream->write == CBX_WRITE_EOF) {
+        result = send_fin(stream, out);
+    } else if (stream->write == CBX_WRITE_OPEN) {
+        if (epoch_used_up(stream)) {
+            cbx_stream_rekey(stream);
+            return 0; /* data_ready follows once the epoch has begun */
+        }
+        uint64_t credit = cbx_send_room(&stream->out);
+        if (credit == 0)
+            return 0; /* CREDIT wakes it */
+        result = pull_record(stream, credit, out);
+    }
+    if (result < 0) {
+        fail(stream, CBX_REASON_INTERNAL);
+        return 0;
+    }
+    return result;
+}
+
+static int
+control_then_data(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
+{
+    struct cbx_stream *stream = of_circuit(circuit);
+    bool epoch = stream->epoch_due;
+    int result = next_control(circuit, now, out);
+    if (result > 0 && epoch && !stream->epoch_due)
+        cbx_circuit_data_ready(circuit);
+    return result;
+}
+
+static const struct cbx_circuit_ops circuit_ops = { .data = next_data,
+                                                    .control = control_then_data };
+
+void
+cbx_stream_readable(struct cbx_stream *stream)
+{
+    if (stream->is_over || stream->write != CBX_WRITE_OPEN)
+        return;
+    if (cbx_send_room(&stream->out) > 0)
+        cbx_circuit_data_ready(&stream->circuit);
+}
+
+/* ---- receiving ---- */
+
+static void
+consumed(struct cbx_stream *stream, uint64_t bytes, int64_t now)
+{
+    stream->bytes_in += bytes;
+    if (cbx_window_consumed(&stream->in, bytes, now)) {
+        stream->credit_due = true;
+        cbx_circuit_control_ready(&stream->circuit);
+    } else {
+        stream->env->ops->lazy(stream);
+    }
+}
+
+void
+cbx_stream_announce(struct cbx_stream *stream, int64_t now)
+{
+    (void)now;
+    if (stream->is_over || stream->read == CBX_READ_DONE || stream->write == CBX_WRITE_WAIT
+        || stream->in.consumed == stream->in.acked)
+        return;
+    stream->credit_due = true;
+    cbx_circuit_control_ready(&stream->circuit);
+}
+
+/* Pushes n bytes; returns how many were taken, or a negative error when the program is gone. */
+static ssize_t
+push_all(struct cbx_stream *stream, const uint8_t *bytes, uint32_t n)
+{
+    uint32_t done = 0;
+    while (done < n) {
+        ssize_t taken = stream->env->ops->push(stream, bytes + done, n - done);
+        if (taken == CBX_ERR_AGAIN)
+            break;
+        if (taken <= 0)
+            return CBX_ERR_IO;
+        done += (uint32_t)taken;
+    }
+    return done;
+}
+
+/* Small pieces are gathered, so that a stalled stream holds little more than its bytes; a large
+ * piece of a slab that others share is copied into one of its own size. */
+static int
+enqueue(struct cbx_stream *stream, struct cbx_slab *slab, uint8_t *bytes, uint32_t n)
+{
+    struct cbx_queued *tail = stream->queue_tail;
+    if (tail && tail->slice.slab->refs == 1 && n < TAIL_ROOM) {
+        uint8_t *end = tail->slice.data + tail->slice.length;
+        if (n <= (size_t)(tail->slice.slab->bytes + tail->slice.slab->capacity - end)) {
+            memcpy(end, bytes, n);
+            tail->slice.length += n;
+            return 0;
+        }
+    }
+    struct cbx_queued *queued = calloc(1, sizeof *queued);
+    if (!queued)
+        return CBX_ERR_NOMEM;
+    if (n >= slab->capacity / 2) {
+        queued->slice = cbx_slice_of(slab, bytes, n);
+    } else {
+        struct cbx_slab *own = cbx_slab_new(n < TAIL_ROOM ? TAIL_ROOM : n);
+        if (own) {
+            memcpy(own->bytes, bytes, n);
+            queued->slice = (struct cbx_slice) { .slab = own, .data = own->bytes, .length = n };
+        }
+    }
+    if (!queued->slice.slab) {
+        free(queued);
+        return CBX_ERR_NOMEM;
+    }
+    STAILQ_INSERT_TAIL(&stream->queue, queued, entry);
+    stream->queue_tail = queued;
+    return 0;
+}
+
+static void
+end_input(struct cbx_stream *stream)
+{
+    if (stream->read != CBX_READ_FIN || !STAILQ_EMPTY(&stream->queue))
+        return;
+    stream->read = CBX_READ_ENDED;
+    stream->env->ops->push_end(stream);
+    stream->credit_due = true;
+    cbx_circuit_control_ready(&stream->circuit);
+}
+
+void
+cbx_stream_writable(struct cbx_stream *stream, int64_t now)
+{
+    while (!stream->is_over && !STAILQ_EMPTY(&stream->queue)) {
+        struct cbx_queued *queued = STAILQ_FIRST(&stream->queue);
+        ssize_t taken = push_all(stream, queued->slice.data, queued->slice.length);
+        if (taken < 0) {
+            fail(stream, CBX_REASON_RESET);
+            return;
+        }
+        if (taken > 0)
+            consumed(stream, (uint64_t)taken, now);
+        if ((uint32_t)taken < queued->slice.length) {
+            queued->slice.data += taken;
+            queued->slice.length -= (uint32_t)taken;
+            return;
+        }
+        drop_first(stream);
+    }
+    if (!stream->is_over)
+        end_input(stream);
+}
+
+/* True when every offset of the epoch before an announced one has arrived. */
+static bool
+epoch_complete(const struct cbx_stream *stream)
+{
+    uint64_t arrived = stream->received + (stream->read == CBX_READ_OPEN ? 0 : 1);
+    return stream->next_valid && arrived == stream->next_offset;
+}
+
+static void
+enter_epoch(struct cbx_stream *stream)
+{
+    stream->receive_keys = stream->next_keys; /* no data was opened under them yet: counter 0 */
+    cbx_record_keys_wipe(&stream->next_keys);
+    stream->next_valid = false;
+}
+
+/* The keys that a data record must open under: an announced epoch begins at its very offset. */
+static void
+maybe_next_epoch(struct cbx_stream *stream, const struct cbx_frame *frame)
+{
+    if (epoch_complete(stream) && frame->field[0].u == stream->next_keys.epoch)
+        enter_epoch(stream);
+}
+
+static void
+take_data(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
+{
+    maybe_next_epoch(stream, frame);
+    if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN
+        || frame->field[2].u != stream->received
+        || cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
+        fail(stream, CBX_REASON_INTEGRITY);
+        return;
+    }
+    struct cbx_field *text = &frame->field[3];
+    stream->received += text->n;
+    if (!cbx_window_received(&stream->in, stream->received, now)) {
+        fail(stream, CBX_REASON_FLOW);
+        return;
+    }
+    ssize_t taken = 0;
+    if (STAILQ_EMPTY(&stream->queue))
+        taken = push_all(stream, text->p, text->n);
+    if (taken < 0) {
+        fail(stream, CBX_REASON_RESET);
+        return;
+    }
+    if (taken > 0)
+        consumed(stream, (uint64_t)taken, now);
+    if ((uint32_t)taken < text->n
+        && enqueue(stream, frame->raw.slab, text->p + taken, text->n - (uint32_t)taken) < 0)
+        fail(stream, CBX_REASON_OVERLOADED);
+}
+
+static void
+take_fin(struct cbx_stream *stream, struct cbx_frame *frame)
+{
+    maybe_next_epoch(stream, frame);
+    if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN
+        || frame->field[2].u != stream->received
+        || cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
+        fail(stream, CBX_REASON_INTEGRITY);
+        return;
+    }
+    stream->read = CBX_READ_FIN;
+    stream->fin_offset = stream->received;
+    end_input(stream);
+}
+
+/* Control of an announced epoch comes under the next keys at once; data follows at its offset. */
+static struct cbx_record_keys *
+control_keys(struct cbx_stream *stream)
+{
+    return stream->next_valid ? &stream->next_keys : &stream->receive_keys;
+}
+
+static void
+take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
+{
+    if (cbx_record_open(stream->env->aead, control_keys(stream), frame) < 0) {
+        fail(stream, CBX_REASON_INTEGRITY);
+        return;
+    }
+    if (cbx_send_credit(&stream->out, frame->field[2].u, frame->field[3].u, now) < 0) {
+        fail(stream, CBX_REASON_FLOW);
+        return;
+    }
+    if (stream->write == CBX_WRITE_WAIT) {
+        if (!stream->dialer) {
+            fail(stream, CBX_REASON_PROTOCOL);
+            return;
+        }
+        stream->write = CBX_WRITE_OPEN;
+        stream->env->ops->opened(stream);
+    }
+    if (stream->epoch_due)
+        cbx_circuit_control_ready(&stream->circuit);
+    if (stream->write == CBX_WRITE_FIN && stream->out.acked == stream->out.sent) {
+        stream->write = CBX_WRITE_DONE;
+        check_done(stream);
+    } else if (stream->write == CBX_WRITE_OPEN || stream->write == CBX_WRITE_EOF) {
+        cbx_circuit_data_ready(&stream->circuit);
+    }
+}
+
+static void
+take_reset(struct cbx_stream *stream, struct cbx_frame *frame)
+{
+    enum cbx_reason reason;
+    if (cbx_record_open_reset(stream->env->aead, control_keys(stream), frame, &reason) < 0) {
+        fail(stream, CBX_REASON_INTEGRITY);
+        return;
+    }
+    tell_over(stream, reason, true);
+    finish(stream);
+}
+
+static void
+take_epoch(struct cbx_stream *stream, struct cbx_frame *frame)
+{
+    uint64_t next, offset;
+    if (epoch_complete(stream))
+        enter_epoch(stream);
+    struct cbx_record_keys *keys = control_keys(stream);
+    const struct cbx_session *session = stream->env->ops->session(stream, frame->field[2].p);
+    if (cbx_record_open_epoch(stream->env->aead, keys, frame, &next, &offset) < 0 || !session
+        || stream->next_valid || next != keys->epoch + 1 || offset < stream->received) {
+        fail(stream, CBX_REASON_INTEGRITY);
+        return;
+    }
+    cbx_record_keys_derive(&stream->next_keys, session->root_receive, stream->id, next,
+                           session->cipher);
+    stream->next_offset = offset;
+    stream->next_valid = true;
+}
+
+void
+cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
+{
+    if (stream->is_finished || stream->reset)
+        return; /* crossed on the way */
+    switch (frame->type) {
+    case CBX_FRAME_DATA:
+        take_data(stream, frame, now);
+        break;
+    case CBX_FRAME_FIN:
+        take_fin(stream, frame);
+        break;
+    case CBX_FRAME_CREDIT:
+        take_credit(stream, frame, now);
+        break;
+    case CBX_FRAME_RESET:
+        take_reset(stream, frame);
+        break;
+    case CBX_FRAME_EPOCH:
+        take_epoch(stream, frame);
+        break;
+    case CBX_FRAME_CLOSE:
+        cbx_stream_lost(stream, frame->field[0].u && frame->field[0].u <= CBX_REASON_MAX
+                                    ? (enum cbx_reason)frame->field[0].u
+                                    : CBX_REASON_LOST);
+        break;
+    default:
+        fail(stream, CBX_REASON_PROTOCOL);
+        break;
+    }
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+#include "window.h"
+#include "err.h"
+#include <string.h>
+
+enum { METER_MIN_US = 5000, DELAY_MAX_US = 1000 * 1000, SLACK_US = 20 * 1000,
+       RECORD_MIN = 4096, RECORD_MAX = 65536, RECORD_TIME_US = 10 * 1000 };
+
+static uint64_t
+least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Puts what is outstanding into the budgets in place of what was counted before. */
+static void
+recount(struct cbx_receive_window *window)
+{
+    uint64_t outstanding = window->open ? window->limit - window->acked : 0;
+    if (window->open && outstanding < CBX_WINDOW_FLOOR)
+        outstanding = CBX_WINDOW_FLOOR;
+    window->link->used += outstanding - window->counted;
+    *window->peer_used += outstanding - window->counted;
+    window->counted = outstanding;
+}
+
+/*
+ * How much may be outstanding if `wanted` is called for: the floor is the stream's own; beyond it
+ * at most a quarter of what is free, nothing of the last quarter, half at most for one peer.
+ */
+static uint64_t
+allowed(struct cbx_receive_window *window, uint64_t wanted)
+{
+    struct cbx_budget *link = window->link;
+    uint64_t others = link->used - window->counted;
+    uint64_t peer_others = *window->peer_used - window->counted;
+    uint64_t most = CBX_WINDOW_FLOOR;
+    if (others + CBX_WINDOW_FLOOR < link->total) {
+        uint64_t quarter = (link->total - others - CBX_WINDOW_FLOOR) / 4;
+        uint64_t common = link->total - link->total / 4;
+        uint64_t left = others + CBX_WINDOW_FLOOR < common ? common - others - CBX_WINDOW_FLOOR : 0;
+        uint64_t half = link->total / 2;
+        uint64_t peer = peer_others + CBX_WINDOW_FLOOR < half ? half - peer_others - CBX_WINDOW_FLOOR : 0;
+        most += least(quarter, least(left, peer));
+    }
+    if (most < wanted)
+        link->cut = true;
+    return least(most, wanted);
+}
+
+int
+cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *link, uint64_t *peer_used,
+                int64_t now)
+{
+    memset(window, 0, sizeof *window);
+    window->link = link;
+    window->peer_used = peer_used;
+    if (link->used + CBX_WINDOW_FLOOR > link->total) {
+        link->cut = true;
+        return CBX_ERR_LIMIT;
+    }
+    window->target = link->used < link->total / 4 ? CBX_WINDOW_FIRST : CBX_WINDOW_FLOOR;
+    window->open = true;
+    window->meter_began = now;
+    window->limit = allowed(window, window->target);
+    window->probe_at = now;
+    recount(window);
+    return 0;
+}
+
+bool
+cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int64_t now)
+{
+    if (offset > window->limit)
+        return false;
+    if (window->probe_at && offset > window->probe_limit) {
+        int64_t delay = now - window->probe_at;
+        if (delay < 1)
+            delay = 1;
+        if (window->delay_us == 0 || delay < window->delay_us)
+            window->delay_us = delay;
+        window->probe_at = 0;
+    }
+    return true;
+}
+
+/* Moves the target to twice the bandwidth-delay product that was seen, by at most four at once. */
+static void
+retarget(struct cbx_receive_window *window, int64_t now)
+{
+    int64_t span = now - window->meter_began;
+    int64_t delay = window->delay_us && window->delay_us < DELAY_MAX_US ? window->delay_us
+                                                                        : DELAY_MAX_US;
+    if (span < METER_MIN_US || span < delay / 2)
+        return;
+    double wanted = (double)window->meter_bytes / (double)span * (2.0 * (double)delay + SLACK_US);
+    window->meter_began = now;
+    window->meter_bytes = 0;
+    if (wanted > 4.0 * (double)window->target)
+        wanted = 4.0 * (double)window->target;
+    if (wanted > CBX_WINDOW_MAX)
+        wanted = CBX_WINDOW_MAX;
+    if (wanted > (double)window->target)
+        window->target = (uint64_t)wanted;
+    else if (wanted < (double)window->target / 4)
+        window->target -= window->target / 4;
+    if (window->target < CBX_WINDOW_FLOOR)
+        window->target = CBX_WINDOW_FLOOR;
+}
+
+bool
+cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int64_t now)
+{
+    window->consumed += bytes;
+    window->meter_bytes += bytes;
+    retarget(window, now);
+    uint64_t gone = window->consumed - window->acked;
+    uint64_t outstanding = window->limit - window->acked;
+    return gone > 0 && gone >= least(outstanding, window->target) / 4;
+}
+
+void
+cbx_window_announce(struct cbx_receive_window *window, int64_t now)
+{
+    window->acked = window->consumed;
+    uint64_t limit = window->acked + allowed(window, window->target);
+    if (limit > window->limit) {
+        if (window->probe_at == 0) {
+            window->probe_limit = window->limit;
+            window->probe_at = now;
+        }
+        window->limit = limit;
+    }
+    if (window->limit < window->acked)
+        window->limit = window->acked; /* a FIN took one offset beyond it */
+    recount(window);
+}
+
+void
+cbx_window_close(struct cbx_receive_window *window)
+{
+    if (!window->open)
+        return;
+    window->open = false;
+    recount(window);
+}
+
+uint64_t
+cbx_send_room(const struct cbx_send_window *window)
+{
+    if (window->records + window->records_before >= CBX_RECORDS_UNACKED_MAX)
+        return 0;
+    uint64_t unacked = window->sent - window->acked;
+    uint64_t credit = window->limit > window->sent ? window->limit - window->sent : 0;
+    uint64_t own = unacked < CBX_WINDOW_MAX ? CBX_WINDOW_MAX - unacked : 0;
+    uint64_t pool = *window->pool_used < window->pool_total
+        ? window->pool_total - *window->pool_used
+        : 0;
+    return least(credit, least(own, pool));
+}
+
+uint32_t
+cbx_send_record_size(const struct cbx_send_window *window)
+{
+    double size = (double)window->rate * RECORD_TIME_US / 1e6;
+    if (size < RECORD_MIN)
+        return RECORD_MIN;
+    return size > RECORD_MAX ? RECORD_MAX : (uint32_t)size;
+}
+
+void
+cbx_send_sent(struct cbx_send_window *window, uint64_t bytes)
+{
+    window->sent += bytes;
+    window->records++;
+    *window->pool_used += bytes;
+}
+
+int
+cbx_send_credit(struct cbx_send_window *window, uint64_t acked, uint64_t limit, int64_t now)
+{
+    if (acked > window->sent || acked < window->acked || limit < window->limit)
+        return CBX_ERR_LIMIT;
+    if (acked >= window->records_mark) {
+        window->records_before = window->records;
+        window->records = 0;
+        window->records_mark = window->sent;
+    }
+    uint64_t bytes = acked - window->acked;
+    window->acked = acked;
+    window->limit = limit;
+    if (acked == window->sent)
+        window->records = window->records_before = 0;
+    *window->pool_used -= bytes;
+    window->meter_bytes += bytes;
+    int64_t span = now - window->meter_began;
+    if (span >= METER_MIN_US) {
+        uint64_t rate = (uint64_t)((double)window->meter_bytes * 1e6 / (double)span);
+        window->rate = rate > window->rate ? rate : (window->rate * 7 + rate) / 8;
+        window->meter_began = now;
+        window->meter_bytes = 0;
+    }
+    return 0;
+}
+
+void
+cbx_send_close(struct cbx_send_window *window)
+{
+    if (!window->pool_used)
+        return;
+    *window->pool_used -= window->sent - window->acked;
+    window->acked = window->sent;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Credit arithmetic (rules 20 to 22), pure. A receive window grants absolute offset limits out of
+ * budgets; a send window holds a sender to them.
+ *
+ * Outstanding = limit announced - offset acknowledged, never below the floor while a stream is
+ * open. Budgets count what was announced, exactly as the hub sees it, so both always agree.
+ */
+#ifndef CBX_WINDOW_H
+#define CBX_WINDOW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    CBX_WINDOW_FLOOR = 4096,
+    CBX_WINDOW_FIRST = 32 * 1024,       /* at the start, while three quarters are free */
+    CBX_WINDOW_MAX = 16 * 1024 * 1024,
+    CBX_RECORDS_UNACKED_MAX = 1024,     /* of one stream: what a relay may have to queue */
+};
+
+/* What one node may have outstanding over one link. */
+struct cbx_budget {
+    uint64_t total;
+    uint64_t used;
+    bool cut;          /* a grant was smaller than the stream called for: ask for more allowance */
+};
+
+struct cbx_receive_window {
+    struct cbx_budget *link;   /* borrowed */
+    uint64_t *peer_used;       /* outstanding of all streams of the same peer, borrowed */
+    uint64_t consumed;         /* bytes the program took */
+    uint64_t acked;            /* last announced consumed */
+    uint64_t limit;            /* last announced limit */
+    uint64_t target;           /* how much should be outstanding */
+    uint64_t counted;          /* what of it is in the budgets */
+    int64_t meter_began;
+    uint64_t meter_bytes;
+    uint64_t probe_limit;      /* the limit before the last grant ... */
+    int64_t probe_at;          /* ... and when that grant was made; 0: no probe */
+    int64_t delay_us;          /* least time from a grant to bytes beyond the old limit; 0 unknown */
+    bool open;
+};
+
+/* Opens with a first grant. CBX_ERR_LIMIT when no floor is free. */
+int cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *link, uint64_t *peer_used,
+                    int64_t now);
+/* Bytes arrived up to this offset: true when that is within the limit. */
+bool cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int64_t now);
+/* The program took this many more. True when an announcement is worth sending now. */
+bool cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int64_t now);
+/* Makes the announcement: limit and acked move, budgets are charged. */
+void cbx_window_announce(struct cbx_receive_window *window, int64_t now);
+/* Gives everything back. Harmless when closed. */
+void cbx_window_close(struct cbx_receive_window *window);
+
+struct cbx_send_window {
+    uint64_t sent;
+    uint64_t acked;
+    uint64_t limit;
+    uint64_t *pool_used;       /* the agent's unacknowledged bytes, borrowed */
+    uint64_t pool_total;
+    int64_t meter_began;
+    uint64_t meter_bytes;
+    uint64_t rate;             /* acknowledged bytes/s; 0 unknown */
+    uint32_t records, records_before; /* sent since records_mark, and in the span before it */
+    uint64_t records_mark;
+};
+
+/* How many bytes may be taken from the program now (0: blocked). */
+uint64_t cbx_send_room(const struct cbx_send_window *window);
+/* Size of the next record (rule 26): at most 10 ms of the acknowledged rate, 4 to 64 KiB. */
+uint32_t cbx_send_record_size(const struct cbx_send_window *window);
+/* One record went out. */
+void cbx_send_sent(struct cbx_send_window *window, uint64_t bytes);
+/* acked and limit from a CREDIT. CBX_ERR_LIMIT when acked was never sent or a value went back. */
+int cbx_send_credit(struct cbx_send_window *window, uint64_t acked, uint64_t limit, int64_t now);
+void cbx_send_close(struct cbx_send_window *window);
+
+#endif
