@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+/* What the commands share: finding the hub, asking it, printing. */
+#include "account.h"
+#include "cmd.h"
+#include "names.h"
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+cmd_fail(const struct cbx_command *command, const char *text)
+{
+    (void)fflush(stdout);
+    (void)fprintf(stderr, "cbx-hub %s: %s\n", command->name, text);
+    return CBX_EXIT_FAILURE;
+}
+
+int
+cmd_begin(const struct cbx_command *command, const struct cbx_args *args,
+          char state_dir[CMD_STATE_MAX])
+{
+    struct cbx_error error;
+
+    if (sodium_init() < 0)
+        return cmd_fail(command, "libsodium cannot start");
+    int result = cbx_state_dir(cbx_arg(args, "state"), "hub", state_dir, CMD_STATE_MAX, &error);
+    if (result == 0)
+        result = account_follow(state_dir, &error);
+    if (result == CBX_ERR_USAGE)
+        return cbx_usage(args, "%s", error.text);
+    return result == 0 ? CBX_EXIT_OK : cmd_fail(command, error.text);
+}
+
+static int
+call_fail(const struct cbx_command *command, const char *state_dir, int result,
+          const struct cbx_error *error)
+{
+    char text[CBX_ERROR_TEXT_MAX + CMD_STATE_MAX];
+
+    if (result != CBX_ERR_NOTFOUND)
+        return cmd_fail(command, error->text);
+    (void)snprintf(text, sizeof text, "no hub runs on %s (start it: cbx-hub --state %s run)",
+                   state_dir, state_dir);
+    return cmd_fail(command, text);
+}
+
+int
+cmd_call(const struct cbx_command *command, const char *state_dir, int64_t wait_ms, json_t *request,
+         json_t **answer)
+{
+    struct cbx_call *call = NULL;
+    json_t *got = NULL;
+    struct cbx_error error = {""};
+
+    if (request == NULL)
+        return cmd_fail(command, "out of memory");
+    int result = cbx_call_open(&call, state_dir, wait_ms, &error);
+    if (result != 0) {
+        json_decref(request);
+        return call_fail(command, state_dir, result, &error);
+    }
+    result = cbx_call_send(call, request, -1, &error);
+    if (result == 0)
+        result = cbx_call_next(call, CMD_ANSWER_MS, &got, &error);
+    cbx_call_close(call);
+    if (result != 0) {
+        json_decref(got);
+        return cmd_fail(command, error.text);
+    }
+    if (answer != NULL)
+        *answer = got;
+    else
+        json_decref(got);
+    return CBX_EXIT_OK;
+}
+
+const char *
+cmd_pond(const struct cbx_args *args)
+{
+    const char *pond = cbx_arg(args, "pond");
+
+    if (pond == NULL)
+        return "default";
+    if (cbx_slug_valid(pond, strlen(pond)))
+        return pond;
+    (void)cbx_usage(args,
+                    "--pond %s: a pond has 1 to %d of a-z, 0-9 and dash, with no dash at an end",
+                    pond, CBX_SLUG_MAX);
+    return NULL;
+}
+
+int
+cmd_end(const struct cbx_command *command)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0)
+        return CBX_EXIT_OK;
+    return cmd_fail(command, "standard output could not be written");
+}
+
+int
+cmd_print_json(const struct cbx_command *command, json_t *answer)
+{
+    (void)json_object_del(answer, "ok");
+    int result = json_dumpf(answer, stdout, JSON_INDENT(2));
+    json_decref(answer);
+    (void)putchar('\n');
+    return result == 0 ? cmd_end(command)
+                       : cmd_fail(command, "standard output could not be written");
+}
+
+void
+cmd_format_span(int64_t seconds, char *out, size_t size)
+{
+    long long s = seconds < 0 ? 0 : (long long)seconds;
+
+    if (s >= 86400 && s / 3600 % 24 != 0)
+        (void)snprintf(out, size, "%lldd %lldh", s / 86400, s / 3600 % 24);
+    else if (s >= 86400)
+        (void)snprintf(out, size, "%lldd", s / 86400);
+    else if (s >= 3600 && s / 60 % 60 != 0)
+        (void)snprintf(out, size, "%lldh %lldm", s / 3600, s / 60 % 60);
+    else if (s >= 3600)
+        (void)snprintf(out, size, "%lldh", s / 3600);
+    else if (s >= 60 && s % 60 != 0)
+        (void)snprintf(out, size, "%lldm %llds", s / 60, s % 60);
+    else if (s >= 60)
+        (void)snprintf(out, size, "%lldm", s / 60);
+    else
+        (void)snprintf(out, size, "%llds", s);
+}
+
+/* ---- tables ---- */
+
+enum { COLUMNS_MAX = 16 };
+
+struct cmd_table {
+    int columns;
+    size_t count, room;
+    char **cell;
+    bool failed; /* memory was short */
+};
+
+struct cmd_table *
+cmd_table_new(int columns)
+{
+    struct cmd_table *table = calloc(1, sizeof *table);
+
+    if (table != NULL)
+        table->columns = columns < COLUMNS_MAX ? columns : COLUMNS_MAX;
+    return table;
+}
+
+static bool
+grow(struct cmd_table *table)
+{
+    size_t room = table->room == 0 ? 64 : 2 * table->room;
+    char **cell = realloc(table->cell, room * sizeof *cell);
+
+    if (cell == NULL)
+        return false;
+    table->cell = cell;
+    table->room = room;
+    return true;
+}
+
+void
+cmd_table_add(struct cmd_table *table, const char *text)
+{
+    if (table == NULL || table->failed)
+        return;
+    char *copy = NULL;
+    if (table->count < table->room || grow(table))
+        copy = strdup(text);
+    if (copy == NULL) {
+        table->failed = true;
+        return;
+    }
+    for (char *at = copy; *at != '\0'; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    table->cell[table->count++] = copy;
+}
+
+static void
+print_table(const struct cmd_table *table)
+{
+    int width[COLUMNS_MAX] = {0};
+    int columns = table->columns;
+
+    for (size_t i = 0; i < table->count; i++) {
+        int length = (int)strlen(table->cell[i]);
+        int *column = &width[i % (size_t)columns];
+        *column = length > *column ? length : *column;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        int column = (int)(i % (size_t)columns);
+
+        if (column == columns - 1)
+            (void)printf("%s\n", table->cell[i]);
+        else
+            (void)printf("%-*s  ", width[column], table->cell[i]);
+    }
+}
+
+int
+cmd_table_end(const struct cbx_command *command, struct cmd_table *table)
+{
+    if (table == NULL || table->failed)
+        (void)cmd_fail(command, "out of memory");
+    bool good = table != NULL && !table->failed;
+    if (good)
+        print_table(table);
+    for (size_t i = 0; table != NULL && i < table->count; i++)
+        free(table->cell[i]);
+    if (table != NULL)
+        free(table->cell);
+    free(table);
+    return good ? cmd_end(command) : CBX_EXIT_FAILURE;
+}

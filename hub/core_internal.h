@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the hub's engine shares between its files: core.c (links and their phases), directory.c
+ * (what agents are told), switch.c (circuits), core_json.c (what people are told).
+ *
+ * A link's phases and what it may send in each (the table is in core.c):
+ *   HELLO      peer: AGENT_HELLO within 10 s          join: JOIN within 10 s
+ *   COMMITTING waits until the registry is on disk; nothing may come
+ *   READY      everything of an attached agent
+ *   CLOSING    a BYE is on its way; what comes is dropped
+ *
+ * Ownership: the core owns links, a link owns its pump, two links share a circuit until it is done;
+ * reg_peer.live and hub_link.peer point at each other while a peer is attached or attaching.
+ */
+#ifndef HUB_CORE_INTERNAL_H
+#define HUB_CORE_INTERNAL_H
+
+#include "allowance.h"
+#include "core.h"
+#include "pump.h"
+#include "session.h"
+#include <sys/queue.h>
+
+enum { HUB_CIRCUIT_CONTROL_MAX = 256, HUB_CIRCUIT_FRAMES_MAX = 1100, HUB_SHED_MAX = 20000 };
+
+enum hub_phase { HUB_HELLO, HUB_COMMITTING, HUB_READY, HUB_CLOSING };
+
+/* Tokens per source (rule 24). */
+struct hub_rate {
+    int64_t at;
+    double tokens;
+};
+
+struct hub_circuit;
+TAILQ_HEAD(hub_circuits, hub_circuit);
+
+struct hub_link {
+    struct cbx_pump pump;
+    struct hub_core *core;
+    TAILQ_ENTRY(hub_link) entry, dirty_entry;
+    bool dirty;
+    enum hub_phase phase;
+    enum reg_login_kind kind;
+    struct reg_peer *peer;          /* NULL for join links and after removal */
+    char pond[CBX_SLUG_MAX + 1];
+    char slug[CBX_SLUG_MAX + 1];
+    char fingerprint[CBX_FINGERPRINT_TEXT_MAX];
+    char address[64];
+    char software[64];
+    uint64_t connection;
+    uint8_t life[CBX_LIFE_SIZE];
+    uint64_t ticket;                /* COMMITTING: what it waits for */
+    int64_t began, deadline;        /* us; deadline 0: none */
+    int64_t since_unix;
+    struct hub_allowance allowance;
+    struct hub_rate opens, handshakes, chains;
+    uint32_t shed;                  /* frames dropped for their rate */
+    uint32_t circuits;
+    uint64_t bytes_from, bytes_to;  /* stream payload relayed */
+};
+TAILQ_HEAD(hub_links, hub_link);
+
+/* One side of a circuit: the link it leads to and what waits to be sent there. */
+struct hub_half {
+    struct cbx_circuit circuit;
+    struct hub_circuit *owner;
+    struct cbx_queue data, control;
+    uint32_t data_count, control_count;
+    uint64_t data_bytes;
+    /* What this side's agent has said. */
+    uint64_t sent;                  /* next offset of its bytes */
+    uint64_t limit;                 /* what it granted */
+    uint64_t acked;                 /* what it acknowledged of the other's bytes */
+    bool fin;
+};
+
+/* half[0] is the dialer's side. What comes from one side's link waits in the other half. */
+struct hub_circuit {
+    TAILQ_ENTRY(hub_circuit) entry;
+    struct hub_half half[2];
+    bool answered;                  /* the target has taken the OPEN */
+    bool done;                      /* nothing more will come; freed once drained */
+    bool reaping;
+};
+
+struct hub_counts {
+    uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
+    uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins;
+};
+
+struct hub_core {
+    struct hub_core_config config;
+    struct registry *registry;
+    const struct hub_core_ops *ops;
+    void *arg;
+    struct hub_links links, dirty;
+    struct hub_circuits reap;
+    struct hub_allowances allowances;
+    struct hub_counts count;
+    uint64_t ticket;                /* last one given out */
+    uint64_t committed;             /* last one on disk */
+    uint64_t held;                  /* bytes waiting in circuits */
+    uint32_t circuit_count;
+    int64_t swept_at, started_unix;
+    bool shutting_down;
+};
+
+/* core.c */
+void hub_link_wake(struct hub_link *link);
+/* Says why, then closes. Final reasons stop the agent. */
+void hub_link_bye(struct hub_link *link, enum cbx_reason reason, uint32_t retry_ms,
+                  const char *text);
+uint64_t hub_core_commit(struct hub_core *core);
+struct hub_link *hub_peer_link(const struct reg_peer *peer); /* READY, or NULL */
+bool hub_rate_take(struct hub_rate *rate, double per_second, double burst, int64_t now);
+int64_t hub_now(const struct hub_core *core);
+
+/* directory.c */
+void hub_directory_snapshot(struct hub_link *link);
+void hub_directory_tell(struct hub_core *core, const struct reg_peer *peer, bool gone);
+void hub_directory_chain(struct hub_link *link, const struct cbx_frame *frame);
+/* HANDSHAKE, CONFIRM, NO_HANDSHAKE: passed on to the peer they name. */
+int hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
+                       struct cbx_error *error);
+
+/* switch.c: frames with a label. */
+int hub_switch_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
+                     struct cbx_error *error);
+/* The link is gone: the other side of each of its circuits is told. */
+void hub_switch_link_gone(struct hub_link *link);
+void hub_switch_reap(struct hub_core *core);
+
+#endif

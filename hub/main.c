@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* cbx-hub: the tables of commands and options, and main. */
+#include "cmd.h"
+#include "log.h"
+#include <fcntl.h>
+#include <unistd.h>
+
+static const struct cbx_option common_options[] = {
+    {"state", "DIR", "the hub's folder (else CBX_STATE, ~/.local/state/cbx/hub)", false},
+    {0},
+};
+
+#define KEY_OPTIONS                                                                                \
+    {"key-file", "FILE", "key of the sealed files, 32 bytes (default: STATE/key)", false},         \
+    {                                                                                              \
+        "passphrase-file", "FILE", "passphrase of the sealed files, its first line", false         \
+    }
+
+static const struct cbx_option run_options[] = {
+    {"listen", "ADDR:PORT", "where to listen (default: 127.0.0.1:7000; port 0: any)", true},
+    {"public", "HOST:PORT", "where agents reach the hub, as tokens say it", true},
+    {"config", "FILE", "read options from this file too (NAME = VALUE)", false},
+    {"user", "NAME", "as root: become this account at once", false},
+    {"as-root", NULL, "as root: stay root", false},
+    KEY_OPTIONS,
+    {"sshd", "PATH", "the sshd to run (default: the system's)", false},
+    {"queue-max", "SIZE", "most bytes held for all streams (default: 1G)", false},
+    {"keepalive", "DUR", "ping after this much silence (default: 15s)", false},
+    {"gone", "DUR", "an agent is gone after this much silence (default: 45s)", false},
+    {"login-grace", "DUR", "time for a log-in (default: 10s)", false},
+    {"unauthenticated-max", "N", "connections not logged in, in all (default: 64)", false},
+    {"per-address-max", "N", "the same, from one address (default: 32)", false},
+    {"login-processes", "N", "sshd not logged in at once (default: 2 a core + 4)", false},
+    {"log-times", NULL, "begin log lines with the time", false},
+    {0},
+};
+
+static const struct cbx_option invite_options[] = {
+    {"pond", "POND", "the group of leases (default: default)", false},
+    {"slug", "SLUG", "the lease's name: SLUG.cbx", false},
+    {"expose", "SPEC", "ports it may offer: 8080, 5432=10.83.0.7:5432; commas too", true},
+    {"ttl", "DUR", "last moment to join, from now (default: 15m)", false},
+    {"ends", "DUR", "end of the lease, from now (default: 30d)", false},
+    {"label", "K=V", "a label that peers show", true},
+    {"keys", "DIR", "folder of the pond keys (default: STATE/ponds)", false},
+    KEY_OPTIONS,
+    {0},
+};
+
+static const struct cbx_option json_options[] = {
+    {"json", NULL, "print JSON", false},
+    {0},
+};
+
+static const struct cbx_option revoke_options[] = {
+    {"pond", "POND", "its pond (default: default)", false},
+    {0},
+};
+
+static const struct cbx_option peers_options[] = {
+    {"pond", "POND", "only this pond (default: all)", false},
+    {"json", NULL, "print JSON", false},
+    {0},
+};
+
+static const struct cbx_option attach_options[] = {
+    {"key", "FINGERPRINT", "the key that logged in", false},
+    {0},
+};
+
+static const struct cbx_command commands[] = {
+    {"run", "", "run the hub",
+     "Prints `listening ADDR:PORT` for each listener once it is ready, and runs until SIGTERM,\n"
+     "SIGINT or `cbx-hub shutdown`. As root it needs --user NAME or --as-root.",
+     run_options, 0, 0, false, cmd_run},
+    {"invite", "", "make a token for one lease",
+     "Prints one line, the token, on standard output. Waits up to 5 s for the hub.", invite_options,
+     0, 0, false, cmd_invite},
+    {"invites", "", "list invites that nobody used yet", NULL, json_options, 0, 0, false,
+     cmd_invites},
+    {"uninvite", "ID", "withdraw an invite", "At least 4 characters of the ID will do.", NULL, 1, 1,
+     false, cmd_uninvite},
+    {"revoke", "SLUG", "end a lease: its links, its key, its certificate", NULL, revoke_options, 1,
+     1, false, cmd_revoke},
+    {"peers", "", "list the leases that have joined", NULL, peers_options, 0, 0, false, cmd_peers},
+    {"status", "", "show what the hub does", NULL, json_options, 0, 0, false, cmd_status},
+    {"shutdown", "", "stop the hub and wait for its end", NULL, NULL, 0, 0, false, cmd_shutdown},
+    {"attach", "", "hand sshd's pipes to the hub (sshd runs this)", NULL, attach_options, 0, 0,
+     true, cmd_attach},
+    {0},
+};
+
+static const struct cbx_program program = {
+    .name = "cbx-hub",
+    .summary = "The directory and switch of a pond of leases.",
+    .commands = commands,
+    .common = common_options,
+};
+
+/* Descriptors 0 to 2 must be something, or a socket would take their place. */
+static void
+fill_standard_descriptors(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+}
+
+int
+main(int argc, char **argv)
+{
+    fill_standard_descriptors();
+    cbx_log_init("cbx-hub", CBX_LOG_INFO);
+    return cbx_cli_main(&program, argc, argv);
+}

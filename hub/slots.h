@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who may wait at the door (rule 11). Pure: numbers, addresses and the time go in, verdicts come
+ * out; sockets and processes are the listener's.
+ *
+ * A connection that has not logged in holds a slot and is in one of three states:
+ *
+ *   SILENT   accepted, first bytes awaited: may speak, be dropped, run out of time
+ *   WAITING  spoke SSH, waits for an sshd (no clock: it costs only a socket); known addresses
+ *            first, else in order of arrival
+ *   SSHD     its sshd runs: may log in, be dropped, run out of time
+ *
+ * Bounds: slots in all; slots per address (IPv6: per /64); sshd at once. Addresses that logged in
+ * lately may use every slot, strangers only half of them. From half of that share on, a newcomer
+ * drops a silent connection at random, ever more surely, so that silence cannot keep speakers out.
+ */
+#ifndef HUB_SLOTS_H
+#define HUB_SLOTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+enum {
+    SLOTS_TOTAL_MAX = 4096,  /* the most that can be configured */
+    SLOTS_RECENT_MAX = 4096, /* addresses remembered */
+};
+
+struct slots_config {
+    uint32_t total;       /* 64 */
+    uint32_t per_address; /* 32 */
+    uint32_t sshd;        /* 2 * cores + 4 */
+    int64_t silent_us;    /* how long a silent one may wait: 10 s */
+    int64_t login_us;     /* how long a log-in may take from the start of its sshd: 10 s */
+    int64_t recent_us;    /* what "lately" means: 24 h */
+};
+
+/* What counts as one address. */
+struct slots_address {
+    uint8_t family; /* 4 or 6 */
+    uint8_t prefix[8];
+};
+
+enum slots_state { SLOTS_SILENT = 0, SLOTS_WAITING = 1, SLOTS_SSHD = 2 };
+enum slots_verdict { SLOTS_ADMITTED = 0, SLOTS_FULL = 1, SLOTS_ADDRESS_FULL = 2 };
+
+struct slots;
+
+/* NULL when memory is short. */
+struct slots *
+slots_new(const struct slots_config *config);
+void
+slots_free(struct slots *slots);
+
+/* IPv4 whole, IPv6 by /64; IPv4 inside IPv6 counts as IPv4. False for other families. */
+bool
+slots_address_of(const struct sockaddr *address, struct slots_address *out);
+
+/*
+ * A connection was accepted under the number id (not 0, not in use). random is any random number.
+ * *dropped gets the number of a silent connection that is to be closed for it, or 0; its slot is
+ * free already.
+ */
+enum slots_verdict
+slots_admit(struct slots *slots, uint64_t id, const struct slots_address *address, int64_t now_us,
+            uint32_t random, uint64_t *dropped);
+/* SILENT to WAITING. */
+void
+slots_spoke(struct slots *slots, uint64_t id);
+/* The next in order that may have an sshd now, in state SSHD from here on; 0 when none may. */
+uint64_t
+slots_next(struct slots *slots, int64_t now_us);
+/* It logged in: its slot is free, its address remembered. False when the number holds no slot in
+ * state SSHD. */
+bool
+slots_login(struct slots *slots, uint64_t id, int64_t now_us);
+/* It is gone. No effect when it holds no slot. */
+void
+slots_drop(struct slots *slots, uint64_t id);
+/* One whose time is over, taken out; 0 when there is none. */
+uint64_t
+slots_overdue(struct slots *slots, int64_t now_us);
+
+uint32_t
+slots_count(const struct slots *slots);
+uint32_t
+slots_count_state(const struct slots *slots, enum slots_state state);
+
+#endif

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The switch: (link, label) to (link, label). It reads offsets and limits, which stand in the clear
+ * and which the seal keeps it from changing, polices them (rules 17, 22, 24, 27), and passes frames on:
+ * a large one as a slice of the slab it was read into, a small or stalled one as a copy of its own
+ * size, so that a slow reader never pins large buffers.
+ *
+ * A circuit ends when both FINs are acknowledged, when one side resets, when the hub says CLOSE, or
+ * with a link. What had to be told is drained first; then it is freed from the reap list, never
+ * inside a callback of a link.
+ */
+#include "core_internal.h"
+#include <stdlib.h>
+#include <string.h>
+
+enum { COPY_BELOW = 4096, STALLED_ABOVE = 256 * 1024 };
+
+static int half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_slice *out);
+static int half_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out);
+static const struct cbx_circuit_ops half_ops = { .data = half_data, .control = half_control };
+
+static struct hub_half *
+half_of(struct cbx_circuit *circuit)
+{
+    return (struct hub_half *)((char *)circuit - offsetof(struct hub_half, circuit));
+}
+
+static struct hub_half *
+other_half(struct hub_half *half)
+{
+    struct hub_circuit *circuit = half->owner;
+    return half == &circuit->half[0] ? &circuit->half[1] : &circuit->half[0];
+}
+
+static struct hub_link *
+link_of(const struct hub_half *half)
+{
+    return half->circuit.link ? half->circuit.link->owner : NULL;
+}
+
+/* ---- queues ---- */
+
+static bool
+pop(struct cbx_queue *queue, struct cbx_slice *out)
+{
+    struct cbx_queued *queued = STAILQ_FIRST(queue);
+    if (!queued)
+        return false;
+    STAILQ_REMOVE_HEAD(queue, entry);
+    *out = queued->slice;
+    free(queued);
+    return true;
+}
+
+static void
+drop_data(struct hub_core *core, struct hub_half *half)
+{
+    struct cbx_slice slice;
+    while (pop(&half->data, &slice))
+        cbx_slice_drop(&slice);
+    core->held -= half->data_bytes;
+    half->data_bytes = 0;
+    half->data_count = 0;
+}
+
+static bool
+drained(const struct hub_half *half)
+{
+    return !half->circuit.link || (STAILQ_EMPTY(&half->data) && STAILQ_EMPTY(&half->control));
+}
+
+static void
+maybe_reap(struct hub_core *core, struct hub_circuit *circuit)
+{
+    if (circuit->reaping || !circuit->done || !drained(&circuit->half[0])
+        || !drained(&circuit->half[1]))
+        return;
+    circuit->reaping = true;
+    TAILQ_INSERT_TAIL(&core->reap, circuit, entry);
+}
+
+static int
+half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_slice *out)
+{
+    (void)room;
+    (void)now;
+    struct hub_half *half = half_of(circuit);
+    struct hub_link *link = link_of(half);
+    if (!pop(&half->data, out))
+        return 0;
+    half->data_count--;
+    half->data_bytes -= out->length;
+    link->core->held -= out->length;
+    maybe_reap(link->core, half->owner);
+    return 1;
+}
+
+static int
+half_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
+{
+    (void)now;
+    struct hub_half *half = half_of(circuit);
+    if (!pop(&half->control, out))
+        return 0;
+    half->control_count--;
+    maybe_reap(link_of(half)->core, half->owner);
+    return 1;
+}
+
+static int
+push(struct cbx_queue *queue, struct cbx_slice slice)
+{
+    struct cbx_queued *queued = slice.slab ? malloc(sizeof *queued) : NULL;
+    if (!queued) {
+        cbx_slice_drop(&slice);
+        return CBX_ERR_NOMEM;
+    }
+    queued->slice = slice;
+    STAILQ_INSERT_TAIL(queue, queued, entry);
+    return 0;
+}
+
+static int
+push_control(struct hub_half *half, struct cbx_slice slice)
+{
+    int result = push(&half->control, slice);
+    if (result < 0)
+        return result;
+    half->control_count++;
+    cbx_circuit_control_ready(&half->circuit);
+    return 0;
+}
+
+/* The frame with the label of the link that it goes to. */
+static struct cbx_slice
+relabelled(const struct cbx_frame *frame, const struct hub_half *to, bool copy)
+{
+    struct cbx_slice slice = copy ? cbx_slice_copy(frame->raw.data, frame->raw.length)
+                                  : cbx_slice_of(frame->raw.slab, frame->raw.data, frame->raw.length);
+    if (slice.slab)
+        cbx_frame_relabel(slice.data, to->circuit.label);
+    return slice;
+}
+
+/* ---- ends ---- */
+
+/* What an agent had granted on this circuit no longer counts. */
+static void
+release_credit(struct hub_half *half)
+{
+    struct hub_link *link = link_of(half);
+    if (link)
+        hub_allowance_charge(&link->allowance, 0, half->limit - half->acked);
+    half->limit = half->acked;
+}
+
+static void
+leave_link(struct hub_core *core, struct hub_half *half)
+{
+    struct hub_link *link = link_of(half);
+    if (!link)
+        return;
+    drop_data(core, half);
+    release_credit(half);
+    struct cbx_slice slice;
+    while (pop(&half->control, &slice))
+        cbx_slice_drop(&slice);
+    link->circuits--;
+    cbx_circuit_remove(&half->circuit);
+}
+
+/* Ends the circuit in the middle: data is dropped, `last` (may be empty) goes to one half. */
+static void
+end_circuit(struct hub_core *core, struct hub_circuit *circuit)
+{
+    circuit->done = true;
+    for (int i = 0; i < 2; i++) {
+        drop_data(core, &circuit->half[i]);
+        release_credit(&circuit->half[i]);
+    }
+    maybe_reap(core, circuit);
+}
+
+static void
+say_close(struct hub_half *half, enum cbx_reason reason)
+{
+    if (!half->circuit.link)
+        return;
+    struct cbx_field field = cbx_field_uint(reason);
+    push_control(half, cbx_frame_slice(CBX_FRAME_CLOSE, half->circuit.label, &field, 1));
+}
+
+/* The hub's own word to both sides. */
+static void
+break_circuit(struct hub_core *core, struct hub_circuit *circuit, enum cbx_reason reason)
+{
+    if (circuit->done)
+        return;
+    core->count.breaches++;
+    say_close(&circuit->half[0], reason);
+    say_close(&circuit->half[1], reason);
+    end_circuit(core, circuit);
+}
+
+static void
+free_circuit(struct hub_core *core, struct hub_circuit *circuit)
+{
+    leave_link(core, &circuit->half[0]);
+    leave_link(core, &circuit->half[1]);
+    core->circuit_count--;
+    free(circuit);
+}
+
+void
+hub_switch_reap(struct hub_core *core)
+{
+    struct hub_circuit *circuit;
+    while ((circuit = TAILQ_FIRST(&core->reap))) {
+        TAILQ_REMOVE(&core->reap, circuit, entry);
+        free_circuit(core, circuit);
+    }
+}
+
+void
+hub_switch_link_gone(struct hub_link *link)
+{
+    struct cbx_circuit *at, *next;
+    HASH_ITER(hh, link->pump.link.circuits, at, next)
+    {
+        struct hub_half *half = half_of(at), *other = other_half(half);
+        struct hub_circuit *circuit = half->owner;
+        if (!circuit->done) {
+            say_close(other, circuit->answered ? CBX_REASON_LOST : CBX_REASON_PEER_AWAY);
+            end_circuit(link->core, circuit);
+        }
+        leave_link(link->core, half);
+        maybe_reap(link->core, circuit);
+    }
+}
+
+/* ---- opening ---- */
+
+static void
+refuse(struct hub_link *link, uint32_t label, enum cbx_reason reason)
+{
+    struct cbx_field field = cbx_field_uint(reason);
+    link->core->count.refused[reason]++;
+    cbx_link_send(&link->pump.link, CBX_FRAME_CLOSE, label, &field, 1);
+}
+
+static bool
+field_is(const struct cbx_field *field, const char *text)
+{
+    return field->n == strlen(text) && memcmp(field->p, text, field->n) == 0;
+}
+
+/* The link that an OPEN leads to, or NULL with the reason. */
+static struct hub_link *
+find_target(struct hub_link *link, const struct cbx_frame *frame, enum cbx_reason *reason)
+{
+    char slug[CBX_SLUG_MAX + 1];
+    memcpy(slug, frame->field[1].p, frame->field[1].n);
+    slug[frame->field[1].n] = '\0';
+    /* Who dials is what sshd checked, never what the frame says. */
+    if (!field_is(&frame->field[0], link->slug)) {
+        *reason = CBX_REASON_DENIED;
+        return NULL;
+    }
+    if (link->core->shutting_down) {
+        *reason = CBX_REASON_GOING_AWAY;
+        return NULL;
+    }
+    struct reg_peer *peer = registry_peer(link->core->registry, link->pond, slug);
+    struct hub_link *target = peer ? hub_peer_link(peer) : NULL;
+    if (!peer)
+        *reason = CBX_REASON_UNKNOWN_NAME;
+    else if (!reg_peer_exposes(peer, (uint16_t)frame->field[2].u))
+        *reason = CBX_REASON_NOT_EXPOSED;
+    else if (!target)
+        *reason = CBX_REASON_PEER_AWAY;
+    else if (target->pump.link.control_count > CBX_LINK_CONTROL_MAX / 2)
+        *reason = CBX_REASON_OVERLOADED;
+    else
+        return target;
+    return NULL;
+}
+
+static void
+init_half(struct hub_circuit *circuit, int side)
+{
+    struct hub_half *half = &circuit->half[side];
+    half->owner = circuit;
+    STAILQ_INIT(&half->data);
+    STAILQ_INIT(&half->control);
+}
+
+static struct hub_circuit *
+new_circuit(struct hub_link *from, uint32_t label, struct hub_link *to)
+{
+    uint32_t out = cbx_link_label(&to->pump.link);
+    struct hub_circuit *circuit = out ? calloc(1, sizeof *circuit) : NULL;
+    if (!circuit)
+        return NULL;
+    init_half(circuit, 0);
+    init_half(circuit, 1);
+    if (cbx_circuit_add(&from->pump.link, &circuit->half[0].circuit, label, &half_ops) < 0) {
+        free(circuit);
+        return NULL;
+    }
+    if (cbx_circuit_add(&to->pump.link, &circuit->half[1].circuit, out, &half_ops) < 0) {
+        cbx_circuit_remove(&circuit->half[0].circuit);
+        free(circuit);
+        return NULL;
+    }
+    from->circuits++;
+    to->circuits++;
+    from->core->circuit_count++;
+    from->core->count.opened++;
+    return circuit;
+}
+
+static int
+take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now, struct cbx_error *error)
+{
+    enum cbx_reason reason = CBX_REASON_OVERLOADED;
+    if (cbx_link_take_label(&link->pump.link, frame->label) < 0)
+        return cbx_fail(error, CBX_ERR_FORMAT, "OPEN: label %u is not a new one of yours",
+                        frame->label);
+    if (!hub_rate_take(&link->opens, 2000, 8192, now)) {
+        link->shed++;
+        refuse(link, frame->label, reason);
+        return 0;
+    }
+    struct hub_link *target = find_target(link, frame, &reason);
+    struct hub_circuit *circuit = target ? new_circuit(link, frame->label, target) : NULL;
+    if (!circuit) {
+        refuse(link, frame->label, reason);
+        return 0;
+    }
+    circuit->half[0].limit = frame->field[7].u;
+    if (!hub_allowance_charge(&link->allowance, circuit->half[0].limit, 0))
+        return cbx_fail(error, CBX_ERR_LIMIT, "OPEN: credit beyond the allowance");
+    if (cbx_link_send_slice(&target->pump.link, relabelled(frame, &circuit->half[1], true)) < 0) {
+        say_close(&circuit->half[0], CBX_REASON_OVERLOADED);
+        end_circuit(link->core, circuit);
+    }
+    return 0;
+}
+
+/* ---- passing on ---- */
+
+static bool
+both_ended(const struct hub_circuit *circuit)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct hub_half *half = &circuit->half[i], *other = &circuit->half[1 - i];
+        if (!half->fin || other->acked != half->sent)
+            return false;
+    }
+    return true;
+}
+
+static void
+take_data(struct hub_link *link, struct hub_half *from, const struct cbx_frame *frame)
+{
+    struct hub_half *to = other_half(from);
+    struct hub_core *core = link->core;
+    bool fin = frame->type == CBX_FRAME_FIN;
+    uint64_t bytes = fin ? 1 : frame->field[3].n - CBX_AEAD_TAG;
+    uint64_t credit = fin ? 1 : 0; /* a FIN needs no credit for its one offset */
+    if (!from->owner->answered || from->fin || frame->field[2].u != from->sent) {
+        break_circuit(core, from->owner, CBX_REASON_PROTOCOL);
+        return;
+    }
+    if (from->sent + bytes > to->limit + credit || to->data_count >= HUB_CIRCUIT_FRAMES_MAX) {
+        break_circuit(core, from->owner, CBX_REASON_FLOW);
+        return;
+    }
+    from->sent += bytes;
+    from->fin = fin;
+    bool copy = frame->raw.length < COPY_BELOW || to->data_bytes > STALLED_ABOVE;
+    if (push(&to->data, relabelled(frame, to, copy)) < 0) {
+        break_circuit(core, from->owner, CBX_REASON_OVERLOADED);
+        return;
+    }
+    to->data_count++;
+    to->data_bytes += frame->raw.length;
+    core->held += frame->raw.length;
+    core->count.relayed_frames++;
+    core->count.relayed_bytes += bytes;
+    link->bytes_from += bytes;
+    link_of(to)->bytes_to += bytes;
+    cbx_circuit_data_ready(&to->circuit);
+}
+
+/* Values of a CREDIT never go back and never acknowledge what was not sent. */
+static bool
+credit_legal(const struct hub_half *from, const struct cbx_frame *frame)
+{
+    const struct hub_circuit *circuit = from->owner;
+    const struct hub_half *to = from == &circuit->half[0] ? &circuit->half[1] : &circuit->half[0];
+    uint64_t acked = frame->field[2].u, limit = frame->field[3].u;
+    return acked >= from->acked && acked <= to->sent && limit >= from->limit
+        && (circuit->answered || from == &circuit->half[1]);
+}
+
+static int
+take_credit(struct hub_link *link, struct hub_half *from, const struct cbx_frame *frame,
+            struct cbx_error *error)
+{
+    struct hub_half *to = other_half(from);
+    if (!credit_legal(from, frame)) {
+        break_circuit(link->core, from->owner, CBX_REASON_FLOW);
+        return 0;
+    }
+    uint64_t acked = frame->field[2].u, limit = frame->field[3].u;
+    /* The FIN's acknowledgement ends the direction: what was granted beyond it is free. */
+    bool ended = to->fin && acked == to->sent;
+    uint64_t before = from->limit > from->acked ? from->limit - from->acked : 0;
+    from->acked = acked;
+    from->limit = limit;
+    if (ended || from->limit < acked)
+        from->limit = acked;
+    from->owner->answered = true;
+    if (!hub_allowance_charge(&link->allowance, from->limit - acked, before))
+        return cbx_fail(error, CBX_ERR_LIMIT, "CREDIT: beyond the allowance");
+    if (push_control(to, relabelled(frame, to, true)) < 0) {
+        break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);
+        return 0;
+    }
+    if (both_ended(from->owner)) {
+        from->owner->done = true;
+        maybe_reap(link->core, from->owner);
+    }
+    return 0;
+}
+
+/* RESET, or an agent's CLOSE of an OPEN that it cannot even open: nothing comes after it. */
+static void
+take_end(struct hub_link *link, struct hub_half *from, const struct cbx_frame *frame)
+{
+    struct hub_half *to = other_half(from);
+    drop_data(link->core, to);
+    push_control(to, relabelled(frame, to, true));
+    end_circuit(link->core, from->owner);
+}
+
+/* A label that is not in use: a late frame of a finished circuit, or a breach. */
+static int
+take_stray(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error)
+{
+    const struct cbx_link *pump = &link->pump.link;
+    bool known = frame->label & 1 ? frame->label <= pump->last_seen
+                                  : frame->label < pump->next_label;
+    if (!known)
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u was never opened",
+                        cbx_frame_name(frame->type), frame->label);
+    link->core->count.stale++;
+    return 0;
+}
+
+int
+hub_switch_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
+                 struct cbx_error *error)
+{
+    if (frame->type == CBX_FRAME_OPEN)
+        return take_open(link, frame, now, error);
+    struct cbx_circuit *circuit = cbx_circuit_find(&link->pump.link, frame->label);
+    if (!circuit)
+        return take_stray(link, frame, error);
+    struct hub_half *from = half_of(circuit), *to = other_half(from);
+    if (from->owner->done || !to->circuit.link) {
+        link->core->count.stale++;
+        return 0;
+    }
+    if (to->control_count >= HUB_CIRCUIT_CONTROL_MAX)
+        return cbx_fail(error, CBX_ERR_LIMIT, "too many control frames on label %u", frame->label);
+    switch (frame->type) {
+    case CBX_FRAME_DATA:
+    case CBX_FRAME_FIN:
+        take_data(link, from, frame);
+        return 0;
+    case CBX_FRAME_CREDIT:
+        return take_credit(link, from, frame, error);
+    case CBX_FRAME_EPOCH:
+        if (push_control(to, relabelled(frame, to, true)) < 0)
+            break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);
+        return 0;
+    default:
+        take_end(link, from, frame);
+        return 0;
+    }
+}
