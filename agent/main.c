@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* The command line of cbx-agent. */
+#include "commands.h"
+#include "log.h"
+#include "token_input.h"
+
+#include <signal.h>
+#include <sodium.h>
+
+static const struct cbx_option common_options[] = {
+    {"state", "DIR", "state folder (else CBX_STATE, STATE_DIRECTORY, ~/.local/state/cbx/agent)",
+     false},
+    {0},
+};
+
+static const struct cbx_option run_options[] = {AGENT_SETTINGS_OPTIONS, {0}};
+
+static const struct cbx_option join_options[] = {
+    {"timeout", "TIME", "give up when the hub has not answered by then (60s)", false},
+    AGENT_SETTINGS_OPTIONS,
+    {0},
+};
+
+static const struct cbx_option up_options[] = {
+    {"detach", NULL, "go to the background once attached; the log is in the state folder", false},
+    {"timeout", "TIME", "fail when not attached by then (60s with --detach, else never)", false},
+    AGENT_SETTINGS_OPTIONS,
+    {0},
+};
+
+static const struct cbx_option show_options[] = {
+    {"json", NULL, "for programs", false},
+    {0},
+};
+
+static const struct cbx_option wait_options[] = {
+    {"timeout", "TIME", "give up after this long (60s)", false},
+    {0},
+};
+
+static const char token_detail[] =
+    "The token is the line that `cbx-hub invite` printed: @FILE reads it from a file, - from\n"
+    "standard input; without either it is taken from CBX_TOKEN, which is removed from the\n"
+    "environment. A token on the command line is accepted with a warning.";
+
+static const struct cbx_command commands[] = {
+    {
+        .name = "join",
+        .arguments = "[@FILE|-]",
+        .help = "join a pond with a token, and end",
+        .detail = token_detail,
+        .options = join_options,
+        .operands_max = 1,
+        .run = agent_cmd_join,
+    },
+    {
+        .name = "run",
+        .arguments = "",
+        .help = "run as the lease that has joined",
+        .options = run_options,
+        .run = agent_cmd_run,
+    },
+    {
+        .name = "up",
+        .arguments = "[@FILE|-]",
+        .help = "join if not joined yet, then run",
+        .detail = token_detail,
+        .options = up_options,
+        .operands_max = 1,
+        .run = agent_cmd_up,
+    },
+    {
+        .name = "down",
+        .arguments = "",
+        .help = "stop the running agent and wait for its end",
+        .run = agent_cmd_down,
+    },
+    {
+        .name = "leave",
+        .arguments = "",
+        .help = "stop the agent and remove its identity and state",
+        .run = agent_cmd_leave,
+    },
+    {
+        .name = "status",
+        .arguments = "",
+        .help = "how the running agent is",
+        .options = show_options,
+        .run = agent_cmd_status,
+    },
+    {
+        .name = "peers",
+        .arguments = "",
+        .help = "the peers of the pond",
+        .options = show_options,
+        .run = agent_cmd_peers,
+    },
+    {
+        .name = "wait",
+        .arguments = "NAME:PORT",
+        .help = "wait until a peer's port accepts connections",
+        .options = wait_options,
+        .operands_min = 1,
+        .operands_max = 1,
+        .run = agent_cmd_wait,
+    },
+    {
+        .name = "dial",
+        .arguments = "NAME:PORT",
+        .help = "connect standard input and output to a peer's port",
+        .detail = "As ssh's way to a peer: ssh -o ProxyCommand='cbx-agent dial %h:%p' web.cbx",
+        .operands_min = 1,
+        .operands_max = 1,
+        .run = agent_cmd_dial,
+    },
+    {0},
+};
+
+static const struct cbx_program program = {
+    .name = "cbx-agent",
+    .summary = "Joins this machine to a pond and lets its programs dial the others by name.",
+    .commands = commands,
+    .common = common_options,
+};
+
+int
+main(int argc, char **argv)
+{
+    cbx_log_init("cbx-agent", CBX_LOG_INFO);
+    if (sodium_init() < 0) {
+        cbx_log_error("libsodium does not start");
+        return CBX_EXIT_FAILURE;
+    }
+    agent_token_take_environment();
+    (void)signal(SIGPIPE, SIG_IGN);
+    return cbx_cli_main(&program, argc, argv);
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the agent's engine shares between its files: mesh.c (the link, its phases, the directory,
+ * allowances), mesh_peer.c (belief and sessions), mesh_stream.c (dials and incoming streams),
+ * mesh_json.c.
+ *
+ * Belief in a peer: NONE -> FETCHING (CHAIN_GET sent) -> STORING (serial and identity go to disk
+ * first, rule 3) -> BELIEVED, or REFUSED with a reason until the directory shows another chain.
+ *
+ * Sessions of a peer: the newest confirmed one serves dials; older ones stay for a minute for what
+ * is on its way; one handshake that we began and one session that we answered and that no record
+ * has confirmed yet stand beside them (rule 13). Streams hold derived keys, never a session.
+ *
+ * A dialed stream: WAITING (for link, directory, session) -> OPENING (OPEN sent) -> RUNNING;
+ * an incoming one: INCOMING (the shell connects) -> RUNNING. Streams are freed in mesh_flush only.
+ */
+#ifndef AGENT_MESH_INTERNAL_H
+#define AGENT_MESH_INTERNAL_H
+
+#include "mesh.h"
+#include "pump.h"
+#include "session.h"
+#include "stream.h"
+#include <sys/queue.h>
+
+enum {
+    MESH_SESSIONS_MAX = 6,
+    MESH_REPLAYS_MAX = 4,
+    MESH_UNANSWERED_MAX = 4096,   /* rule 15 */
+    MESH_TOMBSTONES_MAX = 1024,
+};
+static const int64_t MESH_CONFIRM_US = 10 * 1000 * 1000;
+static const int64_t MESH_HANDSHAKE_RETRY_US = 3 * 1000 * 1000;
+static const int64_t MESH_SESSION_GRACE_US = 60 * 1000 * 1000;
+static const int64_t MESH_LAZY_ACK_US = 100 * 1000;
+static const int64_t MESH_TOMBSTONE_US = 120 * 1000 * 1000;
+
+enum mesh_phase { MESH_DOWN, MESH_GREETING, MESH_WAITING, MESH_SYNCING, MESH_UP };
+enum mesh_trust { MESH_TRUST_NONE, MESH_TRUST_FETCHING, MESH_TRUST_STORING, MESH_TRUST_BELIEVED,
+                  MESH_TRUST_REFUSED };
+
+struct mesh_session {
+    struct cbx_session keys;
+    int64_t born;
+    int64_t replaced_at;          /* 0: it is the newest */
+    uint64_t bytes;
+    TAILQ_ENTRY(mesh_session) entry;
+};
+TAILQ_HEAD(mesh_sessions, mesh_session);
+TAILQ_HEAD(mesh_streams, mesh_stream);
+
+struct mesh_replay {
+    uint8_t life[CBX_LIFE_SIZE];
+    int64_t used_at;
+    struct cbx_replay window;
+};
+
+struct mesh_peer {
+    UT_hash_handle hh;
+    struct mesh *mesh;
+    char slug[CBX_SLUG_MAX + 1];
+    bool ready, seen;             /* seen: in the snapshot that is coming in */
+    uint64_t generation, serial;
+    uint8_t life[CBX_LIFE_SIZE];
+    uint8_t listed_hash[32];      /* chain, as the directory has it */
+    char *ports, *labels;
+
+    enum mesh_trust trust;
+    enum cbx_reason refused;
+    char refused_text[120];
+    int64_t fetch_at;
+    uint64_t store_version;
+    uint8_t chain_hash[32];       /* of the chain that was verified */
+    uint8_t identity[32], exchange[32];
+    int64_t ends;
+
+    struct mesh_sessions sessions;        /* newest first */
+    uint32_t session_count;
+    struct mesh_session *unconfirmed;
+    struct cbx_handshake *begun;
+    int64_t begun_at;
+    uint8_t *pending;                     /* a first message that waits for the chain */
+    uint32_t pending_length;
+    uint8_t pending_hash[32];
+    double first_tokens;
+    int64_t first_at;
+
+    uint64_t window_used;
+    uint32_t stream_count;
+    struct mesh_replay *replay[MESH_REPLAYS_MAX];
+};
+
+enum mesh_stream_state { MESH_STREAM_WAITING, MESH_STREAM_OPENING, MESH_STREAM_INCOMING,
+                         MESH_STREAM_RUNNING, MESH_STREAM_ENDED };
+
+struct mesh_stream {
+    struct cbx_stream core;
+    struct mesh *mesh;
+    struct mesh_peer *peer;       /* NULL while WAITING */
+    const struct mesh_end *end;   /* NULL: the program was told or gave up */
+    void *arg;
+    enum mesh_stream_state state;
+    char slug[CBX_SLUG_MAX + 1];
+    uint16_t port;
+    uint64_t counter;
+    int64_t deadline;
+    int64_t lazy_at;
+    bool retried;                 /* NO_SESSION was answered once */
+    bool in_core, in_lazy, in_reap;
+    bool held;                    /* incoming: the shell has not answered yet and may still look */
+    TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry;
+};
+
+/* Rule 27: what is left of a finished stream for the resume time. */
+struct mesh_tombstone {
+    uint8_t id[CBX_STREAM_ID_SIZE];
+    uint64_t sent, received;
+    int64_t at;
+};
+
+struct mesh_counts {
+    uint64_t dialed, accepted, refused, resets, integrity, rolled_back, leaked, bytes_in, bytes_out;
+    uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches;
+};
+
+struct mesh {
+    struct mesh_config config;
+    const struct mesh_ops *ops;
+    void *arg;
+    struct cbx_cert invite_cert, peer_cert;
+    uint8_t chain_hash[32];
+    uint64_t own_serial;
+    uint8_t life[CBX_LIFE_SIZE];
+    char *software;
+
+    struct cbx_pump pump;
+    bool has_pump;
+    enum mesh_phase phase;
+    char hub_software[64], seen_address[64];
+    uint64_t generation;
+    int64_t attached_unix;
+    enum cbx_reason bye;
+    uint32_t bye_retry_ms;
+    char bye_text[CBX_FRAME_TEXT_MAX + 1];
+
+    struct cbx_budget budget;
+    uint64_t allowance;
+    uint64_t allow_sequence;
+    bool allow_pending;
+    int64_t want_at;
+    uint64_t send_used;
+    struct cbx_stream_env env;
+    struct cbx_aead *aead;
+
+    struct mesh_peer *peers;
+    struct mesh_known *known;
+    size_t known_count, known_room;
+    uint64_t known_version, stored_version, asked_version;
+
+    struct mesh_streams streams;      /* in_core: incoming, opening, running */
+    struct mesh_streams waiting;      /* dials that cannot be opened yet */
+    struct mesh_streams opening;      /* by counter: unanswered */
+    struct mesh_streams lazy, reap;
+    uint64_t next_counter;
+    uint32_t stream_count;
+    bool dial_due;
+    int64_t swept_at;
+    struct mesh_tombstone tombstone[MESH_TOMBSTONES_MAX];
+    uint32_t tombstone_next;
+    struct mesh_counts count;
+};
+
+/* mesh.c */
+int64_t mesh_now(const struct mesh *mesh);
+void mesh_wake(struct mesh *mesh);
+
+/* mesh_peer.c */
+struct mesh_peer *mesh_peer_find(struct mesh *mesh, const char *slug, size_t length);
+int mesh_peer_listed(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error);
+void mesh_peers_synced(struct mesh *mesh);
+void mesh_peer_free(struct mesh_peer *peer);
+/* The session to dial with, or NULL: then one is being made (or the peer is REFUSED). */
+struct mesh_session *mesh_peer_session(struct mesh_peer *peer);
+struct mesh_session *mesh_peer_newest(struct mesh_peer *peer);
+/* By id, an unconfirmed one too. */
+struct mesh_session *mesh_peer_session_by_id(struct mesh_peer *peer, const uint8_t *id);
+/* A record of the initiator opened. */
+void mesh_peer_confirm(struct mesh_peer *peer, struct mesh_session *session);
+/* The far side does not know this session any more. */
+void mesh_peer_drop_sessions(struct mesh_peer *peer);
+void mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame);
+void mesh_peer_handshake(struct mesh *mesh, struct cbx_frame *frame);
+void mesh_peer_confirm_frame(struct mesh *mesh, struct cbx_frame *frame);
+void mesh_peer_no_handshake(struct mesh *mesh, struct cbx_frame *frame);
+void mesh_peers_stored(struct mesh *mesh);
+void mesh_peers_sweep(struct mesh *mesh, int64_t now);
+void mesh_peers_link_lost(struct mesh *mesh);
+/* True once per stream identity of that dialer's life. */
+bool mesh_peer_replay_take(struct mesh_peer *peer, const uint8_t stream_id[CBX_STREAM_ID_SIZE]);
+
+/* mesh_stream.c */
+extern const struct cbx_stream_ops mesh_stream_ops;
+int mesh_stream_frame(struct mesh *mesh, struct cbx_frame *frame, int64_t now,
+                      struct cbx_error *error);
+void mesh_streams_lost(struct mesh *mesh, enum cbx_reason reason);
+void mesh_streams_due(struct mesh *mesh, int64_t now);
+void mesh_streams_rekey(struct mesh_peer *peer);
+void mesh_streams_refuse_waiting(struct mesh *mesh, const char *slug, enum cbx_reason reason);
+void mesh_streams_free(struct mesh *mesh);
+int64_t mesh_streams_deadline(const struct mesh *mesh);
+
+#endif
