@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: MIT
+"""The command line, as scripts use it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from servers import Nginx, Server, echo
+from world import AGENT, AS_ROOT, HUB, Agent, Hub, find, free_port, until
+
+# Word for word what the documentation promises; only --as-root is added where root runs it.
+SCRIPT = """
+cbx-hub --state h run --listen 127.0.0.1:7000 {as_root} &
+cbx-hub --state h invite --pond demo --slug web --expose 8080 >web.token
+cbx-hub --state h invite --pond demo --slug cli >cli.token
+cbx-agent --state w up @web.token --proxy off --lanes off --direct off &
+cbx-agent --state c up @cli.token --proxy 127.0.0.1:1080 &
+cbx-agent --state c wait web.cbx:8080 --timeout 30s
+curl --socks5-hostname 127.0.0.1:1080 http://web.cbx:8080/
+"""
+
+
+def in_private_network():
+    """Words that run a command with a loopback of its own, where the system lets us."""
+    words = [find("unshare"), "--net", find("bash"), "-c", 'ip link set lo up && exec "$@"', "net"]
+    if os.geteuid() == 0 and subprocess.run([*words, "true"], check=False, capture_output=True).returncode == 0:
+        return words
+    return []
+
+
+def test_script_works_as_it_stands(world):
+    page = world.dir / "www"
+    page.mkdir()
+    (page / "index.html").write_text("hello from web\n")
+    net = in_private_network()
+    if not net:
+        for port in (7000, 1080, 8080):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    pytest.skip(f"port {port} is in use and this account has no private network")
+    nginx = Nginx.configure(world, page, port=8080)
+    script = " ".join(str(word) for word in nginx) + " &\n" + SCRIPT.format(as_root=" ".join(AS_ROOT))
+    child = subprocess.Popen(
+        [*net, find("bash"), "-c", script],
+        cwd=world.dir,
+        env=world.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=open(world.dir / "script.err", "wb"),
+        start_new_session=True,
+    )
+    try:
+        output = b""
+        # The programs in the background hold the pipe too: read what is due, not to the end.
+        while b"hello from web" not in output:
+            part = os.read(child.stdout.fileno(), 4096)
+            assert part, f"it ended after {output!r}"
+            output += part
+        assert child.wait(10) == 0
+        assert output == b"listening 127.0.0.1:7000\nhello from web\n"
+    finally:
+        os.killpg(child.pid, signal.SIGTERM)
+        until("the script's programs ended", lambda: not world.leftovers(), 6)
+
+
+def test_invite_waits_for_a_hub_that_is_starting(world):
+    hub = Hub(world)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(hub.invite("web")))
+    thread.start()
+    time.sleep(1)
+    hub.start()
+    thread.join(20)
+    assert results and results[0].startswith("cbx1_")
+
+
+def test_invite_without_a_hub_fails_after_5_s(world):
+    began = time.monotonic()
+    done = Hub(world).run("invite", "--slug", "web", check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert 4 < time.monotonic() - began < 8
+
+
+def test_token_is_one_line_on_standard_output(hub):
+    done = hub.run("invite", "--slug", "web")
+    assert re.fullmatch(r"cbx1_[A-Za-z0-9_-]+\n", done.stdout)
+
+
+@pytest.mark.parametrize("place", ["before", "after", "environment", "equals"])
+def test_state_is_taken_from_every_place(world, hub, place):
+    state = str(hub.state)
+    done = {
+        "before": lambda: world.run([HUB, "--state", state, "status"]),
+        "after": lambda: world.run([HUB, "status", "--state", state]),
+        "environment": lambda: world.run([HUB, "status"], environment={"CBX_STATE": state}),
+        "equals": lambda: world.run([HUB, f"--state={state}", "status"]),
+    }[place]()
+    assert done.stdout
+
+
+@pytest.mark.parametrize(
+    "variables, folder",
+    [
+        ({"STATE_DIRECTORY": "{dir}/sd"}, "sd"),
+        ({"XDG_STATE_HOME": "{dir}/xdg"}, "xdg/cbx/hub"),
+        ({}, ".local/state/cbx/hub"),
+    ],
+)
+def test_state_directory_has_its_defaults(world, variables, folder):
+    variables = {name: value.format(dir=world.dir) for name, value in variables.items()}
+    world.environment.update(variables)
+    process = world.start("default", [HUB, "run", "--listen", "127.0.0.1:0", *AS_ROOT])
+    process.expect("^listening ")
+    assert (world.dir / folder).stat().st_mode & 0o777 == 0o700
+    world.run([HUB, "status"])
+
+
+def test_relative_state_directory_is_fine(world):
+    process = world.start("relative", [HUB, "--state", "rel", "run", "--listen", "127.0.0.1:0", *AS_ROOT])
+    process.expect("^listening ")
+    token = world.run([HUB, "--state", "rel", "invite", "--slug", "a"]).stdout
+    world.run([AGENT, "--state", "a", "join", "-"], input=token)
+
+
+def test_listen_repeats(world):
+    hub = Hub(world)
+    second = free_port()
+    hub.start(extra=["--listen", f"127.0.0.1:{second}"])
+    hub.process.expect(rf"^listening 127\.0\.0\.1:{second}$")
+    assert len(re.findall("^listening ", hub.process.stdout(), re.MULTILINE)) == 2
+
+
+def test_silent_and_foreign_clients_are_closed(world, hub):
+    """Who does not speak SSH gets nothing but the end of the connection."""
+    address, _, port = hub.address.rpartition(":")
+    with socket.create_connection((address, int(port)), timeout=15) as stranger:
+        stranger.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        try:
+            assert stranger.recv(100) == b""
+        except ConnectionResetError:
+            pass
+    with socket.create_connection((address, int(port)), timeout=15) as silent:
+        began = time.monotonic()
+        try:
+            assert silent.recv(100) == b""
+        except ConnectionResetError:
+            pass
+        assert time.monotonic() - began > 8
+    assert hub.process.running()
+
+
+def test_wait_returns_when_the_port_truly_accepts(world, hub):
+    port = free_port()
+    Agent(world, "web", hub).up(expose=[f"8080=127.0.0.1:{port}"])
+    cli = Agent(world, "cli", hub).up()
+    waiting = cli.start("wait", "web.cbx:8080", "--timeout", "20s")
+    time.sleep(1.5)
+    assert waiting.running(), "it returned although nobody listens"
+    Server(world, echo, port=port)
+    assert waiting.ends(5) == 0
+
+
+def test_wait_waits_for_a_peer_that_is_not_there_yet(world, hub):
+    cli = Agent(world, "cli", hub).up()
+    server = Server(world, echo)
+    waiting = cli.start("wait", "web.cbx:8080", "--timeout", "20s")
+    time.sleep(1)
+    assert waiting.running()
+    Agent(world, "web", hub).up(expose=[f"8080=127.0.0.1:{server.port}"])
+    assert waiting.ends(5) == 0
+
+
+def test_wait_for_an_agent_that_is_not_running_yet(world, hub):
+    """In a script `wait` follows `up … &` at once."""
+    server = Server(world, echo)
+    Agent(world, "web", hub).up(expose=[f"8080=127.0.0.1:{server.port}"])
+    cli = Agent(world, "cli", hub)
+    token = hub.invite("cli")
+    waiting = cli.start("wait", "web.cbx:8080", "--timeout", "20s")
+    time.sleep(0.3)
+    cli.up(token=token, attached=False)
+    assert waiting.ends(10) == 0
+
+
+def test_wait_fails_when_its_time_is_over(world, hub):
+    cli = Agent(world, "cli", hub).up()
+    began = time.monotonic()
+    done = cli.run("wait", "nosuch.cbx:8080", "--timeout", "1s", check=False)
+    assert done.returncode == 1
+    assert 0.8 < time.monotonic() - began < 4
+    assert "nosuch.cbx:8080" in done.stderr
+
+
+def test_invites_lists_and_uninvite_withdraws(hub):
+    hub.invite("web", "--ttl", "1h", expose=["8080"])
+    hub.invite("cli")
+    listed = hub.json("invites")["invites"]
+    assert sorted(invite["slug"] for invite in listed) == ["cli", "web"]
+    text = hub.run("invites").stdout
+    assert "web" in text and "cli" in text
+    web = next(invite for invite in listed if invite["slug"] == "web")
+    hub.run("uninvite", web["id"][:8])
+    assert [invite["slug"] for invite in hub.json("invites")["invites"]] == ["cli"]
+    assert hub.run("uninvite", "ffffffff", check=False).returncode == 1
+
+
+def test_hub_shows_its_peers_and_status(pair):
+    peers = pair.hub.json("peers")["peers"]
+    assert sorted(peer["slug"] for peer in peers) == ["cli", "web"]
+    assert all(peer["pond"] == "demo" for peer in peers)
+    text = pair.hub.run("peers").stdout
+    assert "web" in text and "8080" in text
+    assert isinstance(pair.hub.json("status"), dict)
+    assert pair.hub.address in pair.hub.run("status").stdout
+
+
+def test_agent_shows_its_peers_and_status(pair):
+    peers = json.loads(pair.cli.run("peers", "--json").stdout)["peers"]
+    assert "web" in [peer["slug"] for peer in peers]
+    assert "web" in pair.cli.run("peers").stdout
+    status = json.loads(pair.cli.run("status", "--json").stdout)
+    assert status["state"] == "attached"
+    text = pair.cli.run("status").stdout
+    assert "cli" in text and "demo" in text
+
+
+def test_commands_without_a_process_say_so(world, hub):
+    for words in (["status"], ["peers"], ["down"], ["dial", "web.cbx:1"]):
+        done = Agent(world, "nobody").run(*words, check=False)
+        assert done.returncode == 1, words
+        assert done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
+    assert Hub(world, "none").run("status", check=False).returncode == 1
+
+
+USAGE = [
+    (HUB, []),
+    (HUB, ["frobnicate"]),
+    (HUB, ["run", "--no-such-option"]),
+    (HUB, ["run", "--listen", "nonsense"]),
+    (HUB, ["run", "--listen", "127.0.0.1:99999"]),
+    (HUB, ["invite"]),
+    (HUB, ["invite", "--slug", "Not_A_Slug"]),
+    (HUB, ["invite", "--slug", "web", "--expose", "0"]),
+    (HUB, ["invite", "--slug", "web", "--expose", "80,x"]),
+    (HUB, ["invite", "--slug", "web", "--ttl", "15"]),
+    (HUB, ["uninvite"]),
+    (HUB, ["revoke"]),
+    (AGENT, []),
+    (AGENT, ["frobnicate"]),
+    (AGENT, ["dial"]),
+    (AGENT, ["dial", "web.cbx"]),
+    (AGENT, ["dial", "web.cbx:0"]),
+    (AGENT, ["wait", "web.cbx:80", "--timeout", "soon"]),
+    (AGENT, ["wait", "web.cbx:80", "--timeout", "30"]),
+    (AGENT, ["status", "surplus"]),
+    (AGENT, ["up", "--proxy", "nonsense"]),
+    (AGENT, ["up", "--lanes", "perhaps"]),
+]
+
+
+@pytest.mark.parametrize("program, words", USAGE, ids=lambda value: " ".join(value) if isinstance(value, list) else os.path.basename(value))
+def test_usage_errors_exit_2(world, program, words):
+    done = world.run([program, "--state", world.dir / "none", *words], check=False, seconds=10)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith(os.path.basename(program))
+
+
+@pytest.mark.parametrize("program", [HUB, AGENT])
+def test_version_and_help_go_to_standard_output(world, program):
+    name = os.path.basename(program)
+    assert re.match(rf"{name} \d+\.\d+", world.run([program, "--version"]).stdout)
+    assert name in world.run([program, "--help"]).stdout
+    assert "--state" in world.run([program, "run", "--help"]).stdout
+
+
+def test_proxy_port_that_was_asked_for_must_be_free(world, hub):
+    server = Server(world, echo)
+    agent = Agent(world, "web", hub)
+    process = agent.start("up", agent.token_file(hub.invite("web")), "--proxy", f"127.0.0.1:{server.port}")
+    assert process.ends(10) == 1
+    assert str(server.port) in process.stderr()
+
+
+def test_default_proxy_port_that_is_taken_is_only_a_note(world, hub):
+    try:
+        Server(world, echo, port=1080)
+    except OSError:
+        pass  # somebody else has it, which is as good
+    agent = Agent(world, "web", hub)
+    agent.start("up", agent.token_file(hub.invite("web")))
+    agent.wait_attached()
+    assert "1080" in agent.process.stderr()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_hub_as_root_wants_it_said(world):
+    done = world.run([HUB, "--state", world.dir / "r", "run", "--listen", "127.0.0.1:0"], check=False, seconds=10)
+    assert done.returncode in (1, 2)
+    assert "--as-root" in done.stderr and "--user" in done.stderr
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "foreign", "empty"])
+def test_damaged_registry_is_refused_and_left_alone(world, hub, damage):
+    hub.invite("web")
+    assert hub.process.terminate() == 0
+    path = hub.state / "registry"
+    sealed = path.read_bytes()
+    bad = {
+        "cut": sealed[: len(sealed) // 2],
+        "changed": sealed[:-9] + bytes([sealed[-9] ^ 1]) + sealed[-8:],
+        "foreign": b"#!/bin/sh\necho not ours, but long enough to be looked at\n" * 4,
+        "empty": b"",
+    }[damage]
+    path.write_bytes(bad)
+    done = hub.run("run", "--listen", "127.0.0.1:0", *AS_ROOT, check=False, seconds=10)
+    assert done.returncode == 1
+    assert str(path) in done.stderr
+    assert path.read_bytes() == bad
+
+
+def test_secrets_on_disk_are_sealed_and_private(world, pair):
+    """Nobody else may read the state, and no key lies there in the clear."""
+    for folder in (pair.hub.state, pair.web.state):
+        assert folder.stat().st_mode & 0o077 == 0
+        for path in folder.rglob("*"):
+            if path.is_file():
+                assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_readiness_is_told_to_systemd(world):
+    path = world.dir / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(path))
+        receiver.settimeout(10)
+        world.environment["NOTIFY_SOCKET"] = str(path)
+        Hub(world).start()
+        assert b"READY=1" in receiver.recv(4096)

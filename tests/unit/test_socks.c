@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "socks.h"
+#include <string.h>
+
+/* A greeting with no-auth, and a request for a name. */
+static const uint8_t greeting[] = {5, 2, 2, 0};
+static const uint8_t name_request[] = {5,   1,   0,   3,   7,   'w',  'e',
+                                       'b', '.', 'c', 'b', 'x', 0x1f, 0x90};
+
+static void
+feed_all(struct socks *socks, const void *data, size_t length)
+{
+    assert_int_equal(socks_feed(socks, data, length), length);
+}
+
+static void
+start(struct socks *socks)
+{
+    socks_init(socks);
+    feed_all(socks, greeting, sizeof greeting);
+    assert_int_equal(socks->state, SOCKS_REQUEST);
+    assert_int_equal(socks->answer_length, 2);
+    assert_memory_equal(socks->answer, "\5\0", 2);
+    socks->answer_length = 0;
+}
+
+static void
+check_reply(const struct socks *socks, uint8_t code)
+{
+    const uint8_t reply[SOCKS_REPLY_SIZE] = {5, code, 0, 1};
+    assert_int_equal(socks->state, SOCKS_REFUSED);
+    assert_int_equal(socks->answer_length, sizeof reply);
+    assert_memory_equal(socks->answer, reply, sizeof reply);
+}
+
+static void
+domain_name_is_taken(void **state)
+{
+    (void)state;
+    struct socks socks;
+    start(&socks);
+    feed_all(&socks, name_request, sizeof name_request);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_string_equal(socks.host, "web.cbx");
+    assert_int_equal(socks.host_length, 7);
+    assert_int_equal(socks.port, 8080);
+    assert_int_equal(socks.answer_length, 0);
+}
+
+static void
+ipv4_address_is_taken_as_text(void **state)
+{
+    (void)state;
+    struct socks socks;
+    start(&socks);
+    feed_all(&socks, (uint8_t[]){5, 1, 0, 1, 10, 1, 2, 3, 0, 80}, 10);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_string_equal(socks.host, "10.1.2.3");
+    assert_int_equal(socks.port, 80);
+}
+
+static void
+ipv6_address_is_taken_as_text(void **state)
+{
+    (void)state;
+    struct socks socks;
+    uint8_t request[22] = {5, 1, 0, 4, [19] = 1, 1, 187};
+    start(&socks);
+    feed_all(&socks, request, sizeof request);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_string_equal(socks.host, "::1");
+    assert_int_equal(socks.port, 443);
+}
+
+static void
+longest_name_is_taken(void **state)
+{
+    (void)state;
+    struct socks socks;
+    uint8_t request[SOCKS_MESSAGE_MAX] = {5, 1, 0, 3, 255};
+    memset(request + 5, 'a', 255);
+    start(&socks);
+    feed_all(&socks, request, sizeof request);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_int_equal(socks.host_length, 255);
+    assert_int_equal(strlen(socks.host), 255);
+}
+
+static void
+bytes_behind_the_request_are_left(void **state)
+{
+    (void)state;
+    struct socks socks;
+    uint8_t bytes[sizeof greeting + sizeof name_request + 5];
+    memcpy(bytes, greeting, sizeof greeting);
+    memcpy(bytes + sizeof greeting, name_request, sizeof name_request);
+    memcpy(bytes + sizeof greeting + sizeof name_request, "early", 5);
+    socks_init(&socks);
+    assert_int_equal(socks_feed(&socks, bytes, sizeof bytes), sizeof bytes - 5);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_int_equal(socks.answer_length, 2);
+    assert_int_equal(socks_feed(&socks, bytes, sizeof bytes), 0);
+}
+
+static void
+chopping_at_every_byte_changes_nothing(void **state)
+{
+    (void)state;
+    uint8_t bytes[sizeof greeting + sizeof name_request];
+    memcpy(bytes, greeting, sizeof greeting);
+    memcpy(bytes + sizeof greeting, name_request, sizeof name_request);
+    for (size_t cut = 0; cut <= sizeof bytes; cut++) {
+        struct socks socks;
+        socks_init(&socks);
+        feed_all(&socks, bytes, cut);
+        if (cut < sizeof bytes)
+            assert_int_not_equal(socks.state, SOCKS_READY);
+        feed_all(&socks, bytes + cut, sizeof bytes - cut);
+        assert_int_equal(socks.state, SOCKS_READY);
+        assert_string_equal(socks.host, "web.cbx");
+        assert_int_equal(socks.answer_length, 2);
+    }
+}
+
+static void
+authentication_methods_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        uint8_t bytes[5];
+        size_t length;
+    } cases[] = {{{5, 0}, 2}, {{5, 1, 2}, 3}, {{5, 3, 1, 2, 255}, 5}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct socks socks;
+        socks_init(&socks);
+        feed_all(&socks, cases[i].bytes, cases[i].length);
+        assert_int_equal(socks.state, SOCKS_REFUSED);
+        assert_int_equal(socks.answer_length, 2);
+        assert_memory_equal(socks.answer, "\5\377", 2);
+    }
+}
+
+static void
+bind_and_udp_get_reply_7(void **state)
+{
+    (void)state;
+    for (uint8_t command = 0; command < 5; command++) {
+        if (command == 1)
+            continue;
+        struct socks socks;
+        start(&socks);
+        feed_all(&socks, (uint8_t[]){5, command, 0, 1, 10, 1, 2, 3, 0, 80}, 10);
+        check_reply(&socks, 7);
+    }
+}
+
+static void
+unknown_address_type_gets_reply_8(void **state)
+{
+    (void)state;
+    struct socks socks;
+    start(&socks);
+    feed_all(&socks, (uint8_t[]){5, 1, 0, 2}, 4);
+    check_reply(&socks, 8);
+}
+
+static void
+wrong_version_and_reserved_byte_are_refused(void **state)
+{
+    (void)state;
+    struct socks socks;
+    start(&socks);
+    assert_int_equal(socks_feed(&socks, (const uint8_t *)"GET / HTTP/1.1", 14), 1);
+    check_reply(&socks, 1);
+    start(&socks);
+    feed_all(&socks, (uint8_t[]){5, 1, 9, 1, 10, 1, 2, 3, 0, 80}, 10);
+    check_reply(&socks, 1);
+}
+
+static void
+each_reason_has_its_reply(void **state)
+{
+    (void)state;
+    static const struct {
+        enum cbx_reason reason;
+        uint8_t code;
+    } cases[] = {
+        {CBX_REASON_UNKNOWN_NAME, 4}, {CBX_REASON_PEER_AWAY, 3},  {CBX_REASON_NOT_EXPOSED, 2},
+        {CBX_REASON_DENIED, 2},       {CBX_REASON_REFUSED, 5},    {CBX_REASON_TIMED_OUT, 6},
+        {CBX_REASON_OVERLOADED, 1},   {CBX_REASON_GOING_AWAY, 1}, {CBX_REASON_UNREACHABLE, 1},
+        {CBX_REASON_INTEGRITY, 1},    {CBX_REASON_LOST, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char reply[16];
+        assert_int_equal(socks_reply_code(cases[i].reason), cases[i].code);
+        assert_int_equal(socks_refusal(cases[i].reason, "web.cbx:80", reply, sizeof reply),
+                         SOCKS_REPLY_SIZE);
+        const char wanted[SOCKS_REPLY_SIZE] = {5, (char)cases[i].code, 0, 1};
+        assert_memory_equal(reply, wanted, sizeof wanted);
+        assert_int_equal(socks_refusal(cases[i].reason, "", reply, SOCKS_REPLY_SIZE - 1), 0);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(domain_name_is_taken),
+        cmocka_unit_test(ipv4_address_is_taken_as_text),
+        cmocka_unit_test(ipv6_address_is_taken_as_text),
+        cmocka_unit_test(longest_name_is_taken),
+        cmocka_unit_test(bytes_behind_the_request_are_left),
+        cmocka_unit_test(chopping_at_every_byte_changes_nothing),
+        cmocka_unit_test(authentication_methods_are_refused),
+        cmocka_unit_test(bind_and_udp_get_reply_7),
+        cmocka_unit_test(unknown_address_type_gets_reply_8),
+        cmocka_unit_test(wrong_version_and_reserved_byte_are_refused),
+        cmocka_unit_test(each_reason_has_its_reply),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
