@@ -13,8 +13,8 @@ enum agent_goal {
 
 struct agent_start {
     const struct agent_settings *settings;
-    struct cbx_token *token; /* NULL: none was given; wiped once it is in the state */
-    const char *token_missing;     /* why there is none, when one was named; NULL */
+    struct cbx_token *token;   /* NULL: none was given; wiped once it is in the state */
+    const char *token_missing; /* why there is none, when one was named; NULL */
     enum agent_goal goal;
     int64_t timeout_ms; /* for being attached the first time; 0: no limit */
     /*

@@ -94,8 +94,9 @@ on_attached(void *arg)
     char name[NAME_TEXT_MAX];
     agent_name(agent, name, sizeof name);
     const struct cbx_token *where = &agent->state.joined.where;
-    cbx_log_info("attached as %s (hub %s)", name,
-                 agent->uplink != NULL ? uplink_address(agent->uplink) : where->address[0]);
+    if (agent->start->goal == AGENT_GOAL_RUN)
+        cbx_log_info("attached as %s (hub %s)", name,
+                     agent->uplink != NULL ? uplink_address(agent->uplink) : where->address[0]);
     agent->denials = 0;
     agent->said_kind = -1;
     agent->trouble[0] = '\0';
@@ -105,8 +106,11 @@ on_attached(void *arg)
     agent->was_attached = true;
     agent_report(agent, "attached", name);
     ev_timer_stop(agent->loop, &agent->give_up);
-    if (agent->start->goal == AGENT_GOAL_JOIN)
+    if (agent->start->goal == AGENT_GOAL_JOIN) {
+        printf("joined as %s\n", name);
+        (void)fflush(stdout);
         agent_stop(agent, 0, NULL);
+    }
 }
 
 /* NULL when the loss is not final. */

@@ -5,8 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PROTOCOL_VERSION = 1, TIMEOUT_US = 20 * 1000 * 1000, KEEPALIVE_US = 15 * 1000 * 1000,
-       GONE_US = 45 * 1000 * 1000 };
+enum {
+    PROTOCOL_VERSION = 1,
+    TIMEOUT_US = 20 * 1000 * 1000,
+    KEEPALIVE_US = 15 * 1000 * 1000,
+    GONE_US = 45 * 1000 * 1000
+};
 
 enum joiner_state { JOINER_GREETING, JOINER_OFFER, JOINER_SUBMITTED, JOINER_DONE };
 
@@ -67,8 +71,7 @@ build_peer(struct joiner *joiner, struct cbx_error *error)
         result = fail(joiner, CBX_REASON_DENIED, error,
                       "--expose names a port or target that the invite does not allow");
     else if (cbx_peer_cert_sign(peer, joiner->signing, &joiner->identity->sign,
-                                &joiner->result.peer_cert)
-             < 0)
+                                &joiner->result.peer_cert) < 0)
         result = fail(joiner, CBX_REASON_INTERNAL, error, "the certificate cannot be made");
     free(peer);
     return result;
@@ -85,11 +88,13 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
         joiner->reason = CBX_REASON_DENIED;
         return CBX_ERR_AUTH;
     }
-    if (strlen(result->invite.slug) != slug->n || memcmp(result->invite.slug, slug->p, slug->n) != 0)
+    if (strlen(result->invite.slug) != slug->n ||
+        memcmp(result->invite.slug, slug->p, slug->n) != 0)
         return fail(joiner, CBX_REASON_DENIED, error,
                     "the hub names this lease differently from the invite's certificate");
     if (memcmp(result->invite.signing_key, joiner->signing->public_key, 32) != 0)
-        return fail(joiner, CBX_REASON_DENIED, error, "the hub shows the certificate of another invite");
+        return fail(joiner, CBX_REASON_DENIED, error,
+                    "the hub shows the certificate of another invite");
     memcpy(result->invite_cert.bytes, cert->p, cert->n);
     result->invite_cert.length = (uint16_t)cert->n;
     int built = build_peer(joiner, error);
@@ -131,7 +136,8 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *frame, in
         joiner->state = JOINER_DONE;
         return cbx_fail(error, CBX_ERR_CLOSED, "joined");
     default:
-        return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub sent what does not belong to a join");
+        return fail(joiner, CBX_REASON_PROTOCOL, error,
+                    "the hub sent what does not belong to a join");
     }
 }
 
@@ -143,7 +149,7 @@ on_wake(void *owner, struct cbx_link *link)
     joiner->ops->wake(joiner->arg);
 }
 
-static const struct cbx_link_ops link_ops = { .frame = take_frame, .wake = on_wake };
+static const struct cbx_link_ops link_ops = {.frame = take_frame, .wake = on_wake};
 
 static void
 pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
@@ -156,7 +162,8 @@ pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
         return;
     }
     strncpy(joiner->text, text, sizeof joiner->text - 1);
-    joiner->ops->failed(joiner->arg, joiner->reason ? joiner->reason : CBX_REASON_LOST, joiner->text);
+    joiner->ops->failed(joiner->arg, joiner->reason ? joiner->reason : CBX_REASON_LOST,
+                        joiner->text);
 }
 
 static int64_t
@@ -183,10 +190,10 @@ joiner_new(struct cbx_carrier *carrier, const uint8_t pond_public[32],
     joiner->ops = ops;
     joiner->arg = arg;
     joiner->deadline = pump_now(joiner) + TIMEOUT_US;
-    struct cbx_link_config config
-        = { .hub = false, .keepalive_us = KEEPALIVE_US, .gone_us = GONE_US };
-    if (cbx_pump_start(&joiner->pump, carrier, &config, &link_ops, joiner, pump_now, pump_over, joiner)
-        < 0) {
+    struct cbx_link_config config = {
+        .hub = false, .keepalive_us = KEEPALIVE_US, .gone_us = GONE_US};
+    if (cbx_pump_start(&joiner->pump, carrier, &config, &link_ops, joiner, pump_now, pump_over,
+                       joiner) < 0) {
         free(joiner);
         return NULL;
     }
@@ -200,7 +207,8 @@ joiner_flush(struct joiner *joiner)
     int64_t now = pump_now(joiner);
     if (now >= joiner->deadline && joiner->pump.carrier) {
         joiner->deadline = INT64_MAX;
-        joiner->ops->failed(joiner->arg, CBX_REASON_TIMED_OUT, "the hub did not finish the join in 20 s");
+        joiner->ops->failed(joiner->arg, CBX_REASON_TIMED_OUT,
+                            "the hub did not finish the join in 20 s");
         return -1;
     }
     if (!cbx_pump_flush(&joiner->pump))

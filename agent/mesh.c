@@ -31,8 +31,8 @@ set_defaults(struct mesh_config *config)
 {
     config->keepalive_us = (int64_t)or_default((uint64_t)config->keepalive_us, 15 * 1000 * 1000);
     config->gone_us = (int64_t)or_default((uint64_t)config->gone_us, 45 * 1000 * 1000);
-    config->dial_timeout_us
-        = (int64_t)or_default((uint64_t)config->dial_timeout_us, 30 * 1000 * 1000);
+    config->dial_timeout_us =
+        (int64_t)or_default((uint64_t)config->dial_timeout_us, 30 * 1000 * 1000);
     config->receive_budget = or_default(config->receive_budget, 128ull << 20);
     config->send_budget = or_default(config->send_budget, 64ull << 20);
 }
@@ -70,15 +70,14 @@ mesh_new(const struct mesh_config *config, const struct mesh_known *known, size_
     TAILQ_INIT(&mesh->opening);
     TAILQ_INIT(&mesh->lazy);
     TAILQ_INIT(&mesh->reap);
+    TAILQ_INIT(&mesh->loops);
     mesh->next_counter = 1;
     mesh->aead = cbx_aead_new();
     mesh->software = strdup(config->software ? config->software : "cbx-agent");
     mesh->swept_at = mesh_now(mesh);
     struct cbx_invite_cert *own = calloc(1, sizeof *own);
-    if (own
-        && cbx_invite_cert_open(mesh->invite_cert.bytes, mesh->invite_cert.length,
-                                config->pond_public, own, NULL)
-            == 0)
+    if (own && cbx_invite_cert_open(mesh->invite_cert.bytes, mesh->invite_cert.length,
+                                    config->pond_public, own, NULL) == 0)
         mesh->own_serial = own->serial;
     if (!own || !mesh->aead || !mesh->software || copy_known(mesh, known, known_count) < 0) {
         free(own);
@@ -86,13 +85,13 @@ mesh_new(const struct mesh_config *config, const struct mesh_known *known, size_
         return NULL;
     }
     free(own);
-    mesh->env = (struct cbx_stream_env) { .ops = &mesh_stream_ops,
-                                          .aead = mesh->aead,
-                                          .budget = &mesh->budget,
-                                          .send_used = &mesh->send_used,
-                                          .send_total = mesh->config.send_budget,
-                                          .epoch_bytes_max = 64ull << 30,
-                                          .epoch_records_max = 1ull << 32 };
+    mesh->env = (struct cbx_stream_env){.ops = &mesh_stream_ops,
+                                        .aead = mesh->aead,
+                                        .budget = &mesh->budget,
+                                        .send_used = &mesh->send_used,
+                                        .send_total = mesh->config.send_budget,
+                                        .epoch_bytes_max = 64ull << 30,
+                                        .epoch_records_max = 1ull << 32};
     return mesh;
 }
 
@@ -103,6 +102,7 @@ mesh_free(struct mesh *mesh)
         return;
     mesh_streams_lost(mesh, CBX_REASON_GOING_AWAY);
     mesh_streams_refuse_waiting(mesh, NULL, CBX_REASON_GOING_AWAY);
+    mesh_loops_free(mesh);
     mesh_streams_free(mesh);
     if (mesh->has_pump)
         cbx_pump_dispose(&mesh->pump);
@@ -176,9 +176,9 @@ take_hello(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *e
         return cbx_fail(error, CBX_ERR_STATE, "the hub takes this identity for an invite");
     copy_text(mesh->hub_software, sizeof mesh->hub_software, &frame->field[2]);
     mesh->phase = MESH_WAITING;
-    struct cbx_field fields[]
-        = { cbx_field_uint(PROTOCOL_VERSION), cbx_field_bytes(mesh->life, sizeof mesh->life),
-            cbx_field_uint(mesh->config.receive_budget), cbx_field_text(mesh->software) };
+    struct cbx_field fields[] = {
+        cbx_field_uint(PROTOCOL_VERSION), cbx_field_bytes(mesh->life, sizeof mesh->life),
+        cbx_field_uint(mesh->config.receive_budget), cbx_field_text(mesh->software)};
     return cbx_link_send(&mesh->pump.link, CBX_FRAME_AGENT_HELLO, 0, fields, 4);
 }
 
@@ -194,9 +194,11 @@ take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error 
 {
     if (mesh->phase != MESH_WAITING)
         return cbx_fail(error, CBX_ERR_STATE, "WELCOME out of turn");
-    if (!field_is(&frame->field[0], mesh->config.pond) || !field_is(&frame->field[1], mesh->config.slug))
-        return cbx_fail(error, CBX_ERR_AUTH, "the hub calls this lease by a name that is not in its "
-                                             "certificate");
+    if (!field_is(&frame->field[0], mesh->config.pond) ||
+        !field_is(&frame->field[1], mesh->config.slug))
+        return cbx_fail(error, CBX_ERR_AUTH,
+                        "the hub calls this lease by a name that is not in its "
+                        "certificate");
     mesh->generation = frame->field[2].u;
     set_allowance(mesh, frame->field[3].u);
     copy_text(mesh->seen_address, sizeof mesh->seen_address, &frame->field[4]);
@@ -294,7 +296,7 @@ on_wake(void *owner, struct cbx_link *link)
     mesh_wake(owner);
 }
 
-static const struct cbx_link_ops link_ops = { .frame = take_frame, .wake = on_wake };
+static const struct cbx_link_ops link_ops = {.frame = take_frame, .wake = on_wake};
 
 /* ---- the link's life ---- */
 
@@ -316,9 +318,8 @@ pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
     (void)pump;
     struct mesh *mesh = arg;
     enum cbx_reason reason = mesh->bye ? mesh->bye : CBX_REASON_LOST;
-    if (!mesh->bye
-        && (result == CBX_ERR_FORMAT || result == CBX_ERR_STATE || result == CBX_ERR_AUTH
-            || result == CBX_ERR_LIMIT))
+    if (!mesh->bye && (result == CBX_ERR_FORMAT || result == CBX_ERR_STATE ||
+                       result == CBX_ERR_AUTH || result == CBX_ERR_LIMIT))
         reason = CBX_REASON_PROTOCOL;
     char line[CBX_ERROR_TEXT_MAX];
     strncpy(line, text, sizeof line - 1);
@@ -342,11 +343,11 @@ mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier)
     mesh->bye = CBX_REASON_NONE;
     mesh->bye_retry_ms = 0;
     mesh->phase = MESH_GREETING;
-    mesh->budget = (struct cbx_budget) { 0 };
-    struct cbx_link_config config = { .hub = false, .keepalive_us = mesh->config.keepalive_us,
-                                      .gone_us = mesh->config.gone_us };
-    int result = cbx_pump_start(&mesh->pump, carrier, &config, &link_ops, mesh, pump_now, pump_over,
-                                mesh);
+    mesh->budget = (struct cbx_budget){0};
+    struct cbx_link_config config = {
+        .hub = false, .keepalive_us = mesh->config.keepalive_us, .gone_us = mesh->config.gone_us};
+    int result =
+        cbx_pump_start(&mesh->pump, carrier, &config, &link_ops, mesh, pump_now, pump_over, mesh);
     mesh->has_pump = result == 0;
     if (result < 0)
         mesh->phase = MESH_DOWN;
@@ -359,8 +360,8 @@ mesh_shutdown(struct mesh *mesh)
 {
     if (!mesh->has_pump)
         return;
-    struct cbx_field fields[] = { cbx_field_uint(CBX_REASON_GOING_AWAY), cbx_field_uint(0),
-                                  cbx_field_text("the agent stops") };
+    struct cbx_field fields[] = {cbx_field_uint(CBX_REASON_GOING_AWAY), cbx_field_uint(0),
+                                 cbx_field_text("the agent stops")};
     cbx_link_send(&mesh->pump.link, CBX_FRAME_BYE, 0, fields, 3);
     mesh->bye = CBX_REASON_GOING_AWAY;
     cbx_pump_close_soon(&mesh->pump);
@@ -385,6 +386,7 @@ mesh_flush(struct mesh *mesh)
         mesh_peers_sweep(mesh, now);
     }
     mesh_streams_due(mesh, now);
+    mesh_loops_run(mesh);
     if (mesh->has_pump) {
         confirm_allowance(mesh);
         ask_for_more(mesh, now);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the agent's engine shares between its files: mesh.c (the link, its phases, the directory,
- * allowances), mesh_peer.c (belief and sessions), mesh_stream.c (dials and incoming streams),
- * mesh_json.c.
+ * allowances), mesh_peer.c (peers as listed), mesh_trust.c (belief), mesh_session.c, mesh_stream.c
+ * (dials and incoming streams), mesh_loop.c (dials of our own name), mesh_json.c.
  *
  * Belief in a peer: NONE -> FETCHING (CHAIN_GET sent) -> STORING (serial and identity go to disk
  * first, rule 3) -> BELIEVED, or REFUSED with a reason until the directory shows another chain.
@@ -23,16 +23,21 @@
 #include "stream.h"
 #include <sys/queue.h>
 
+struct mesh_loop;
+
 enum {
     MESH_SESSIONS_MAX = 6,
     MESH_REPLAYS_MAX = 4,
     MESH_UNANSWERED_MAX = 4096,   /* rule 15 */
     MESH_TOMBSTONES_MAX = 1024,
+    MESH_FIRST_PER_SECOND = 5,    /* first messages taken from one peer (rule 13) */
 };
 static const int64_t MESH_CONFIRM_US = 10 * 1000 * 1000;
 static const int64_t MESH_HANDSHAKE_RETRY_US = 3 * 1000 * 1000;
 static const int64_t MESH_SESSION_GRACE_US = 60 * 1000 * 1000;
 static const int64_t MESH_LAZY_ACK_US = 100 * 1000;
+static const int64_t MESH_RENEW_US = 3600ll * 1000 * 1000;
+static const uint64_t MESH_RENEW_BYTES = 64ull << 30;
 static const int64_t MESH_TOMBSTONE_US = 120 * 1000 * 1000;
 
 enum mesh_phase { MESH_DOWN, MESH_GREETING, MESH_WAITING, MESH_SYNCING, MESH_UP };
@@ -106,6 +111,8 @@ struct mesh_stream {
     int64_t deadline;
     int64_t lazy_at;
     bool retried;                 /* NO_SESSION was answered once */
+    struct mesh_loop *loop;       /* a dial of our own name: no circuit, no core */
+    bool opened;
     bool in_core, in_lazy, in_reap;
     bool held;                    /* incoming: the shell has not answered yet and may still look */
     TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry;
@@ -161,6 +168,7 @@ struct mesh {
     struct mesh_streams waiting;      /* dials that cannot be opened yet */
     struct mesh_streams opening;      /* by counter: unanswered */
     struct mesh_streams lazy, reap;
+    TAILQ_HEAD(, mesh_loop) loops;
     uint64_t next_counter;
     uint32_t stream_count;
     bool dial_due;
@@ -179,6 +187,19 @@ struct mesh_peer *mesh_peer_find(struct mesh *mesh, const char *slug, size_t len
 int mesh_peer_listed(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error);
 void mesh_peers_synced(struct mesh *mesh);
 void mesh_peer_free(struct mesh_peer *peer);
+void mesh_session_free(struct mesh_session *session);
+void mesh_peer_drop_handshake(struct mesh_peer *peer);
+void mesh_peer_drop_unconfirmed(struct mesh_peer *peer);
+void mesh_peer_drop_pending(struct mesh_peer *peer);
+
+/* mesh_trust.c */
+void mesh_peer_fetch(struct mesh_peer *peer);
+/* Belief is refused: dials fail with the reason until the directory shows another chain. */
+void mesh_peer_refuse(struct mesh_peer *peer, enum cbx_reason reason, const char *text);
+
+/* mesh_session.c */
+/* The chain holds and is on disk: what waited for that goes on. */
+void mesh_peer_believed(struct mesh_peer *peer);
 /* The session to dial with, or NULL: then one is being made (or the peer is REFUSED). */
 struct mesh_session *mesh_peer_session(struct mesh_peer *peer);
 struct mesh_session *mesh_peer_newest(struct mesh_peer *peer);
@@ -208,5 +229,16 @@ void mesh_streams_rekey(struct mesh_peer *peer);
 void mesh_streams_refuse_waiting(struct mesh *mesh, const char *slug, enum cbx_reason reason);
 void mesh_streams_free(struct mesh *mesh);
 int64_t mesh_streams_deadline(const struct mesh *mesh);
+/* Tells the program and leaves the stream to mesh_streams_free. */
+void mesh_stream_over(struct mesh_stream *stream, enum cbx_reason reason, bool by_target);
+
+/* mesh_loop.c */
+/* Joins the two; false (target freed, dialer told) when memory is short. */
+bool mesh_loop_dial(struct mesh_stream *dialer, struct mesh_stream *target);
+void mesh_loop_accepted(struct mesh_stream *target);
+void mesh_loop_wake(struct mesh_stream *stream);
+void mesh_loop_leave(struct mesh_stream *stream, enum cbx_reason reason);
+void mesh_loops_run(struct mesh *mesh);
+void mesh_loops_free(struct mesh *mesh);
 
 #endif

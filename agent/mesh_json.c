@@ -19,8 +19,8 @@ ports_json(const char *text)
 static const char *
 trust_text(enum mesh_trust trust)
 {
-    static const char *const text[] = { "not asked yet", "fetching", "storing", "verified",
-                                        "refused" };
+    static const char *const text[] = {"not asked yet", "fetching", "storing", "verified",
+                                       "refused"};
     return text[trust];
 }
 
@@ -86,10 +86,9 @@ counters_json(const struct mesh *mesh)
                      "attaches", (json_int_t)c->attaches, "dialed", (json_int_t)c->dialed,
                      "accepted", (json_int_t)c->accepted, "refused", (json_int_t)c->refused,
                      "resets", (json_int_t)c->resets, "integrity", (json_int_t)c->integrity,
-                     "replayed", (json_int_t)c->replayed, "rolled_back",
-                     (json_int_t)c->rolled_back, "leaked", (json_int_t)c->leaked, "handshakes",
-                     (json_int_t)c->handshakes, "handshakes_refused",
-                     (json_int_t)c->handshakes_refused, "handshakes_shed",
+                     "replayed", (json_int_t)c->replayed, "rolled_back", (json_int_t)c->rolled_back,
+                     "leaked", (json_int_t)c->leaked, "handshakes", (json_int_t)c->handshakes,
+                     "handshakes_refused", (json_int_t)c->handshakes_refused, "handshakes_shed",
                      (json_int_t)c->handshakes_shed, "stale_frames", (json_int_t)c->stale,
                      "bytes_in", (json_int_t)in, "bytes_out", (json_int_t)out);
 }
@@ -97,7 +96,7 @@ counters_json(const struct mesh *mesh)
 json_t *
 mesh_status_json(const struct mesh *mesh)
 {
-    static const char *const phase[] = { "down", "greeting", "waiting", "syncing", "attached" };
+    static const char *const phase[] = {"down", "greeting", "waiting", "syncing", "attached"};
     const struct cbx_link *link = mesh->has_pump ? &mesh->pump.link : NULL;
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "slug",

@@ -51,6 +51,13 @@ tell_closed(struct mesh_stream *stream, enum cbx_reason reason, bool by_target)
         end->closed(stream->arg, reason, by_target);
 }
 
+void
+mesh_stream_over(struct mesh_stream *stream, enum cbx_reason reason, bool by_target)
+{
+    tell_closed(stream, reason, by_target);
+    to_reap(stream);
+}
+
 /* A dial that never got a circuit. */
 static void
 refuse_waiting(struct mesh_stream *stream, enum cbx_reason reason)
@@ -121,7 +128,13 @@ static ssize_t
 on_pull(struct cbx_stream *core, void *buffer, size_t length)
 {
     struct mesh_stream *stream = of_core(core);
-    return stream->end ? stream->end->pull(stream->arg, buffer, length) : CBX_ERR_AGAIN;
+    if (!stream->end)
+        return CBX_ERR_AGAIN;
+    ssize_t got = stream->end->pull(stream->arg, buffer, length);
+    struct mesh_session *session = mesh_peer_newest(stream->peer);
+    if (got > 0 && session)
+        session->bytes += (uint64_t)got; /* a session is renewed after 64 GiB */
+    return got;
 }
 
 static ssize_t
@@ -152,8 +165,8 @@ on_opened(struct cbx_stream *core)
 static bool
 try_again(struct mesh_stream *stream, enum cbx_reason reason)
 {
-    if (reason != CBX_REASON_NO_SESSION || stream->retried || stream->core.write != CBX_WRITE_WAIT
-        || !stream->core.dialer || !stream->end)
+    if (reason != CBX_REASON_NO_SESSION || stream->retried ||
+        stream->core.write != CBX_WRITE_WAIT || !stream->core.dialer || !stream->end)
         return false;
     struct mesh *mesh = stream->mesh;
     struct mesh_stream *again = calloc(1, sizeof *again);
@@ -284,7 +297,7 @@ static void
 open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_session *session)
 {
     struct mesh *mesh = stream->mesh;
-    struct cbx_open open = { .port = stream->port, .epoch = 1 };
+    struct cbx_open open = {.port = stream->port, .epoch = 1};
     if (cbx_stream_init(&stream->core, &mesh->env, true, &peer->window_used, mesh_now(mesh)) < 0) {
         refuse_waiting(stream, CBX_REASON_OVERLOADED);
         return;
@@ -308,13 +321,31 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
     peer->stream_count++;
 }
 
+/* Our own name needs no link, and obeys the same expose list. */
+static void
+dial_self(struct mesh_stream *stream)
+{
+    struct mesh *mesh = stream->mesh;
+    const struct cbx_expose_item *item = cbx_expose_find(&mesh->config.expose, stream->port);
+    struct mesh_stream *target = item ? calloc(1, sizeof *target) : NULL;
+    if (!target) {
+        refuse_waiting(stream, item ? CBX_REASON_OVERLOADED : CBX_REASON_NOT_EXPOSED);
+        return;
+    }
+    TAILQ_REMOVE(&mesh->waiting, stream, entry);
+    target->mesh = mesh;
+    target->port = stream->port;
+    if (mesh_loop_dial(stream, target))
+        mesh->ops->incoming(mesh->arg, target, mesh->config.slug, item);
+}
+
 static void
 try_dial(struct mesh_stream *stream)
 {
     struct mesh *mesh = stream->mesh;
     struct mesh_peer *peer = mesh_peer_find(mesh, stream->slug, strlen(stream->slug));
     if (strcmp(stream->slug, mesh->config.slug) == 0) {
-        refuse_waiting(stream, CBX_REASON_DENIED); /* the fronts serve a lease's own name */
+        dial_self(stream);
         return;
     }
     if (!peer || !peer->seen) {
@@ -431,9 +462,9 @@ static struct mesh_session *
 session_for(struct mesh *mesh, struct mesh_peer *peer, const struct cbx_open *open)
 {
     struct mesh_session *session = peer ? mesh_peer_session_by_id(peer, open->session) : NULL;
-    if (!session || strcmp(open->target, mesh->config.slug) != 0
-        || memcmp(open->stream_id, session->keys.peer_life, CBX_LIFE_SIZE) != 0
-        || memcmp(open->stream_id + CBX_LIFE_SIZE, mesh->life, CBX_LIFE_SIZE) != 0)
+    if (!session || strcmp(open->target, mesh->config.slug) != 0 ||
+        memcmp(open->stream_id, session->keys.peer_life, CBX_LIFE_SIZE) != 0 ||
+        memcmp(open->stream_id + CBX_LIFE_SIZE, mesh->life, CBX_LIFE_SIZE) != 0)
         return NULL;
     return session;
 }
@@ -489,7 +520,9 @@ mesh_accept(struct mesh_stream *stream, const struct mesh_end *end, void *arg)
     stream->held = false;
     stream->end = end;
     stream->arg = arg;
-    if (stream->state == MESH_STREAM_INCOMING) {
+    if (stream->loop) {
+        mesh_loop_accepted(stream);
+    } else if (stream->state == MESH_STREAM_INCOMING) {
         stream->state = MESH_STREAM_RUNNING;
         cbx_stream_accept(&stream->core);
     } else if (stream->state == MESH_STREAM_ENDED) {
@@ -503,7 +536,9 @@ mesh_refuse(struct mesh_stream *stream, enum cbx_reason reason)
     stream->held = false;
     stream->mesh->count.refused++;
     stream->end = NULL;
-    if (stream->state == MESH_STREAM_ENDED)
+    if (stream->loop)
+        mesh_loop_leave(stream, reason);
+    else if (stream->state == MESH_STREAM_ENDED)
         to_reap(stream);
     else
         cbx_stream_abort(&stream->core, reason);
@@ -522,17 +557,18 @@ mesh_stream_frame(struct mesh *mesh, struct cbx_frame *frame, int64_t now, struc
     }
     struct cbx_circuit *circuit = cbx_circuit_find(link, frame->label);
     if (!circuit) {
-        bool known = frame->label & 1 ? frame->label < link->next_label
-                                      : frame->label <= link->last_seen;
+        bool known =
+            frame->label & 1 ? frame->label < link->next_label : frame->label <= link->last_seen;
         if (!known)
             return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u was never opened",
                             cbx_frame_name(frame->type), frame->label);
         mesh->count.stale++;
         return 0;
     }
-    struct cbx_stream *core
-        = (struct cbx_stream *)((char *)circuit - offsetof(struct cbx_stream, circuit));
-    if (frame->type == CBX_FRAME_CLOSE && try_again(of_core(core), (enum cbx_reason)frame->field[0].u)) {
+    struct cbx_stream *core =
+        (struct cbx_stream *)((char *)circuit - offsetof(struct cbx_stream, circuit));
+    if (frame->type == CBX_FRAME_CLOSE &&
+        try_again(of_core(core), (enum cbx_reason)frame->field[0].u)) {
         cbx_stream_lost(core, CBX_REASON_NO_SESSION);
         return 0;
     }
@@ -547,6 +583,8 @@ mesh_stream_readable(struct mesh_stream *stream)
 {
     if (stream->in_core)
         cbx_stream_readable(&stream->core);
+    else if (stream->loop)
+        mesh_loop_wake(stream);
 }
 
 void
@@ -554,12 +592,18 @@ mesh_stream_writable(struct mesh_stream *stream)
 {
     if (stream->in_core)
         cbx_stream_writable(&stream->core, mesh_now(stream->mesh));
+    else if (stream->loop)
+        mesh_loop_wake(stream);
 }
 
 void
 mesh_stream_reset(struct mesh_stream *stream, enum cbx_reason reason)
 {
     stream->end = NULL;
+    if (stream->loop) {
+        mesh_loop_leave(stream, reason);
+        return;
+    }
     if (stream->in_core) {
         leave_opening(stream);
         leave_lazy(stream);

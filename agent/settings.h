@@ -12,17 +12,17 @@
 #define AGENT_PROXY_DEFAULT "127.0.0.1:1080"
 
 struct agent_settings {
-    char *state_dir;       /* absolute */
-    char *proxy;           /* NULL: off */
-    bool proxy_required;   /* asked for by name */
-    char *direct;          /* "auto", "off" or ADDR:PORT; means nothing yet */
-    bool lanes;            /* means nothing yet */
+    char *state_dir;     /* absolute */
+    char *proxy;         /* NULL: off */
+    bool proxy_required; /* asked for by name */
+    char *direct;        /* "auto", "off" or ADDR:PORT; means nothing yet */
+    bool lanes;          /* means nothing yet */
     struct cbx_expose expose;
-    bool expose_set;       /* else all that the certificate allows */
-    char *via;             /* NULL: the environment's */
-    char *key_file;        /* absolute; NULL: `key` in the state folder */
-    char *passphrase_file; /* absolute or NULL */
-    uint64_t receive_budget, send_budget;         /* 0: the mesh's defaults */
+    bool expose_set;                      /* else all that the certificate allows */
+    char *via;                            /* NULL: the environment's */
+    char *key_file;                       /* absolute; NULL: `key` in the state folder */
+    char *passphrase_file;                /* absolute or NULL */
+    uint64_t receive_budget, send_budget; /* 0: the mesh's defaults */
     int64_t keepalive_ms, gone_ms, dial_timeout_ms;
 };
 
@@ -52,8 +52,7 @@ int agent_settings_init(struct agent_settings *settings, const struct cbx_args *
 int agent_settings_set(struct agent_settings *settings, const char *name, const char *value,
                        struct cbx_error *error);
 /* The file alone; settings hold defaults or what was set before. */
-int agent_settings_load(struct agent_settings *settings, const char *path,
-                        struct cbx_error *error);
+int agent_settings_load(struct agent_settings *settings, const char *path, struct cbx_error *error);
 void agent_settings_defaults(struct agent_settings *settings);
 void agent_settings_dispose(struct agent_settings *settings);
 

@@ -15,20 +15,20 @@ enum { CBX_EXIT_OK = 0, CBX_EXIT_FAILURE = 1, CBX_EXIT_USAGE = 2 };
 enum { CBX_CLI_VALUES_MAX = 128 };
 
 struct cbx_option {
-    const char *name;      /* without dashes */
-    const char *argument;  /* "DIR", NULL for a switch */
-    const char *help;      /* one line, lower case */
+    const char *name;     /* without dashes */
+    const char *argument; /* "DIR", NULL for a switch */
+    const char *help;     /* one line, lower case */
     bool repeats;
 };
 
 struct cbx_command {
     const char *name;
-    const char *arguments; /* "SLUG", "[@FILE|-]", "" */
-    const char *help;      /* one line */
-    const char *detail;    /* more lines for `--help` of the command, may be NULL */
+    const char *arguments;            /* "SLUG", "[@FILE|-]", "" */
+    const char *help;                 /* one line */
+    const char *detail;               /* more lines for `--help` of the command, may be NULL */
     const struct cbx_option *options; /* ends with a zero entry */
     int operands_min, operands_max;
-    bool hidden;           /* not listed in --help */
+    bool hidden; /* not listed in --help */
     int (*run)(const struct cbx_command *command, void *parsed);
 };
 

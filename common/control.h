@@ -2,10 +2,12 @@
 /*
  * How a command finds its running process: a unix socket `control.sock` in the state folder (0700),
  * one JSON object per line each way: requests of at most 256 KiB, answers of at most 32 MiB (a list
- * of 10,000 peers). Only our own uid is served (SO_PEERCRED). A request may carry one descriptor (SCM_RIGHTS). State paths longer than a socket
- * address are reached through a descriptor of the folder.
+ * of 10,000 peers). Only our own uid is served (SO_PEERCRED). A request may carry one descriptor
+ * (SCM_RIGHTS). State paths longer than a socket address are reached through a descriptor of the
+ * folder.
  *
- * Requests are {"cmd": "...", ...}. Answers are {"ok": true, ...} or {"ok": false, "error": "one line"}.
+ * Requests are {"cmd": "...", ...}. Answers are {"ok": true, ...} or {"ok": false, "error": "one
+ * line"}.
  */
 #ifndef CBX_CONTROL_H
 #define CBX_CONTROL_H
@@ -37,7 +39,8 @@ struct cbx_control_ops {
     void (*gone)(void *arg, struct cbx_control_client *client);
 };
 
-/* Makes the folder 0700 when missing; takes a stale socket over (the caller holds the state lock). */
+/* Makes the folder 0700 when missing; takes a stale socket over (the caller holds the state lock).
+ */
 struct cbx_control *cbx_control_listen(struct ev_loop *loop, const char *state_dir,
                                        const struct cbx_control_ops *ops, void *arg,
                                        struct cbx_error *error);
@@ -64,7 +67,8 @@ int cbx_call_open(struct cbx_call **call, const char *state_dir, int64_t wait_ms
 /* Sends a request (steals the reference), with fd when it is not -1 (not closed). */
 int cbx_call_send(struct cbx_call *call, json_t *request, int fd, struct cbx_error *error);
 /* Next answer; timeout_ms < 0 waits forever. *answer is a new reference. An {"ok":false} answer is
- * returned as CBX_ERR_STATE with its text in error (and still in *answer when answer is not NULL). */
+ * returned as CBX_ERR_STATE with its text in error (and still in *answer when answer is not NULL).
+ */
 int cbx_call_next(struct cbx_call *call, int64_t timeout_ms, json_t **answer,
                   struct cbx_error *error);
 int cbx_call_fd(const struct cbx_call *call); /* for poll */

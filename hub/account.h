@@ -24,20 +24,16 @@ struct account {
 
 /* Our own entry. CBX_ERR_NOTFOUND with the remedy when the uid has none, CBX_ERR_FORMAT for a name
  * that a token or sshd's configuration cannot carry. */
-int
-account_self(struct account *out, struct cbx_error *error);
+int account_self(struct account *out, struct cbx_error *error);
 
 /* Becomes the account for good: groups, gid, uid, and HOME, USER, LOGNAME, SHELL. Only root can;
  * no effect when we are it already. CBX_ERR_USAGE when the name will not do. */
-int
-account_become(const char *name, struct cbx_error *error);
+int account_become(const char *name, struct cbx_error *error);
 
 /* As root: makes the last part of a state folder that is missing, for the account to use. */
-int
-account_give_folder(const char *path, const char *name, struct cbx_error *error);
+int account_give_folder(const char *path, const char *name, struct cbx_error *error);
 
 /* As root, when the folder belongs to another account: becomes that one. Else nothing. */
-int
-account_follow(const char *state_dir, struct cbx_error *error);
+int account_follow(const char *state_dir, struct cbx_error *error);
 
 #endif

@@ -25,16 +25,14 @@ struct addresses {
  * all interfaces that are up, but for loopback and link-local ones; public ones first. At most as
  * many as a token holds. CBX_ERR_NOTFOUND when there is none.
  */
-int
-addresses_of(const struct listen *listen, const char *const *public_addresses, size_t count,
-             struct addresses *out, struct cbx_error *error);
+int addresses_of(const struct listen *listen, const char *const *public_addresses, size_t count,
+                 struct addresses *out, struct cbx_error *error);
 
 /* "public", "listen", "interfaces". */
-const char *
-addresses_source_text(enum addresses_source source);
+const char *addresses_source_text(enum addresses_source source);
 
 /* Reads a --public value; out gets its canonical form. */
-int
-addresses_parse_public(const char *text, char out[CBX_ADDRESS_TEXT_MAX], struct cbx_error *error);
+int addresses_parse_public(const char *text, char out[CBX_ADDRESS_TEXT_MAX],
+                           struct cbx_error *error);
 
 #endif

@@ -48,18 +48,15 @@ struct attach_server_ops {
 };
 
 /* Binds <state>/attach.sock, in place of a stale one (the caller holds the state lock). */
-struct attach_server *
-attach_server_new(struct ev_loop *loop, const char *state_dir, const struct attach_server_ops *ops,
-                  void *arg, struct cbx_error *error);
+struct attach_server *attach_server_new(struct ev_loop *loop, const char *state_dir,
+                                        const struct attach_server_ops *ops, void *arg,
+                                        struct cbx_error *error);
 /* Removes the socket. Carriers that still live may be closed later. */
-void
-attach_server_free(struct attach_server *server);
+void attach_server_free(struct attach_server *server);
 /* Messages that were refused. */
-uint64_t
-attach_server_refused(const struct attach_server *server);
+uint64_t attach_server_refused(const struct attach_server *server);
 
 /* The command's side: sends and sleeps. Returns the exit status. */
-int
-attach_run(const char *state_dir, const char *fingerprint);
+int attach_run(const char *state_dir, const char *fingerprint);
 
 #endif

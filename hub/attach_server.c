@@ -380,6 +380,7 @@ on_connection(struct ev_loop *loop, ev_io *watcher, int events)
         if (errno != EAGAIN) {
             /* Out of descriptors, most likely: polling on would spin. */
             ev_io_stop(loop, watcher);
+            ev_timer_set(&server->pause, PAUSE_MS / 1000.0, 0);
             ev_timer_start(loop, &server->pause);
         }
         return;
@@ -441,7 +442,7 @@ attach_server_new(struct ev_loop *loop, const char *state_dir, const struct atta
     server->ops = ops;
     server->arg = arg;
     ev_io_init(&server->readable, on_connection, fd, EV_READ);
-    ev_timer_init(&server->pause, on_pause_over, PAUSE_MS / 1000.0, 0);
+    ev_timer_init(&server->pause, on_pause_over, 0, 0);
     server->readable.data = server->pause.data = server;
     ev_io_start(loop, &server->readable);
     return server;

@@ -25,8 +25,9 @@ int cmd_attach(const struct cbx_command *command, void *parsed);
 
 /* "cbx-hub invite: TEXT" on standard error; returns CBX_EXIT_FAILURE. */
 int cmd_fail(const struct cbx_command *command, const char *text);
-/* Finds the state folder, and as root becomes its owner. Returns an exit status. */
-int cmd_begin(const struct cbx_command *command, const struct cbx_args *args,
+/* Finds the state folder, and as root becomes its owner, after the hub is up or wait_ms are over.
+ * Returns an exit status. */
+int cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_t wait_ms,
               char state_dir[CMD_STATE_MAX]);
 /* One request, one answer. Steals request; *answer (may be NULL) is a new reference. Waits for the
  * hub for up to wait_ms. Prints its own errors; returns an exit status. */

@@ -3,10 +3,12 @@
 #include "account.h"
 #include "cmd.h"
 #include "names.h"
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int
 cmd_fail(const struct cbx_command *command, const char *text)
@@ -16,8 +18,20 @@ cmd_fail(const struct cbx_command *command, const char *text)
     return CBX_EXIT_FAILURE;
 }
 
+/* A hub that starts as another account makes the folder first, then the socket: before that, root
+ * cannot know whom to become. */
+static void
+await_hub(const char *state_dir, int64_t wait_ms)
+{
+    char path[CMD_STATE_MAX + 16];
+
+    (void)snprintf(path, sizeof path, "%s/control.sock", state_dir);
+    for (int64_t ms = 0; ms < wait_ms && access(path, F_OK) != 0; ms += 20)
+        (void)poll(NULL, 0, 20);
+}
+
 int
-cmd_begin(const struct cbx_command *command, const struct cbx_args *args,
+cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_t wait_ms,
           char state_dir[CMD_STATE_MAX])
 {
     struct cbx_error error;
@@ -25,6 +39,8 @@ cmd_begin(const struct cbx_command *command, const struct cbx_args *args,
     if (sodium_init() < 0)
         return cmd_fail(command, "libsodium cannot start");
     int result = cbx_state_dir(cbx_arg(args, "state"), "hub", state_dir, CMD_STATE_MAX, &error);
+    if (result == 0 && geteuid() == 0)
+        await_hub(state_dir, wait_ms);
     if (result == 0)
         result = account_follow(state_dir, &error);
     if (result == CBX_ERR_USAGE)

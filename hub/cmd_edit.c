@@ -20,7 +20,7 @@ cmd_uninvite(const struct cbx_command *command, void *parsed)
     const struct cbx_args *args = parsed;
     const char *id = cbx_operand(args, 0);
     char state_dir[CMD_STATE_MAX];
-    int status = cmd_begin(command, args, state_dir);
+    int status = cmd_begin(command, args, 0, state_dir);
 
     if (status != CBX_EXIT_OK)
         return status;
@@ -42,7 +42,7 @@ cmd_revoke(const struct cbx_command *command, void *parsed)
         return CBX_EXIT_USAGE;
     if (!cbx_slug_valid(slug, strlen(slug)))
         return cbx_usage(args, "%s is not a slug (see cbx-hub peers)", slug);
-    int status = cmd_begin(command, args, state_dir);
+    int status = cmd_begin(command, args, 0, state_dir);
     if (status != CBX_EXIT_OK)
         return status;
     status =
@@ -82,7 +82,7 @@ cmd_shutdown(const struct cbx_command *command, void *parsed)
 {
     char state_dir[CMD_STATE_MAX], text[128];
     json_t *answer = NULL;
-    int status = cmd_begin(command, parsed, state_dir);
+    int status = cmd_begin(command, parsed, 0, state_dir);
 
     if (status == CBX_EXIT_OK)
         status = cmd_call(command, state_dir, 0, json_pack("{s:s}", "cmd", "shutdown"), &answer);

@@ -296,7 +296,7 @@ run_invite(struct invite *invite)
     int status = read_options(invite);
 
     if (status == CBX_EXIT_OK)
-        status = cmd_begin(invite->command, invite->args, invite->state_dir);
+        status = cmd_begin(invite->command, invite->args, CMD_WAIT_MS, invite->state_dir);
     /* The hub first: at its first start it makes the folder and the key file. */
     if (status == CBX_EXIT_OK)
         status = cmd_call(invite->command, invite->state_dir, CMD_WAIT_MS,

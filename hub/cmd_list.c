@@ -11,7 +11,7 @@ ask(const struct cbx_command *command, const struct cbx_args *args, json_t *requ
     json_t **answer)
 {
     char state_dir[CMD_STATE_MAX];
-    int status = cmd_begin(command, args, state_dir);
+    int status = cmd_begin(command, args, 0, state_dir);
 
     *answer = NULL;
     if (status != CBX_EXIT_OK) {

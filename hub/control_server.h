@@ -37,14 +37,12 @@ struct control_server_config {
     void *arg;
 };
 
-struct control_server *
-control_server_new(struct ev_loop *loop, const struct control_server_config *config,
-                   struct cbx_error *error);
-void
-control_server_free(struct control_server *server);
+struct control_server *control_server_new(struct ev_loop *loop,
+                                          const struct control_server_config *config,
+                                          struct cbx_error *error);
+void control_server_free(struct control_server *server);
 /* Answers whoever waits for a ticket up to this one. */
-void
-control_server_committed(struct control_server *server, uint64_t ticket, int result,
-                         const char *text);
+void control_server_committed(struct control_server *server, uint64_t ticket, int result,
+                              const char *text);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELLO_TIMEOUT_US = 10 * 1000 * 1000, CLOSING_US = 2 * 1000 * 1000, PROTOCOL_VERSION = 1,
+enum { HELLO_TIMEOUT_US = 10 * 1000 * 1000, PROTOCOL_VERSION = 1,
        SWEEP_US = 250 * 1000 };
 
 static void link_free(struct hub_link *link);
@@ -81,7 +81,7 @@ hub_link_bye(struct hub_link *link, enum cbx_reason reason, uint32_t retry_ms, c
         = { cbx_field_uint(reason), cbx_field_uint(retry_ms), cbx_field_text(text) };
     cbx_link_send(&link->pump.link, CBX_FRAME_BYE, 0, fields, 3);
     link->phase = HUB_CLOSING;
-    link->deadline = hub_now(link->core) + CLOSING_US;
+    link->deadline = hub_now(link->core) + HUB_CLOSING_US;
     detach(link);
     cbx_pump_close_soon(&link->pump);
     hub_link_wake(link);
@@ -196,82 +196,6 @@ welcome(struct hub_link *link)
     cbx_log_info("%s.%s.cbx attached from %s", link->slug, link->pond, link->address);
 }
 
-/* ---- joining ---- */
-
-static const char *
-join_text(enum cbx_reason reason, const struct cbx_error *error)
-{
-    switch (reason) {
-    case CBX_REASON_USED:
-        return "this invite was used by another lease: ask for a new one, and if nobody of yours "
-               "used it, it leaked";
-    case CBX_REASON_EXPIRED:
-        return "this invite is past its last moment to join: ask for a new one";
-    default:
-        return error->text[0] ? error->text : "the join was refused";
-    }
-}
-
-/* Entries that the join took the place of: their links end, the pond hears of names that are gone. */
-static void
-drop_replaced(struct hub_core *core, struct reg_peer *replaced, const struct reg_peer *peer)
-{
-    while (replaced) {
-        struct reg_peer *next = replaced->next;
-        struct hub_link *old = replaced->live;
-        replaced->live = NULL;
-        if (old) {
-            old->peer = NULL;
-            hub_link_bye(old, CBX_REASON_SUPERSEDED, 0, "a newer invite replaced this lease");
-        }
-        if (!peer || strcmp(peer->slug, replaced->slug) != 0
-            || strcmp(peer->pond, replaced->pond) != 0)
-            hub_directory_tell(core, replaced, true);
-        reg_peer_free(replaced);
-        replaced = next;
-    }
-}
-
-static int
-take_join(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error)
-{
-    struct hub_core *core = link->core;
-    if (link->kind != REG_LOGIN_INVITE)
-        return cbx_fail(error, CBX_ERR_STATE, "JOIN on a link that is no join link");
-    struct reg_login login = registry_login(core->registry, link->fingerprint);
-    enum cbx_reason reason = CBX_REASON_USED;
-    struct cbx_error why = { "" };
-    struct reg_peer *peer = NULL, *replaced = NULL;
-    int result = CBX_ERR_NOTFOUND;
-    if (login.kind == REG_LOGIN_INVITE)
-        result = registry_join(core->registry, login.invite, frame->field[0].p, frame->field[0].n,
-                               core->ops->now_unix_ms(core->arg) / 1000, &peer, &replaced, &reason,
-                               &why);
-    drop_replaced(core, replaced, peer);
-    if (result < 0) {
-        core->count.refused[reason]++;
-        hub_link_bye(link, reason, 0, join_text(reason, &why));
-        return 0;
-    }
-    cbx_log_info("%s.%s.cbx joined from %s", peer->slug, peer->pond, link->address);
-    core->count.joined++;
-    link->phase = HUB_COMMITTING;
-    link->deadline = 0;
-    link->ticket = hub_core_commit(core);
-    hub_directory_tell(core, peer, false);
-    return 0;
-}
-
-static void
-joined(struct hub_link *link)
-{
-    cbx_link_send(&link->pump.link, CBX_FRAME_JOINED, 0, NULL, 0);
-    link->phase = HUB_CLOSING;
-    link->deadline = hub_now(link->core) + CLOSING_US;
-    cbx_pump_close_soon(&link->pump);
-    hub_link_wake(link);
-}
-
 /* ---- frames ---- */
 
 static void
@@ -356,7 +280,7 @@ take_frame(void *owner, struct cbx_link *unused, const struct cbx_frame *frame, 
     if (link->phase == HUB_HELLO && frame->type == CBX_FRAME_AGENT_HELLO)
         return take_agent_hello(link, frame, error);
     if (link->phase == HUB_HELLO && frame->type == CBX_FRAME_JOIN)
-        return take_join(link, frame, error);
+        return hub_join_take(link, frame, error);
     if (link->phase != HUB_READY)
         return cbx_fail(error, CBX_ERR_STATE, "%s before the link is ready",
                         cbx_frame_name(frame->type));
@@ -484,7 +408,7 @@ hub_core_committed(struct hub_core *core, uint64_t ticket, int result)
         if (result < 0)
             hub_link_bye(link, CBX_REASON_INTERNAL, 5000, "the hub cannot write its registry");
         else if (link->kind == REG_LOGIN_INVITE)
-            joined(link);
+            hub_join_done(link);
         else if (link->peer)
             welcome(link);
     }
@@ -497,6 +421,7 @@ sweep(struct hub_core *core, int64_t now)
     struct hub_link *link, *next;
     for (link = TAILQ_FIRST(&core->links); link; link = next) {
         next = TAILQ_NEXT(link, entry);
+        link->shed -= (link->shed + 63) / 64; /* forgiven within about a minute */
         if (link->deadline && now >= link->deadline) {
             if (link->phase != HUB_CLOSING)
                 cbx_log_info("connection %llu from %s said nothing within 10 s, closed",

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the hub's engine shares between its files: core.c (links and their phases), directory.c
+ * What the hub's engine shares between its files: core.c (links and their phases), core_join.c, directory.c
  * (what agents are told), switch.c (circuits), core_json.c (what people are told).
  *
  * A link's phases and what it may send in each (the table is in core.c):
@@ -21,7 +21,8 @@
 #include "session.h"
 #include <sys/queue.h>
 
-enum { HUB_CIRCUIT_CONTROL_MAX = 256, HUB_CIRCUIT_FRAMES_MAX = 1100, HUB_SHED_MAX = 20000 };
+enum { HUB_CIRCUIT_CONTROL_MAX = 256, HUB_CIRCUIT_FRAMES_MAX = 1100, HUB_SHED_MAX = 20000,
+       HUB_CLOSING_US = 2 * 1000 * 1000 };
 
 enum hub_phase { HUB_HELLO, HUB_COMMITTING, HUB_READY, HUB_CLOSING };
 
@@ -114,6 +115,10 @@ uint64_t hub_core_commit(struct hub_core *core);
 struct hub_link *hub_peer_link(const struct reg_peer *peer); /* READY, or NULL */
 bool hub_rate_take(struct hub_rate *rate, double per_second, double burst, int64_t now);
 int64_t hub_now(const struct hub_core *core);
+
+/* core_join.c */
+int hub_join_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error);
+void hub_join_done(struct hub_link *link); /* it is on disk */
 
 /* directory.c */
 void hub_directory_snapshot(struct hub_link *link);

@@ -2,16 +2,12 @@
 #include "listen.h"
 #include "clock.h"
 #include "log.h"
-#include "names.h"
 #include "spawner.h"
-#include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sodium.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +15,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { BACKLOG = 512, ACCEPT_BATCH = 64, FIRST_BYTES = 4, HOST_MAX = 256 };
+enum { ACCEPT_BATCH = 64, FIRST_BYTES = 4 };
 enum { QUIET_US = 60 * 1000000 }; /* between two lines about exhausted descriptors */
 
 static const double tick_s = 0.25;
@@ -263,6 +259,7 @@ pause_accepting(struct listen *listen, int code)
     listen->said_exhausted_us = now_us;
     for (uint32_t i = 0; i < listen->listener_count; i++)
         ev_io_stop(listen->loop, &listen->listener[i].readable);
+    ev_timer_set(&listen->pause, LISTEN_PAUSE_MS / 1000.0, 0);
     ev_timer_start(listen->loop, &listen->pause);
 }
 
@@ -370,7 +367,7 @@ listen_new(struct ev_loop *loop, const struct slots_config *slots, struct spawne
     /* An attach of an earlier hub's sshd must not be taken for one of ours. */
     listen->last_id = (uint64_t)randombytes_uniform(1000000) * 1000;
     ev_timer_init(&listen->tick, on_tick, 0, tick_s);
-    ev_timer_init(&listen->pause, on_pause_over, LISTEN_PAUSE_MS / 1000.0, 0);
+    ev_timer_init(&listen->pause, on_pause_over, 0, 0);
     listen->tick.data = listen->pause.data = listen;
     return listen;
 }
@@ -408,63 +405,14 @@ listen_free(struct listen *listen)
     free(listen);
 }
 
-static int
-bind_socket(const struct addrinfo *info)
-{
-    const int one = 1;
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-    if (fd < 0)
-        return -1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    /* So that 0.0.0.0 and [::] can be listened on side by side. */
-    if (info->ai_family == AF_INET6)
-        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
-        int code = errno;
-        (void)close(fd);
-        errno = code;
-        return -1;
-    }
-    return fd;
-}
-
-static int
-resolve(const char *text, struct addrinfo **out, struct cbx_error *error)
-{
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                                   .ai_socktype = SOCK_STREAM,
-                                   .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    char host[HOST_MAX], port[8];
-    uint16_t number;
-
-    if (cbx_listen_parse(text, host, sizeof host, &number) != 0)
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "--listen %s: not ADDR:PORT, as 127.0.0.1:7000, 0.0.0.0:7000 or [::]:7000",
-                        text);
-    (void)snprintf(port, sizeof port, "%u", (unsigned)number);
-    int code = getaddrinfo(host, port, &hints, out);
-    if (code != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "--listen %s: %s", text, gai_strerror(code));
-    return 0;
-}
-
 int
 listen_add(struct listen *listen, const char *address, struct cbx_error *error)
 {
-    struct addrinfo *info = NULL;
-
     if (listen->listener_count == LISTEN_ADDRESSES_MAX)
         return cbx_fail(error, CBX_ERR_USAGE, "more than %d times --listen", LISTEN_ADDRESSES_MAX);
-    int result = resolve(address, &info, error);
-    if (result != 0)
-        return result;
-    int fd = bind_socket(info);
-    int code = errno;
-    freeaddrinfo(info);
+    int fd = listen_bind(address, error);
     if (fd < 0)
-        return cbx_fail(error, CBX_ERR_IO, "cannot listen on %s: %s%s", address, strerror(code),
-                        code == EACCES ? " (ports below 1024 need CAP_NET_BIND_SERVICE)" : "");
+        return fd;
     struct listener *listener = &listen->listener[listen->listener_count++];
     socklen_t length = sizeof listener->address;
     (void)getsockname(fd, (struct sockaddr *)&listener->address, &length);
@@ -570,20 +518,4 @@ listen_json(const struct listen *listen)
             return NULL;
         }
     return json;
-}
-
-void
-listen_format(const struct sockaddr *address, char out[LISTEN_TEXT_MAX])
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-
-    if (address->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)(const void *)address;
-        (void)inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host);
-        (void)snprintf(out, LISTEN_TEXT_MAX, "[%s]:%u", host, (unsigned)ntohs(six->sin6_port));
-    } else {
-        const struct sockaddr_in *four = (const struct sockaddr_in *)(const void *)address;
-        (void)inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
-        (void)snprintf(out, LISTEN_TEXT_MAX, "%s:%u", host, (unsigned)ntohs(four->sin_port));
-    }
 }

@@ -33,46 +33,38 @@ enum {
 };
 
 /* spawner is borrowed and must outlive it. NULL when memory is short. */
-struct listen *
-listen_new(struct ev_loop *loop, const struct slots_config *slots, struct spawner *spawner);
+struct listen *listen_new(struct ev_loop *loop, const struct slots_config *slots,
+                          struct spawner *spawner);
 /* Closes everything but running sshd, which are the spawner's. */
-void
-listen_free(struct listen *listen);
+void listen_free(struct listen *listen);
 
 /* Binds one "ADDR:PORT" (port 0: any free one) and begins to accept. */
-int
-listen_add(struct listen *listen, const char *address, struct cbx_error *error);
+int listen_add(struct listen *listen, const char *address, struct cbx_error *error);
 /* What is listened on, as bound. */
-uint32_t
-listen_count(const struct listen *listen);
-const char *
-listen_text(const struct listen *listen, uint32_t index);
-const struct sockaddr *
-listen_address(const struct listen *listen, uint32_t index);
+uint32_t listen_count(const struct listen *listen);
+const char *listen_text(const struct listen *listen, uint32_t index);
+const struct sockaddr *listen_address(const struct listen *listen, uint32_t index);
 
 /* A log-in came through: its slot is free. *address (valid until listen_exited) is the peer's, for
  * people. CBX_ERR_NOTFOUND for a number that is not in SSHD. */
-int
-listen_attached(struct listen *listen, uint64_t connection, const char **address);
+int listen_attached(struct listen *listen, uint64_t connection, const char **address);
 /* The link of a connection was closed. */
-void
-listen_detached(struct listen *listen, uint64_t connection);
+void listen_detached(struct listen *listen, uint64_t connection);
 /* The spawner's report. */
-void
-listen_exited(struct listen *listen, uint64_t connection);
+void listen_exited(struct listen *listen, uint64_t connection);
 
 /* Accepts no more and closes whoever has no sshd yet. */
-void
-listen_stop(struct listen *listen);
+void listen_stop(struct listen *listen);
 /* Connections that have an sshd. */
-uint32_t
-listen_running(const struct listen *listen);
+uint32_t listen_running(const struct listen *listen);
 /* {"accepted": ..., "waiting": ..., ...}: new reference, NULL when memory is short. */
-json_t *
-listen_json(const struct listen *listen);
+json_t *listen_json(const struct listen *listen);
 
+/* ---- addresses, in listen_bind.c ---- */
+
+/* A listening socket on one "ADDR:PORT", not blocking, or CBX_ERR_*. */
+int listen_bind(const char *address, struct cbx_error *error);
 /* "1.2.3.4:567" or "[v6]:567". */
-void
-listen_format(const struct sockaddr *address, char out[LISTEN_TEXT_MAX]);
+void listen_format(const struct sockaddr *address, char out[LISTEN_TEXT_MAX]);
 
 #endif

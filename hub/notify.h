@@ -4,7 +4,6 @@
 #define HUB_NOTIFY_H
 
 /* "READY=1", "STOPPING=1". Failure is silent: it is only a courtesy. */
-void
-notify_send(const char *state);
+void notify_send(const char *state);
 
 #endif

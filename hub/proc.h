@@ -17,12 +17,10 @@ struct proc_result {
 /* environment NULL: ours. Standard input is empty. After timeout_ms the program is killed and
  * CBX_ERR_EXPIRED returned; CBX_ERR_IO when the system refused. A status other than 0 is no error.
  */
-int
-proc_run(const char *const argv[], const char *const environment[], int64_t timeout_ms,
-         struct proc_result *result, struct cbx_error *error);
+int proc_run(const char *const argv[], const char *const environment[], int64_t timeout_ms,
+             struct proc_result *result, struct cbx_error *error);
 
 /* The first line of what it said, for an error text; "no output" when there is none. */
-const char *
-proc_first_line(struct proc_result *result);
+const char *proc_first_line(struct proc_result *result);
 
 #endif

@@ -258,7 +258,7 @@ take_setting(struct file_state *state, const char *section, const char *name, co
         state->seen[i] = true;
         return apply(state->config, &settings[i], value, &state->error);
     }
-    return cbx_fail(&state->error, CBX_ERR_USAGE, "unknown name %s (see cbx-hub run --help)", name);
+    return cbx_fail(&state->error, CBX_ERR_USAGE, "unknown name %s", name);
 }
 
 static int

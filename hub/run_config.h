@@ -30,15 +30,12 @@ struct run_config {
 
 /* Reads flags and file. CBX_ERR_USAGE and others with one line; free with run_config_free also
  * after an error. */
-int
-run_config_read(struct run_config *config, const struct cbx_args *args, struct cbx_error *error);
-void
-run_config_free(struct run_config *config);
+int run_config_read(struct run_config *config, const struct cbx_args *args,
+                    struct cbx_error *error);
+void run_config_free(struct run_config *config);
 
 /* The same for a file alone (fresh config, defaults set): what tests use. */
-int
-run_config_file(struct run_config *config, const char *path, struct cbx_error *error);
-void
-run_config_defaults(struct run_config *config);
+int run_config_file(struct run_config *config, const char *path, struct cbx_error *error);
+void run_config_defaults(struct run_config *config);
 
 #endif

@@ -148,16 +148,19 @@ take_out(struct slots *slots, struct slot *slot)
     memmove(slot, slot + 1, (slots->count - index) * sizeof *slot);
 }
 
-/* Who may be dropped for a newcomer: silent ones of its address, or of its class. */
+/* Who may be dropped for a newcomer: silent ones of its address, or of its class. A client that
+ * came this moment has had no time to speak; it goes only when there is no room at all. */
 struct victims {
     const struct slots_address *address; /* NULL: any */
     bool known_too;
+    int64_t came_by_us;
 };
 
 static bool
 may_drop(const struct slot *slot, const struct victims *victims)
 {
-    return slot->state == SLOTS_SILENT && (victims->known_too || !slot->known) &&
+    return slot->state == SLOTS_SILENT && slot->since_us <= victims->came_by_us &&
+           (victims->known_too || !slot->known) &&
            (victims->address == NULL || same_address(&slot->address, victims->address));
 }
 
@@ -212,7 +215,7 @@ room_at_address(struct slots *slots, const struct slots_address *address, uint32
                 uint64_t *dropped)
 {
     uint32_t used = 0;
-    struct victims victims = {.address = address, .known_too = true};
+    struct victims victims = {.address = address, .known_too = true, .came_by_us = INT64_MAX};
 
     for (uint32_t i = 0; i < slots->count; i++)
         used += same_address(&slots->slot[i].address, address);
@@ -225,13 +228,14 @@ slots_admit(struct slots *slots, uint64_t id, const struct slots_address *addres
 {
     bool known = known_lately(slots, address, now_us);
     uint32_t share = known ? slots->config.total : (slots->config.total + 1) / 2;
-    struct victims strangers = {.address = NULL, .known_too = false};
-    struct victims any = {.address = NULL, .known_too = known};
 
     *dropped = 0;
     if (!room_at_address(slots, address, random, dropped))
         return SLOTS_ADDRESS_FULL;
     uint32_t used = class_used(slots, known);
+    int64_t came_by_us = used >= share ? INT64_MAX : now_us - SLOTS_SPEAK_US;
+    struct victims strangers = {.known_too = false, .came_by_us = came_by_us};
+    struct victims any = {.known_too = known, .came_by_us = came_by_us};
     /* One is dropped at most: after the address's own the count has sunk already. */
     if (*dropped == 0 && drop_now(used, share, random) &&
         !drop_silent(slots, &strangers, random, dropped))

@@ -12,7 +12,8 @@
  *
  * Bounds: slots in all; slots per address (IPv6: per /64); sshd at once. Addresses that logged in
  * lately may use every slot, strangers only half of them. From half of that share on, a newcomer
- * drops a silent connection at random, ever more surely, so that silence cannot keep speakers out.
+ * drops a connection at random that has been silent for a second, ever more surely, and any silent
+ * one when the share is full: silence cannot keep speakers out.
  */
 #ifndef HUB_SLOTS_H
 #define HUB_SLOTS_H
@@ -22,8 +23,9 @@
 #include <sys/socket.h>
 
 enum {
-    SLOTS_TOTAL_MAX = 4096,  /* the most that can be configured */
-    SLOTS_RECENT_MAX = 4096, /* addresses remembered */
+    SLOTS_TOTAL_MAX = 4096,   /* the most that can be configured */
+    SLOTS_RECENT_MAX = 4096,  /* addresses remembered */
+    SLOTS_SPEAK_US = 1000000, /* how long silence is no sign of anything */
 };
 
 struct slots_config {
@@ -47,43 +49,33 @@ enum slots_verdict { SLOTS_ADMITTED = 0, SLOTS_FULL = 1, SLOTS_ADDRESS_FULL = 2 
 struct slots;
 
 /* NULL when memory is short. */
-struct slots *
-slots_new(const struct slots_config *config);
-void
-slots_free(struct slots *slots);
+struct slots *slots_new(const struct slots_config *config);
+void slots_free(struct slots *slots);
 
 /* IPv4 whole, IPv6 by /64; IPv4 inside IPv6 counts as IPv4. False for other families. */
-bool
-slots_address_of(const struct sockaddr *address, struct slots_address *out);
+bool slots_address_of(const struct sockaddr *address, struct slots_address *out);
 
 /*
  * A connection was accepted under the number id (not 0, not in use). random is any random number.
  * *dropped gets the number of a silent connection that is to be closed for it, or 0; its slot is
  * free already.
  */
-enum slots_verdict
-slots_admit(struct slots *slots, uint64_t id, const struct slots_address *address, int64_t now_us,
-            uint32_t random, uint64_t *dropped);
+enum slots_verdict slots_admit(struct slots *slots, uint64_t id,
+                               const struct slots_address *address, int64_t now_us, uint32_t random,
+                               uint64_t *dropped);
 /* SILENT to WAITING. */
-void
-slots_spoke(struct slots *slots, uint64_t id);
+void slots_spoke(struct slots *slots, uint64_t id);
 /* The next in order that may have an sshd now, in state SSHD from here on; 0 when none may. */
-uint64_t
-slots_next(struct slots *slots, int64_t now_us);
+uint64_t slots_next(struct slots *slots, int64_t now_us);
 /* It logged in: its slot is free, its address remembered. False when the number holds no slot in
  * state SSHD. */
-bool
-slots_login(struct slots *slots, uint64_t id, int64_t now_us);
+bool slots_login(struct slots *slots, uint64_t id, int64_t now_us);
 /* It is gone. No effect when it holds no slot. */
-void
-slots_drop(struct slots *slots, uint64_t id);
+void slots_drop(struct slots *slots, uint64_t id);
 /* One whose time is over, taken out; 0 when there is none. */
-uint64_t
-slots_overdue(struct slots *slots, int64_t now_us);
+uint64_t slots_overdue(struct slots *slots, int64_t now_us);
 
-uint32_t
-slots_count(const struct slots *slots);
-uint32_t
-slots_count_state(const struct slots *slots, enum slots_state state);
+uint32_t slots_count(const struct slots *slots);
+uint32_t slots_count_state(const struct slots *slots, enum slots_state state);
 
 #endif

@@ -34,21 +34,17 @@ struct spawner_ops {
 };
 
 /* Forks the helper. Call before any loop, thread or secret exists. */
-int
-spawner_start(struct spawner **out, const struct spawner_config *config, struct cbx_error *error);
+int spawner_start(struct spawner **out, const struct spawner_config *config,
+                  struct cbx_error *error);
 /* From here on exits are reported. */
-void
-spawner_watch(struct spawner *spawner, struct ev_loop *loop, const struct spawner_ops *ops,
-              void *arg);
+void spawner_watch(struct spawner *spawner, struct ev_loop *loop, const struct spawner_ops *ops,
+                   void *arg);
 /* Starts an sshd on a socket, which stays the caller's to close. 0, CBX_ERR_AGAIN (the helper is
  * behind: try again later) or CBX_ERR_CLOSED. */
-int
-spawner_launch(struct spawner *spawner, uint64_t number, int fd);
-int
-spawner_kill(struct spawner *spawner, uint64_t number);
+int spawner_launch(struct spawner *spawner, uint64_t number, int fd);
+int spawner_kill(struct spawner *spawner, uint64_t number);
 /* Lets go of the helper, waits for its end for up to wait_ms, and frees. NULL is fine. */
-void
-spawner_stop(struct spawner *spawner, int64_t wait_ms);
+void spawner_stop(struct spawner *spawner, int64_t wait_ms);
 
 /* ---- between hub and helper ---- */
 
@@ -61,7 +57,6 @@ struct spawner_message {
 };
 
 /* The helper's life. */
-_Noreturn void
-spawner_helper(int fd, const struct spawner_config *config);
+_Noreturn void spawner_helper(int fd, const struct spawner_config *config);
 
 #endif

@@ -171,12 +171,15 @@ def test_up_detach_returns_once_attached(pair):
     until("the detached agent is gone", lambda: not pair.web.status(), 5)
 
 
-def test_leave_forgets_the_lease_on_both_sides(pair):
+def test_leave_removes_the_identity_and_a_new_invite_takes_the_name(pair):
     pair.web.run("leave")
     assert pair.web.process.ends(5) == 0
-    until("the hub forgot it", lambda: "web" not in pair.hub.peers(), 5)
+    assert not [path for path in pair.web.state.rglob("*") if path.is_file() and path.stat().st_size]
+    until("the hub sees it go", lambda: pair.hub.peers()["web"]["state"] == "away", 5)
     done = pair.web.run("run", "--proxy", "off", check=False)
     assert done.returncode == 1
+    pair.web.up(token=pair.hub.invite("web", expose=[f"8080=127.0.0.1:{pair.echo.port}"]))
+    until("the new lease answers", pair.works, 5)
 
 
 def test_attach_over_and_over_leaves_no_process_behind(pair):

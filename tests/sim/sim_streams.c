@@ -181,6 +181,22 @@ a_lost_link_ends_its_streams_and_new_dials_work(void **state)
     world_free(world);
 }
 
+static void
+a_lease_dials_its_own_name(void **state)
+{
+    (void)state;
+    struct world *world = world_new(seed(), 0);
+    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path) { 0 });
+    struct world_program *program = world_dial(web, "web", 8080, 300000, 500000);
+    program->push_chop = 3000;
+    struct world_program *closed = world_dial(web, "web", 81, 0, 0);
+    assert_true(world_until(world, 5000000, program_closed, closed));
+    assert_int_equal(closed->reason, CBX_REASON_NOT_EXPOSED);
+    closed->reason = CBX_REASON_NONE;
+    closed->ended = closed->far->closed = closed->far->ended = true;
+    finish(world, 60000000);
+}
+
 int
 main(void)
 {
@@ -192,6 +208,7 @@ main(void)
         cmocka_unit_test(half_close_leaves_the_other_direction_open),
         cmocka_unit_test(a_reset_reaches_the_far_program),
         cmocka_unit_test(refusals_have_their_reasons),
+        cmocka_unit_test(a_lease_dials_its_own_name),
         cmocka_unit_test(a_lost_link_ends_its_streams_and_new_dials_work),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,11 +201,37 @@ test_below_half_of_the_share_nobody_is_dropped(void **state)
 }
 
 static void
+test_a_burst_of_newcomers_does_not_drop_its_own(void **state)
+{
+    uint64_t dropped;
+
+    for (uint64_t id = 1; id <= 32; id++) { /* random 0: dropped whenever that is allowed */
+        assert_int_equal(admit(*state, id, (uint32_t)id, 0, &dropped), SLOTS_ADMITTED);
+        assert_int_equal(dropped, 0);
+    }
+}
+
+static void
+test_from_half_on_newcomers_drop_those_who_stay_silent(void **state)
+{
+    uint64_t dropped;
+    struct slots_address from = v4(77);
+
+    for (uint64_t id = 1; id <= 17; id++)
+        assert_int_equal(admit(*state, id, (uint32_t)id, 0, &dropped), SLOTS_ADMITTED);
+    assert_int_equal(slots_admit(*state, 18, &from, SECOND, 15, &dropped), SLOTS_ADMITTED);
+    assert_int_equal(dropped, 0); /* one chance in 16, and it did not fall so */
+    assert_int_equal(slots_admit(*state, 19, &from, SECOND, 0, &dropped), SLOTS_ADMITTED);
+    assert_int_equal(dropped, 1);
+    slots_drop(*state, 18);
+}
+
+static void
 test_when_the_share_is_full_of_silence_each_newcomer_drops_one(void **state)
 {
     uint64_t dropped;
 
-    for (uint64_t id = 1; id <= 32; id++) /* UINT32_MAX: never dropped before full */
+    for (uint64_t id = 1; id <= 32; id++)
         assert_int_equal(admit(*state, id, (uint32_t)id, 15, &dropped), SLOTS_ADMITTED);
     assert_int_equal(slots_count(*state), 32);
     for (uint64_t id = 100; id < 200; id++) {
@@ -328,6 +354,8 @@ main(void)
         TEST(test_one_address_gets_its_share_only),
         TEST(test_a_full_address_drops_a_silent_one_of_its_own),
         TEST(test_below_half_of_the_share_nobody_is_dropped),
+        TEST(test_a_burst_of_newcomers_does_not_drop_its_own),
+        TEST(test_from_half_on_newcomers_drop_those_who_stay_silent),
         TEST(test_when_the_share_is_full_of_silence_each_newcomer_drops_one),
         TEST(test_speakers_are_never_dropped_for_newcomers),
         TEST(test_strangers_do_not_drop_silent_known_ones),

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/* Sessions with peers (rules 12, 13): begun, answered, confirmed, renewed. */
+#include "log.h"
+#include "mesh_internal.h"
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t
+highest_serial(const struct mesh *mesh)
+{
+    uint64_t highest = mesh->own_serial;
+    for (size_t i = 0; i < mesh->known_count; i++) {
+        if (mesh->known[i].serial > highest)
+            highest = mesh->known[i].serial;
+    }
+    return highest;
+}
+
+static struct cbx_session_self
+self_of(const struct mesh *mesh)
+{
+    struct cbx_session_self self = {
+        .exchange_secret = mesh->config.identity->exchange_secret,
+        .exchange_public = mesh->config.identity->exchange_public,
+        .pond_public = mesh->config.pond_public,
+        .chain_hash = mesh->chain_hash,
+        .pond_serial = highest_serial(mesh),
+        .cipher_count = 2,
+    };
+    memcpy(self.life, mesh->life, CBX_LIFE_SIZE);
+    bool aes = cbx_aead_has_aes() && !mesh->config.prefer_chacha;
+    self.cipher[0] = aes ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305;
+    self.cipher[1] = aes ? CBX_CIPHER_CHACHA20POLY1305 : CBX_CIPHER_AES256GCM;
+    return self;
+}
+
+static void
+send_handshake(struct mesh_peer *peer, uint64_t step, const uint8_t *message, size_t length)
+{
+    struct mesh *mesh = peer->mesh;
+    struct cbx_field fields[] = {cbx_field_text(mesh->config.slug),
+                                 cbx_field_text(peer->slug),
+                                 cbx_field_uint(step),
+                                 cbx_field_bytes(mesh->chain_hash, 32),
+                                 cbx_field_bytes(peer->chain_hash, 32),
+                                 cbx_field_bytes(message, length)};
+    cbx_link_send(&mesh->pump.link, CBX_FRAME_HANDSHAKE, 0, fields, 6);
+}
+
+static void
+begin(struct mesh_peer *peer)
+{
+    struct mesh *mesh = peer->mesh;
+    mesh_peer_drop_handshake(peer);
+    peer->begun = calloc(1, sizeof *peer->begun);
+    if (!peer->begun)
+        return;
+    struct cbx_session_self self = self_of(mesh);
+    struct cbx_session_peer other = {.exchange_public = peer->exchange,
+                                     .chain_hash = peer->chain_hash};
+    uint8_t message[CBX_HANDSHAKE_MESSAGE_MAX];
+    int length = cbx_handshake_begin(peer->begun, &self, &other, message);
+    if (length < 0) {
+        mesh_peer_drop_handshake(peer);
+        return;
+    }
+    peer->begun_at = mesh_now(mesh);
+    mesh->count.handshakes++;
+    send_handshake(peer, 1, message, (size_t)length);
+}
+
+struct mesh_session *
+mesh_peer_newest(struct mesh_peer *peer)
+{
+    return TAILQ_FIRST(&peer->sessions);
+}
+
+/* Takes the session in as the newest; streams move to it in epochs of their own. */
+static void
+adopt(struct mesh_peer *peer, struct mesh_session *session)
+{
+    int64_t now = mesh_now(peer->mesh);
+    struct mesh_session *old = TAILQ_FIRST(&peer->sessions);
+    if (old)
+        old->replaced_at = now;
+    session->born = now;
+    session->replaced_at = 0;
+    TAILQ_INSERT_HEAD(&peer->sessions, session, entry);
+    if (++peer->session_count > MESH_SESSIONS_MAX) {
+        struct mesh_session *oldest = TAILQ_LAST(&peer->sessions, mesh_sessions);
+        TAILQ_REMOVE(&peer->sessions, oldest, entry);
+        mesh_session_free(oldest);
+        peer->session_count--;
+    }
+    peer->mesh->dial_due = true;
+    if (old)
+        mesh_streams_rekey(peer);
+    mesh_wake(peer->mesh);
+}
+
+struct mesh_session *
+mesh_peer_session_by_id(struct mesh_peer *peer, const uint8_t *id)
+{
+    struct mesh_session *session;
+    TAILQ_FOREACH(session, &peer->sessions, entry)
+    {
+        if (memcmp(session->keys.id, id, CBX_SESSION_ID_SIZE) == 0)
+            return session;
+    }
+    session = peer->unconfirmed;
+    return session && memcmp(session->keys.id, id, CBX_SESSION_ID_SIZE) == 0 ? session : NULL;
+}
+
+void
+mesh_peer_confirm(struct mesh_peer *peer, struct mesh_session *session)
+{
+    if (session != peer->unconfirmed)
+        return;
+    peer->unconfirmed = NULL;
+    adopt(peer, session);
+}
+
+static bool
+usable(const struct mesh_peer *peer, const struct mesh_session *session)
+{
+    return session && memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) == 0;
+}
+
+struct mesh_session *
+mesh_peer_session(struct mesh_peer *peer)
+{
+    struct mesh *mesh = peer->mesh;
+    int64_t now = mesh_now(mesh);
+    struct mesh_session *session = TAILQ_FIRST(&peer->sessions);
+    if (peer->trust == MESH_TRUST_REFUSED || mesh->phase != MESH_UP)
+        return NULL;
+    bool expired = peer->trust == MESH_TRUST_BELIEVED &&
+                   mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S;
+    if (expired) {
+        mesh_peer_refuse(peer, CBX_REASON_EXPIRED, "its certificate is past its end");
+        return NULL;
+    }
+    bool good = usable(peer, session) && peer->trust == MESH_TRUST_BELIEVED;
+    bool old = good && (now - session->born > MESH_RENEW_US || session->bytes > MESH_RENEW_BYTES);
+    if (good && !old)
+        return session;
+    if (peer->trust == MESH_TRUST_NONE)
+        mesh_peer_fetch(peer);
+    else if (peer->trust == MESH_TRUST_BELIEVED &&
+             (!peer->begun || now - peer->begun_at >= MESH_HANDSHAKE_RETRY_US))
+        begin(peer);
+    return good ? session : NULL;
+}
+
+static void answer(struct mesh_peer *peer, const uint8_t *message, uint32_t length);
+
+/* The chain holds and is on disk: what waited for that goes on. */
+void
+mesh_peer_believed(struct mesh_peer *peer)
+{
+    peer->trust = MESH_TRUST_BELIEVED;
+    if (peer->pending) {
+        uint8_t *message = peer->pending;
+        peer->pending = NULL;
+        if (memcmp(peer->pending_hash, peer->chain_hash, 32) == 0)
+            answer(peer, message, peer->pending_length);
+        free(message);
+    }
+    peer->mesh->dial_due = true;
+}
+
+static void
+refuse_handshake(struct mesh_peer *peer, enum cbx_reason reason)
+{
+    struct mesh *mesh = peer->mesh;
+    struct cbx_field fields[] = {cbx_field_text(mesh->config.slug), cbx_field_text(peer->slug),
+                                 cbx_field_uint(reason)};
+    mesh->count.handshakes_refused++;
+    cbx_link_send(&mesh->pump.link, CBX_FRAME_NO_HANDSHAKE, 0, fields, 3);
+}
+
+static void
+answer(struct mesh_peer *peer, const uint8_t *message, uint32_t length)
+{
+    struct mesh *mesh = peer->mesh;
+    struct mesh_session *session = calloc(1, sizeof *session);
+    if (!session)
+        return;
+    struct cbx_session_self self = self_of(mesh);
+    struct cbx_session_peer other = {.exchange_public = peer->exchange,
+                                     .chain_hash = peer->chain_hash};
+    uint8_t reply[CBX_HANDSHAKE_MESSAGE_MAX];
+    int result = cbx_handshake_answer(&self, &other, message, length, reply, &session->keys);
+    if (result < 0) {
+        free(session);
+        refuse_handshake(peer, CBX_REASON_DENIED);
+        return;
+    }
+    mesh_peer_drop_unconfirmed(peer);
+    peer->unconfirmed = session;
+    session->born = mesh_now(mesh);
+    send_handshake(peer, 2, reply, (size_t)result);
+}
+
+static bool
+first_message_allowed(struct mesh_peer *peer)
+{
+    int64_t now = mesh_now(peer->mesh);
+    if (peer->first_at)
+        peer->first_tokens += (double)(now - peer->first_at) * MESH_FIRST_PER_SECOND / 1e6;
+    if (peer->first_tokens > MESH_FIRST_PER_SECOND)
+        peer->first_tokens = MESH_FIRST_PER_SECOND;
+    peer->first_at = now;
+    if (peer->first_tokens < 1)
+        return false;
+    peer->first_tokens -= 1;
+    return true;
+}
+
+static void
+take_first(struct mesh_peer *peer, const struct cbx_frame *frame)
+{
+    struct mesh *mesh = peer->mesh;
+    if (!first_message_allowed(peer)) {
+        mesh->count.handshakes_shed++;
+        return;
+    }
+    if (memcmp(frame->field[4].p, mesh->chain_hash, 32) != 0) {
+        refuse_handshake(peer, CBX_REASON_RESTARTED);
+        return;
+    }
+    bool same =
+        peer->trust == MESH_TRUST_BELIEVED && memcmp(frame->field[3].p, peer->chain_hash, 32) == 0;
+    if (same) {
+        answer(peer, frame->field[5].p, frame->field[5].n);
+        return;
+    }
+    if (peer->trust == MESH_TRUST_REFUSED &&
+        memcmp(frame->field[3].p, peer->listed_hash, 32) == 0) {
+        refuse_handshake(peer, CBX_REASON_DENIED);
+        return;
+    }
+    mesh_peer_drop_pending(peer);
+    peer->pending = malloc(frame->field[5].n);
+    if (!peer->pending)
+        return;
+    memcpy(peer->pending, frame->field[5].p, frame->field[5].n);
+    peer->pending_length = frame->field[5].n;
+    memcpy(peer->pending_hash, frame->field[3].p, 32);
+    if (peer->trust != MESH_TRUST_FETCHING && peer->trust != MESH_TRUST_STORING)
+        mesh_peer_fetch(peer);
+}
+
+static void
+take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
+{
+    struct mesh *mesh = peer->mesh;
+    if (!peer->begun)
+        return;
+    struct mesh_session *session = calloc(1, sizeof *session);
+    if (!session)
+        return;
+    int result =
+        cbx_handshake_finish(peer->begun, frame->field[5].p, frame->field[5].n, &session->keys);
+    mesh_peer_drop_handshake(peer);
+    if (result < 0) {
+        mesh->count.handshakes_refused++;
+        mesh->count.integrity++;
+        free(session);
+        return; /* begun anew after the retry time while somebody waits */
+    }
+    adopt(peer, session);
+    cbx_link_send_slice(&mesh->pump.link, cbx_record_confirm(mesh->aead, &session->keys,
+                                                             mesh->config.slug, peer->slug));
+}
+
+/* Frames between peers name their sender first; it must be a listed peer and we the receiver. */
+static struct mesh_peer *
+sender_of(struct mesh *mesh, const struct cbx_frame *frame)
+{
+    const struct cbx_field *to = &frame->field[1];
+    if (to->n != strlen(mesh->config.slug) || memcmp(to->p, mesh->config.slug, to->n) != 0) {
+        mesh->count.stale++;
+        return NULL;
+    }
+    struct mesh_peer *peer =
+        mesh_peer_find(mesh, (const char *)frame->field[0].p, frame->field[0].n);
+    if (!peer)
+        mesh->count.stale++;
+    return peer;
+}
+
+void
+mesh_peer_handshake(struct mesh *mesh, struct cbx_frame *frame)
+{
+    struct mesh_peer *peer = sender_of(mesh, frame);
+    if (!peer)
+        return;
+    if (frame->field[2].u == 1)
+        take_first(peer, frame);
+    else if (frame->field[2].u == 2)
+        take_second(peer, frame);
+}
+
+void
+mesh_peer_confirm_frame(struct mesh *mesh, struct cbx_frame *frame)
+{
+    struct mesh_peer *peer = sender_of(mesh, frame);
+    struct mesh_session *session = peer ? peer->unconfirmed : NULL;
+    if (!session || memcmp(session->keys.id, frame->field[2].p, CBX_SESSION_ID_SIZE) != 0)
+        return;
+    if (cbx_record_open_confirm(mesh->aead, &session->keys, frame) < 0) {
+        mesh->count.integrity++;
+        return;
+    }
+    mesh_peer_confirm(peer, session);
+}
+
+/* The hub's or the peer's word, not sealed: it can only make us wait or ask again. */
+void
+mesh_peer_no_handshake(struct mesh *mesh, struct cbx_frame *frame)
+{
+    struct mesh_peer *peer = sender_of(mesh, frame);
+    if (!peer || !peer->begun)
+        return;
+    uint64_t code = frame->field[2].u;
+    mesh->count.handshakes_refused++;
+    mesh_peer_drop_handshake(peer);
+    if (code == CBX_REASON_RESTARTED) {
+        peer->trust = MESH_TRUST_NONE;
+        peer->begun_at = mesh_now(mesh);
+        return;
+    }
+    mesh_streams_refuse_waiting(mesh, peer->slug,
+                                code && code <= CBX_REASON_MAX ? (enum cbx_reason)code
+                                                               : CBX_REASON_DENIED);
+}
+
+void
+mesh_prepare(struct mesh *mesh, const char *slug)
+{
+    struct mesh_peer *peer = mesh_peer_find(mesh, slug, strlen(slug));
+    if (peer && peer->ready)
+        mesh_peer_session(peer);
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/* The agent's settings: values, their limits, and the configuration file's errors. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "settings.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char path[] = "/tmp/cbx-test-settings-XXXXXX";
+
+/* Loads text as a file. */
+static int
+load(struct agent_settings *settings, const char *text, struct cbx_error *error)
+{
+    strcpy(strrchr(path, '-') + 1, "XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    close(fd);
+    agent_settings_defaults(settings);
+    int result = agent_settings_load(settings, path, error);
+    unlink(path);
+    return result;
+}
+
+/* The text must be refused with these words. */
+static void
+refused(const char *text, const char *words)
+{
+    struct agent_settings settings;
+    struct cbx_error error = {""};
+    assert_true(load(&settings, text, &error) < 0);
+    if (strstr(error.text, words) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", error.text, words);
+    assert_non_null(strstr(error.text, path));
+    agent_settings_dispose(&settings);
+}
+
+static void
+a_file_is_read(void **state)
+{
+    (void)state;
+    struct agent_settings s;
+    struct cbx_error error = {""};
+    int result = load(&s,
+                      "; a comment\n[agent]\nproxy = 127.0.0.1:1081\nexpose = 8080\n"
+                      "expose = 5432=10.83.0.7:5432\nvia = http://proxy:3128\nlanes = off\n"
+                      "direct = auto\nreceive-budget = 64M\nsend-budget = 1MiB\nkeepalive = 5s\n"
+                      "gone = 1m\ndial-timeout = 500ms\nkey-file = /k\n",
+                      &error);
+    assert_string_equal(error.text, "");
+    assert_int_equal(result, 0);
+    assert_string_equal(s.proxy, "127.0.0.1:1081");
+    assert_true(s.proxy_required);
+    assert_int_equal(s.expose.count, 2);
+    assert_string_equal(s.via, "http://proxy:3128");
+    assert_false(s.lanes);
+    assert_int_equal(s.receive_budget, 64 * 1024 * 1024);
+    assert_int_equal(s.send_budget, 1024 * 1024);
+    assert_int_equal(s.keepalive_ms, 5000);
+    assert_int_equal(s.gone_ms, 60000);
+    assert_int_equal(s.dial_timeout_ms, 500);
+    assert_string_equal(s.key_file, "/k");
+    agent_settings_dispose(&s);
+}
+
+static void
+errors_name_file_line_and_key(void **state)
+{
+    (void)state;
+    refused("\n\nproxy = nonsense\n", "line 3: proxy: 'nonsense' is no ADDR:PORT");
+    refused("proxy = off\nfoo = 1\n", "line 2: foo: there is no setting of that name");
+    refused("state = /x\n", "line 1: state: there is no setting");
+    refused("just words\n", "line 1: not KEY = VALUE");
+    refused("proxy = off\n[hub]\nlanes = off\n", "line 3: lanes: unknown section [hub]");
+    refused("expose = 8080,x\n", "line 1: expose: ");
+    refused("[agent\n", "line 1: not KEY = VALUE");
+    /* The first of two mistakes counts, whoever found it. */
+    refused("nonsense\nlanes = perhaps\n", "line 1: ");
+    refused("lanes = perhaps\nnonsense\n", "line 1: lanes: 'perhaps' is neither");
+}
+
+static void
+a_long_line_is_refused_not_cut(void **state)
+{
+    (void)state;
+    char text[1024];
+    memset(text, '1', sizeof text);
+    memcpy(text, "via = http://", 13);
+    text[sizeof text - 2] = '\n';
+    text[sizeof text - 1] = '\0';
+    refused(text, "line 1: the line is too long");
+}
+
+static void
+a_missing_file_is_an_error(void **state)
+{
+    (void)state;
+    struct agent_settings s;
+    struct cbx_error error;
+    agent_settings_defaults(&s);
+    assert_int_equal(agent_settings_load(&s, "/tmp/cbx-no-such-file", &error), CBX_ERR_IO);
+    assert_non_null(strstr(error.text, "cannot open /tmp/cbx-no-such-file"));
+}
+
+static int
+set(const char *name, const char *value)
+{
+    struct agent_settings s;
+    agent_settings_defaults(&s);
+    int result = agent_settings_set(&s, name, value, NULL);
+    agent_settings_dispose(&s);
+    return result;
+}
+
+static void
+values_have_limits(void **state)
+{
+    (void)state;
+    assert_int_equal(set("receive-budget", "256K"), 0);
+    assert_int_equal(set("receive-budget", "1T"), 0);
+    static const char *const sizes[] = {"",
+                                        "-1",
+                                        "0",
+                                        "1",
+                                        "255K",
+                                        "2T",
+                                        "128 M",
+                                        "128MB",
+                                        "128Mi",
+                                        "99999999999999999999",
+                                        "17592186044416M",
+                                        "0x100000"};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        assert_true(set("receive-budget", sizes[i]) < 0);
+    assert_int_equal(set("gone", "24h"), 0);
+    static const char *const times[] = {"", "5", "99ms", "25h", "-5s", "s"};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
+        assert_true(set("gone", times[i]) < 0);
+    assert_int_equal(set("direct", "0.0.0.0:0"), 0);
+    assert_true(set("direct", "on") < 0);
+    assert_true(set("lanes", "on") < 0);
+    assert_true(set("via", "proxy:3128") < 0);
+    assert_true(set("via", "http://") < 0);
+    assert_int_equal(set("via", "SOCKS5h://127.0.0.1:9050"), 0);
+    assert_int_equal(set("nonsense", "1"), CBX_ERR_NOTFOUND);
+}
+
+static void
+a_proxy_url_is_never_repeated(void **state)
+{
+    (void)state;
+    struct agent_settings s;
+    struct cbx_error error;
+    agent_settings_defaults(&s);
+    assert_true(agent_settings_set(&s, "via", "ftp://me:secret@proxy", &error) < 0);
+    assert_null(strstr(error.text, "secret"));
+    agent_settings_dispose(&s);
+}
+
+static int parsed;
+static struct agent_settings from_options;
+static struct cbx_error option_error;
+
+static int
+on_command(const struct cbx_command *command, void *args)
+{
+    (void)command;
+    parsed = agent_settings_init(&from_options, args, &option_error);
+    return 0;
+}
+
+static void
+options(const char *const *words)
+{
+    static const struct cbx_option all[] = {AGENT_SETTINGS_OPTIONS, {0}};
+    static const struct cbx_option common[] = {{.name = "state", .argument = "DIR"}, {0}};
+    static const struct cbx_command commands[] = {
+        {.name = "run", .options = all, .run = on_command}, {0}};
+    static const struct cbx_program program = {
+        .name = "p", .summary = "", .commands = commands, .common = common};
+    char *argv[32];
+    int argc = 0;
+    for (; words[argc] != NULL; argc++)
+        argv[argc] = (char *)(uintptr_t)words[argc];
+    assert_int_equal(cbx_cli_main(&program, argc, argv), 0);
+}
+#define OPTIONS(...) options((const char *const[]){"p", "run", "--state", "/s", __VA_ARGS__, NULL})
+
+static void
+options_stand_over_the_file(void **state)
+{
+    (void)state;
+    strcpy(strrchr(path, '-') + 1, "XXXXXX");
+    int fd = mkstemp(path);
+    static const char text[] = "proxy = 127.0.0.1:9\nexpose = 1,2\ngone = 50s\n";
+    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
+    close(fd);
+    OPTIONS("--config", path, "--proxy", "off", "--expose", "3", "--expose", "4", "--key-file",
+            "relative");
+    unlink(path);
+    assert_int_equal(parsed, 0);
+    assert_null(from_options.proxy);
+    assert_int_equal(from_options.expose.count, 2);
+    assert_int_equal(from_options.expose.item[0].port, 3);
+    assert_int_equal(from_options.gone_ms, 50000);
+    assert_int_equal(from_options.key_file[0], '/');
+    assert_string_equal(from_options.state_dir, "/s");
+    agent_settings_dispose(&from_options);
+}
+
+static void
+the_default_proxy_is_not_required(void **state)
+{
+    (void)state;
+    OPTIONS("--lanes", "off");
+    assert_int_equal(parsed, 0);
+    assert_string_equal(from_options.proxy, AGENT_PROXY_DEFAULT);
+    assert_false(from_options.proxy_required);
+    agent_settings_dispose(&from_options);
+}
+
+static void
+what_does_not_go_together_is_refused(void **state)
+{
+    (void)state;
+    OPTIONS("--gone", "10s");
+    assert_int_equal(parsed, CBX_ERR_USAGE);
+    OPTIONS("--key-file", "/a", "--passphrase-file", "/b");
+    assert_int_equal(parsed, CBX_ERR_USAGE);
+    OPTIONS("--proxy", "nonsense");
+    assert_int_equal(parsed, CBX_ERR_USAGE);
+    assert_string_equal(option_error.text, "--proxy: 'nonsense' is no ADDR:PORT");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_file_is_read),
+        cmocka_unit_test(errors_name_file_line_and_key),
+        cmocka_unit_test(a_long_line_is_refused_not_cut),
+        cmocka_unit_test(a_missing_file_is_an_error),
+        cmocka_unit_test(values_have_limits),
+        cmocka_unit_test(a_proxy_url_is_never_repeated),
+        cmocka_unit_test(options_stand_over_the_file),
+        cmocka_unit_test(the_default_proxy_is_not_required),
+        cmocka_unit_test(what_does_not_go_together_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
