@@ -5,6 +5,7 @@
 # make test       unit, simulator and end-to-end tests; ends with "N passed, N failed"
 # make lint       what .ci/run checks beside the tests
 # make unit T=x   only the unit tests whose name holds x; the same for sim and e2e
+# make e2e-asan   the end-to-end tests with sanitized programs
 # make install    under PREFIX (/usr/local), below DESTDIR
 #
 # Objects live under build/ for the programs and under build/asan/ for tests (address and undefined
@@ -48,6 +49,9 @@ HARD := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 LINK := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
 SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
+# Under the sanitizers gcc sees truncation where there is none, as its manual warns.
+SAN_WARN := $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
+
 include_of = -Icommon $(if $(filter hub/%,$1),-Ihub) $(if $(filter agent/%,$1),-Iagent) \
 	$(if $(filter tests/% bench/%,$1),-Ihub -Iagent -Itests/lib -Itests/sim)
 
@@ -75,7 +79,7 @@ SIM_PROGRAMS  := $(SIM:%=$(BUILD)/asan/%)
 # $(call objects,DIRECTORY,SOURCES)
 objects = $(patsubst %.c,$1/obj/%.o,$2)
 
-.PHONY: all deps demo test check unit sim e2e lint fuzz bench install uninstall clean help \
+.PHONY: all deps demo test check unit sim e2e e2e-asan lint fuzz bench install uninstall clean help \
 	programs test-programs print-sources print-headers force
 
 all: programs
@@ -83,7 +87,7 @@ programs: $(PROGRAMS)
 test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS)
 
 help:
-	@sed -n '3,11s/^# \{0,1\}//p' Makefile
+	@sed -n '3,12s/^# \{0,1\}//p' Makefile
 
 # ---- libraries and tools ----
 
@@ -91,7 +95,7 @@ help:
 GOALS := $(or $(MAKECMDGOALS),all)
 NEEDS := build \
 	$(if $(filter demo,$(GOALS)),demo) \
-	$(if $(filter test check unit sim e2e test-programs,$(GOALS)),demo test) \
+	$(if $(filter test check unit sim e2e e2e-asan test-programs,$(GOALS)),demo test) \
 	$(if $(filter bench,$(GOALS)),demo bench) \
 	$(if $(filter lint fuzz,$(GOALS)),test lint) \
 	$(if $(filter deps,$(GOALS)),demo test bench)
@@ -111,7 +115,7 @@ endef
 $(BUILD)/.flags: force
 	$(call remember,$(CC) $(BASE) $(WARN) $(HARD) $(CFLAGS) $(CPPFLAGS) $(LINK) $(LDFLAGS))
 $(BUILD)/asan/.flags: force
-	$(call remember,$(CC) $(BASE) $(WARN) $(SAN) $(CPPFLAGS) $(LDFLAGS))
+	$(call remember,$(CC) $(BASE) $(WARN) $(SAN) $(SAN_WARN) $(CPPFLAGS) $(LDFLAGS))
 
 # $(call compile,FLAGS)
 define compile
@@ -131,7 +135,7 @@ endef
 
 # The sanitized objects first: the shorter pattern would match them too.
 $(BUILD)/asan/obj/%.o: %.c $(BUILD)/asan/.flags | deps
-	$(call compile,$(SAN))
+	$(call compile,$(SAN) $(SAN_WARN))
 $(BUILD)/obj/%.o: %.c $(BUILD)/.flags | deps
 	$(call compile,$(HARD) $(CFLAGS))
 
@@ -139,6 +143,12 @@ $(BUILD)/cbx-hub: $(call objects,$(BUILD),$(HUB) $(COMMON))
 	$(call link,$(CFLAGS) $(LINK),$(HUB_LIBS))
 $(BUILD)/cbx-agent: $(call objects,$(BUILD),$(AGENT) $(COMMON))
 	$(call link,$(CFLAGS) $(LINK),$(AGENT_LIBS))
+
+# The programs themselves under the sanitizers, for a slower, stricter end-to-end run.
+$(BUILD)/asan/cbx-hub: $(call objects,$(BUILD)/asan,$(HUB) $(COMMON))
+	$(call link,$(SAN) -pie,$(HUB_LIBS))
+$(BUILD)/asan/cbx-agent: $(call objects,$(BUILD)/asan,$(AGENT) $(COMMON))
+	$(call link,$(SAN) -pie,$(AGENT_LIBS))
 
 # Everything but the two mains, for test programs.
 LIBRARY := $(filter-out %/main.c,$(COMMON) $(HUB) $(AGENT)) $(TESTLIB)
@@ -171,6 +181,8 @@ sim: $(SIM_PROGRAMS)
 	@$(RUN) sim
 e2e: programs
 	@$(RUN) e2e
+e2e-asan: $(BUILD)/asan/cbx-hub $(BUILD)/asan/cbx-agent
+	@$(RUN) --build $(BUILD)/asan e2e
 lint: deps
 	@CBX_CLANG_FLAGS='$(BASE) $(WARN)' tests/lib/lint
 

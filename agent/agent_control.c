@@ -246,7 +246,7 @@ status_document(const struct agent *agent)
     char name[2 * CBX_SLUG_MAX + 8];
     char expose[CBX_EXPOSE_TEXT_MAX] = "";
     agent_name(agent, name, sizeof name);
-    if (joined->set && cbx_expose_format(&joined->peer.expose, expose, sizeof expose) < 0)
+    if (agent->mesh != NULL && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
         expose[0] = '\0';
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
     return json_pack(

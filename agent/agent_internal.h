@@ -49,6 +49,7 @@ struct agent {
     struct uplink *uplink;
     struct joiner *joiner;
     struct mesh *mesh;
+    struct cbx_expose exposed;         /* what the mesh lets peers dial */
     struct cbx_keypair login, signing; /* of the pending token, in TRIAL and JOIN */
 
     enum agent_phase phase;

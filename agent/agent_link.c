@@ -219,11 +219,12 @@ static bool
 begin_mesh(struct agent *agent, const struct agent_membership *membership)
 {
     const struct agent_settings *settings = agent->settings;
+    agent->exposed = narrowed(settings, &membership->peer.expose);
     struct mesh_config config = {
         .identity = &agent->state.identity,
         .invite_cert = &membership->invite_cert,
         .peer_cert = &membership->peer_cert,
-        .expose = narrowed(settings, &membership->peer.expose),
+        .expose = agent->exposed,
         .keepalive_us = settings->keepalive_ms * 1000,
         .gone_us = settings->gone_ms * 1000,
         .dial_timeout_us = settings->dial_timeout_ms * 1000,

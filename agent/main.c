@@ -4,8 +4,10 @@
 #include "log.h"
 #include "token_input.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
+#include <unistd.h>
 
 static const struct cbx_option common_options[] = {
     {"state", "DIR", "state folder (else CBX_STATE, STATE_DIRECTORY, ~/.local/state/cbx/agent)",
@@ -123,9 +125,22 @@ static const struct cbx_program program = {
     .common = common_options,
 };
 
+/* Descriptors 0 to 2 must be something, or a socket would take their place. */
+static void
+fill_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+}
+
 int
 main(int argc, char **argv)
 {
+    fill_standard_descriptors();
     cbx_log_init("cbx-agent", CBX_LOG_INFO);
     if (sodium_init() < 0) {
         cbx_log_error("libsodium does not start");

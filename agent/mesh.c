@@ -244,6 +244,7 @@ take_directory(struct mesh *mesh, struct cbx_frame *frame, struct cbx_error *err
     mesh->count.attaches++;
     mesh->dial_due = true;
     mesh_peers_synced(mesh);
+    cbx_link_ping(&mesh->pump.link, mesh_now(mesh));
     mesh->ops->attached(mesh->arg);
     return 0;
 }

@@ -104,7 +104,7 @@ mesh_status_json(const struct mesh *mesh)
         "generation", (json_int_t)mesh->generation, "since", (json_int_t)mesh->attached_unix,
         "hub_software", mesh->hub_software, "seen_address", mesh->seen_address, "streams",
         (json_int_t)mesh->stream_count, "round_trip_us",
-        link ? (json_int_t)link->pace.delay_us : (json_int_t)0, "in_flight_limit",
+        link ? (json_int_t)link->delay_us : (json_int_t)0, "in_flight_limit",
         link ? (json_int_t)link->pace.cap : (json_int_t)0, "granted_bytes",
         (json_int_t)mesh->budget.used, "allowance", (json_int_t)mesh->allowance, "unacked_bytes",
         (json_int_t)mesh->send_used, "slab_bytes", (json_int_t)cbx_slab_bytes(), "counters",

@@ -88,8 +88,9 @@ read_input(struct cbx_token *out, struct cbx_error *error)
 static int
 read_argument(char *text, struct cbx_token *out, struct cbx_error *error)
 {
-    cbx_log_warn("a token on the command line can be seen by all users of this machine and stays "
-                 "in the shell's history: use @FILE, - or CBX_TOKEN");
+    cbx_log_warn(
+        "warning: a token on the command line can be seen by all users of this machine and stays "
+        "in the shell's history: use @FILE, - or CBX_TOKEN");
     int result = cbx_token_parse(text, strlen(text), out, error);
     sodium_memzero(text, strlen(text));
     return result;

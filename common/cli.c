@@ -234,7 +234,17 @@ option_error(const struct cbx_args *args, int result, const char *word)
     return cbx_usage(args, "%.*s is not an option of this command", (int)length, word);
 }
 
-/* The second pass, over the words without the command's name. */
+static int
+add_operand(struct cbx_args *args, char *word)
+{
+    if (args->operand_count == CBX_CLI_VALUES_MAX)
+        return cbx_usage(args, "more than %d words", CBX_CLI_VALUES_MAX);
+    args->operand[args->operand_count++] = word;
+    return CBX_EXIT_OK;
+}
+
+/* The second pass, over the words without the command's name. The leading "-" takes options and
+ * other words in any order, whatever POSIXLY_CORRECT says. */
 static int
 parse_options(struct cbx_args *args, int argc, char **argv)
 {
@@ -245,27 +255,27 @@ parse_options(struct cbx_args *args, int argc, char **argv)
 
     optind = 0; /* GNU: start afresh, also on a second command line in one process */
     opterr = 0;
-    for (;;) {
-        int index = 0;
+    int status = CBX_EXIT_OK;
+    for (int result, index = 0; status == CBX_EXIT_OK; index = 0) {
         int at = optind > 0 ? optind : 1;
-        int result = getopt_long(argc, argv, ":", table, &index);
+        result = getopt_long(argc, argv, "-:", table, &index);
         if (result == -1)
             break;
-        if (result != 0)
-            return option_error(args, result, argv[optind > at ? optind - 1 : at]);
-        const char *name = table[index].name;
-        const struct cbx_option *option =
-            find_in_program(args->program, args->command, name, strlen(name));
-        int status = add_given(args, option, optarg != NULL ? optarg : "");
-        if (status != CBX_EXIT_OK)
-            return status;
+        if (result == 1) {
+            status = add_operand(args, optarg);
+        } else if (result == 0 && table[index].name != NULL) {
+            const char *name = table[index].name;
+            const struct cbx_option *option =
+                find_in_program(args->program, args->command, name, strlen(name));
+            status = add_given(args, option, optarg != NULL ? optarg : "");
+        } else {
+            const char *word = argv[optind > at ? optind - 1 : at];
+            status = option_error(args, result, word != NULL ? word : "");
+        }
     }
-    for (int i = optind; i < argc; i++) {
-        if (args->operand_count == CBX_CLI_VALUES_MAX)
-            return cbx_usage(args, "more than %d words", CBX_CLI_VALUES_MAX);
-        args->operand[args->operand_count++] = argv[i];
-    }
-    return CBX_EXIT_OK;
+    for (int i = optind; i < argc && status == CBX_EXIT_OK; i++)
+        status = add_operand(args, argv[i]);
+    return status;
 }
 
 /* cbx_arg_all hands out a slice: the values of each option stand side by side. */
@@ -297,7 +307,7 @@ check_operands(const struct cbx_args *args)
     return CBX_EXIT_OK;
 }
 
-/* Copies argv without the command's name; getopt_long wants to permute it. */
+/* Copies argv without the command's name. */
 static int
 without_command(const struct cbx_args *args, int argc, char **argv, int skip, char **words)
 {

@@ -4,7 +4,8 @@
 #include <string.h>
 
 enum { READ_SMALL = 16 * 1024, READ_MIDDLE = 80 * 1024, READ_LARGE = 384 * 1024,
-       ACK_DELAY_US = 5000, ACK_EVERY_START = 64 * 1024, CONTROL_CREDIT_MAX = 64 * 1024 };
+       ACK_DELAY_US = 5000, ACK_EVERY_START = 64 * 1024, CONTROL_CREDIT_MAX = 64 * 1024,
+       PING_LOADED_US = 2 * 1000 * 1000 };
 
 const uint8_t cbx_link_magic[CBX_LINK_MAGIC_SIZE] = "\0cbx link 1\r\n\0\xff";
 
@@ -534,6 +535,17 @@ cbx_link_deadline(const struct cbx_link *link)
 }
 
 int
+cbx_link_ping(struct cbx_link *link, int64_t now)
+{
+    link->ping_at = link->ping_sent_at = now;
+    link->ping_nonce++;
+    return cbx_link_send(link, CBX_FRAME_PING, 0,
+                         (struct cbx_field[]) { cbx_field_uint(link->ping_nonce),
+                                                cbx_field_uint(link->data_received) },
+                         2);
+}
+
+int
 cbx_link_tick(struct cbx_link *link, int64_t now)
 {
     if (now - link->heard_at >= link->config.gone_us)
@@ -541,14 +553,11 @@ cbx_link_tick(struct cbx_link *link, int64_t now)
     if (link->ack_at && now >= link->ack_at)
         send_ack(link);
     int64_t quiet_since = link->ping_at > link->heard_at ? link->ping_at : link->heard_at;
-    if (now - quiet_since >= link->config.keepalive_us && link->magic_seen) {
-        link->ping_at = link->ping_sent_at = now;
-        link->ping_nonce++;
-        return cbx_link_send(link, CBX_FRAME_PING, 0,
-                             (struct cbx_field[]) { cbx_field_uint(link->ping_nonce),
-                                                    cbx_field_uint(link->data_received) },
-                             2);
-    }
+    bool quiet = now - quiet_since >= link->config.keepalive_us;
+    /* Under load the delay of acks says little about the path: ask it now and then. */
+    bool loaded = link->pace.sent != link->pace.acked && now - link->ping_at >= PING_LOADED_US;
+    if ((quiet || loaded) && link->magic_seen)
+        return cbx_link_ping(link, now);
     return 0;
 }
 

@@ -150,6 +150,8 @@ int cbx_link_send_slice(struct cbx_link *link, struct cbx_slice slice); /* takes
 
 /* When cbx_link_tick is due next. */
 int64_t cbx_link_deadline(const struct cbx_link *link);
+/* Measures the round trip now. */
+int cbx_link_ping(struct cbx_link *link, int64_t now);
 /* Acks, pings; CBX_ERR_CLOSED when the neighbour has been silent for too long. */
 int cbx_link_tick(struct cbx_link *link, int64_t now);
 

@@ -149,7 +149,9 @@ cbx_pace_acked(struct cbx_pace *pace, uint64_t total, int64_t now)
     if (newest.offset)
         sample(pace, &newest, now);
     pace->acked_at = now;
-    if (pace->drain_until && now >= pace->drain_until && pace->delay_at >= pace->drain_until)
+    /* Over at its time, once the delay was seen anew: anywhere in the drain, or after it. */
+    if (pace->drain_until && now >= pace->drain_until
+        && now - pace->delay_at <= CBX_PACE_DELAY_WINDOW_US)
         pace->drain_until = 0;
     if (total >= pace->round_end) {
         if (pace->round_limited)

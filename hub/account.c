@@ -94,7 +94,7 @@ drop_to(const struct account *account, struct cbx_error *error)
 int
 account_become(const char *name, struct cbx_error *error)
 {
-    struct account account;
+    struct account account = {0};
     int result = lookup(name, &account, error);
 
     if (result != 0)
@@ -113,7 +113,7 @@ account_become(const char *name, struct cbx_error *error)
 int
 account_give_folder(const char *path, const char *name, struct cbx_error *error)
 {
-    struct account account;
+    struct account account = {0};
     struct stat status;
 
     if (geteuid() != 0)
@@ -139,7 +139,7 @@ int
 account_follow(const char *state_dir, struct cbx_error *error)
 {
     struct stat status;
-    struct account account;
+    struct account account = {0};
 
     if (geteuid() != 0 || stat(state_dir, &status) != 0 || status.st_uid == 0)
         return 0;

@@ -194,6 +194,11 @@ sign(struct invite *invite, struct cbx_error *error)
     /* The hub made its key file at its first start, and we have waited for the hub. */
     int result = cbx_vault_key_init(&key, cbx_arg(invite->args, "passphrase-file"), key_file,
                                     invite->key_path, 0, error);
+    if (result == CBX_ERR_NOTFOUND && key_file == NULL &&
+        cbx_arg(invite->args, "passphrase-file") == NULL)
+        return cbx_fail(error, result,
+                        "no key file for the pond keys: name it with --key-file or "
+                        "--passphrase-file, as for run");
     if (result != 0)
         return result;
     result = pond_open(&pond, invite->keys_dir, &key, invite->body.pond, true, error);

@@ -189,6 +189,7 @@ welcome(struct hub_link *link)
     link->since_unix = core->ops->now_unix_ms(core->arg) / 1000;
     core->count.attached++;
     cbx_link_send(&link->pump.link, CBX_FRAME_WELCOME, 0, fields, 5);
+    cbx_link_ping(&link->pump.link, hub_now(core));
     hub_directory_snapshot(link);
     if (link->phase != HUB_READY)
         return;

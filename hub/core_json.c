@@ -48,7 +48,7 @@ peer_json(const struct reg_peer *peer)
     json_object_set_new(out, "address", json_string(link->address));
     json_object_set_new(out, "software", json_string(link->software));
     json_object_set_new(out, "since", json_integer(link->since_unix));
-    json_object_set_new(out, "round_trip_us", json_integer(link->pump.link.pace.delay_us));
+    json_object_set_new(out, "round_trip_us", json_integer(link->pump.link.delay_us));
     json_object_set_new(out, "streams", json_integer(link->circuits));
     json_object_set_new(out, "bytes_from", json_integer((json_int_t)link->bytes_from));
     json_object_set_new(out, "bytes_to", json_integer((json_int_t)link->bytes_to));

@@ -375,7 +375,7 @@ listen_new(struct ev_loop *loop, const struct slots_config *slots, struct spawne
 void
 listen_stop(struct listen *listen)
 {
-    struct conn *conn, *next;
+    struct conn *conn = NULL, *next = NULL;
 
     ev_timer_stop(listen->loop, &listen->pause);
     for (uint32_t i = 0; i < listen->listener_count; i++) {

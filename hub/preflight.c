@@ -88,7 +88,9 @@ check_run_sshd(struct cbx_error *error)
 {
     struct stat status;
 
-    if (mkdir("/run/sshd", 0755) != 0 && errno != EEXIST)
+    /* chmod, since our umask leaves nothing to others. */
+    bool made = mkdir("/run/sshd", 0755) == 0 && chmod("/run/sshd", 0755) == 0;
+    if (!made && errno != EEXIST)
         return cbx_fail(error, CBX_ERR_IO,
                         "/run/sshd is missing and cannot be made (%s): mkdir -m 755 /run/sshd",
                         strerror(errno));

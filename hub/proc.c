@@ -11,8 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static _Noreturn void
 become(const char *const argv[], const char *const environment[], int output)
 {

@@ -131,6 +131,12 @@ open_registry(struct run *run, struct cbx_error *error)
     int result = cbx_vault_key_init(&run->key, run->config.passphrase_file, run->config.key_file,
                                     run->key_path, fresh, error);
 
+    if (result == CBX_ERR_NOTFOUND && run->config.key_file == NULL &&
+        run->config.passphrase_file == NULL)
+        return cbx_fail(error, result,
+                        "no key for %s: restore the key file, or name what it was sealed with "
+                        "(--key-file, --passphrase-file)",
+                        run->registry_path);
     if (result != 0)
         return result;
     run->key_open = true;

@@ -3,6 +3,7 @@
 
 import json
 import os
+import pwd
 import re
 import signal
 import socket
@@ -307,6 +308,33 @@ def test_hub_as_root_wants_it_said(world):
     done = world.run([HUB, "--state", world.dir / "r", "run", "--listen", "127.0.0.1:0"], check=False, seconds=10)
     assert done.returncode in (1, 2)
     assert "--as-root" in done.stderr and "--user" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_hub_drops_to_the_account_it_is_told(world):
+    shells = ("/bin/sh", "/bin/bash", "/bin/dash")
+    for account in pwd.getpwall():
+        if account.pw_uid != 0 and account.pw_shell in shells and may_run(account.pw_uid):
+            break
+    else:
+        pytest.skip("no other account here has a shell and may run the programs")
+    world.dir.chmod(0o711)
+    hub = Hub(world)
+    hub.state.mkdir(0o700)
+    os.chown(hub.state, account.pw_uid, account.pw_gid)
+    hub.process = world.start("h", [HUB, "--state", hub.state, "run", "--listen", "127.0.0.1:0", "--user", account.pw_name])
+    hub.process.expect("^listening ")
+    assert os.stat(f"/proc/{hub.process.child.pid}").st_uid == account.pw_uid
+    Agent(world, "web", hub).up()
+    foreign = [path for path in hub.state.rglob("*") if path.stat().st_uid != account.pw_uid]
+    assert not foreign
+
+
+def may_run(uid):
+    try:
+        return subprocess.run([HUB, "--version"], user=uid, check=False, capture_output=True).returncode == 0
+    except PermissionError:
+        return False
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "foreign", "empty"])

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -132,6 +133,16 @@ options_stand_before_or_after_the_command(void **state)
 }
 
 static void
+the_order_does_not_hang_on_the_environment(void **state)
+{
+    (void)state;
+    setenv("POSIXLY_CORRECT", "1", 1);
+    assert_int_equal(RUN("up", "@file", "--expose=1"), 0);
+    unsetenv("POSIXLY_CORRECT");
+    assert_string_equal(seen, "up state=- json=no 1 <@file>");
+}
+
+static void
 repeated_options_keep_their_order(void **state)
 {
     (void)state;
@@ -245,6 +256,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_stand_before_or_after_the_command),
+        cmocka_unit_test(the_order_does_not_hang_on_the_environment),
         cmocka_unit_test(repeated_options_keep_their_order),
         cmocka_unit_test(the_last_value_counts),
         cmocka_unit_test(a_dash_and_words_after_two_dashes_are_operands),

@@ -21,7 +21,7 @@ static char path[] = "/tmp/cbx-test-settings-XXXXXX";
 static int
 load(struct agent_settings *settings, const char *text, struct cbx_error *error)
 {
-    strcpy(strrchr(path, '-') + 1, "XXXXXX");
+    memcpy(strrchr(path, '-') + 1, "XXXXXX", 6);
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, text, strlen(text)), strlen(text));
@@ -200,7 +200,7 @@ static void
 options_stand_over_the_file(void **state)
 {
     (void)state;
-    strcpy(strrchr(path, '-') + 1, "XXXXXX");
+    memcpy(strrchr(path, '-') + 1, "XXXXXX", 6);
     int fd = mkstemp(path);
     static const char text[] = "proxy = 127.0.0.1:9\nexpose = 1,2\ngone = 50s\n";
     assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: MIT
+# Completion of cbx-agent's commands and options for bash.
+
+_cbx_agent() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
+    local commands="join run up down leave status peers wait dial"
+    local settings="--config --proxy --expose --via --lanes --direct --key-file --passphrase-file
+        --receive-budget --send-budget --keepalive --gone --dial-timeout"
+    local command="" options="--state --help" word words="" i
+
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        if [[ " $commands " == *" $word "* && ${COMP_WORDS[i - 1]} != --state ]]; then
+            command=$word
+            break
+        fi
+    done
+    COMPREPLY=()
+    case $previous in
+    --state)
+        mapfile -t COMPREPLY < <(compgen -d -- "$current")
+        return
+        ;;
+    --config | --key-file | --passphrase-file)
+        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+        return
+        ;;
+    --proxy) words="off 127.0.0.1:1080" ;;
+    --lanes) words="auto off" ;;
+    --direct) words="auto off" ;;
+    --timeout | --keepalive | --gone | --dial-timeout) words="5s 30s 60s" ;;
+    --expose | --via | --receive-budget | --send-budget) return ;;
+    esac
+    if [[ -n $words ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+        return
+    fi
+    case $command in
+    "") words="$commands $options --version" ;;
+    join) words="$options --timeout $settings" ;;
+    up) words="$options --detach --timeout $settings" ;;
+    run) words="$options $settings" ;;
+    status | peers) words="$options --json" ;;
+    wait) words="$options --timeout" ;;
+    *) words=$options ;;
+    esac
+    # A token's file is written @FILE; by default bash takes the @ for a word of its own.
+    if [[ $command == join || $command == up ]]; then
+        if [[ $current == @ || $previous == @ ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "${current#@}")
+            return
+        elif [[ $current == @* ]]; then
+            mapfile -t COMPREPLY < <(compgen -P @ -f -- "${current#@}")
+            return
+        fi
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+}
+
+complete -o filenames -F _cbx_agent cbx-agent
