@@ -319,8 +319,7 @@ pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
     (void)pump;
     struct mesh *mesh = arg;
     enum cbx_reason reason = mesh->bye ? mesh->bye : CBX_REASON_LOST;
-    if (!mesh->bye && (result == CBX_ERR_FORMAT || result == CBX_ERR_STATE ||
-                       result == CBX_ERR_AUTH || result == CBX_ERR_LIMIT))
+    if (!mesh->bye && cbx_pump_breach(result))
         reason = CBX_REASON_PROTOCOL;
     char line[CBX_ERROR_TEXT_MAX];
     strncpy(line, text, sizeof line - 1);
@@ -384,6 +383,7 @@ mesh_flush(struct mesh *mesh)
     int64_t now = mesh_now(mesh);
     if (now - mesh->swept_at >= SWEEP_US) {
         mesh->swept_at = now;
+        cbx_slab_tick();
         mesh_peers_sweep(mesh, now);
     }
     mesh_streams_due(mesh, now);

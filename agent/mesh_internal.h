@@ -48,6 +48,8 @@ struct mesh_session {
     struct cbx_session keys;
     int64_t born;
     int64_t replaced_at;          /* 0: it is the newest */
+    bool doubted;                 /* said to be forgotten there: for no dial and no new epoch */
+    uint8_t first[32];            /* answered: what message 1 began with, so that a repeat is seen */
     uint64_t bytes;
     TAILQ_ENTRY(mesh_session) entry;
 };
@@ -127,7 +129,7 @@ struct mesh_tombstone {
 
 struct mesh_counts {
     uint64_t dialed, accepted, refused, resets, integrity, rolled_back, leaked, bytes_in, bytes_out;
-    uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches;
+    uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches, lies;
 };
 
 struct mesh {
@@ -207,8 +209,9 @@ struct mesh_session *mesh_peer_newest(struct mesh_peer *peer);
 struct mesh_session *mesh_peer_session_by_id(struct mesh_peer *peer, const uint8_t *id);
 /* A record of the initiator opened. */
 void mesh_peer_confirm(struct mesh_peer *peer, struct mesh_session *session);
-/* The far side does not know this session any more. */
 void mesh_peer_drop_sessions(struct mesh_peer *peer);
+/* Somebody says that the far side does not know the newest session any more. */
+void mesh_peer_doubt_sessions(struct mesh_peer *peer);
 void mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame);
 void mesh_peer_handshake(struct mesh *mesh, struct cbx_frame *frame);
 void mesh_peer_confirm_frame(struct mesh *mesh, struct cbx_frame *frame);

@@ -61,6 +61,15 @@ mesh_peer_drop_sessions(struct mesh_peer *peer)
     mesh_peer_drop_handshake(peer);
 }
 
+/* It stays for the streams that it has; dials and new epochs wait for the next one. */
+void
+mesh_peer_doubt_sessions(struct mesh_peer *peer)
+{
+    struct mesh_session *session;
+    TAILQ_FOREACH(session, &peer->sessions, entry)
+    session->doubted = true;
+}
+
 void
 mesh_peer_free(struct mesh_peer *peer)
 {
@@ -209,8 +218,9 @@ mesh_peers_sweep(struct mesh *mesh, int64_t now)
             }
         }
         session = TAILQ_FIRST(&peer->sessions);
-        if (session && peer->stream_count &&
-            (now - session->born > MESH_RENEW_US || session->bytes > MESH_RENEW_BYTES))
+        if (peer->ready && peer->stream_count &&
+            (!session || session->doubted || now - session->born > MESH_RENEW_US ||
+             session->bytes > MESH_RENEW_BYTES))
             mesh_peer_session(peer);
         if (!peer->seen && peer->stream_count == 0 && mesh->phase == MESH_UP)
             mesh_peer_free(peer);

@@ -94,8 +94,7 @@ adopt(struct mesh_peer *peer, struct mesh_session *session)
         peer->session_count--;
     }
     peer->mesh->dial_due = true;
-    if (old)
-        mesh_streams_rekey(peer);
+    mesh_streams_rekey(peer);
     mesh_wake(peer->mesh);
 }
 
@@ -124,7 +123,8 @@ mesh_peer_confirm(struct mesh_peer *peer, struct mesh_session *session)
 static bool
 usable(const struct mesh_peer *peer, const struct mesh_session *session)
 {
-    return session && memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) == 0;
+    return session && !session->doubted &&
+           memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) == 0;
 }
 
 struct mesh_session *
@@ -197,6 +197,7 @@ answer(struct mesh_peer *peer, const uint8_t *message, uint32_t length)
         refuse_handshake(peer, CBX_REASON_DENIED);
         return;
     }
+    memcpy(session->first, message, sizeof session->first); /* it opened: it is long enough */
     mesh_peer_drop_unconfirmed(peer);
     peer->unconfirmed = session;
     session->born = mesh_now(mesh);
@@ -218,10 +219,33 @@ first_message_allowed(struct mesh_peer *peer)
     return true;
 }
 
+/* A message 1 that was answered already: another answer would take the place of the first one's
+ * session, which the initiator is about to use. */
+static bool
+answered(const struct mesh_peer *peer, const struct cbx_field *message)
+{
+    const struct mesh_session *session = peer->unconfirmed;
+    if (message->n < sizeof session->first)
+        return false;
+    if (session && memcmp(session->first, message->p, sizeof session->first) == 0)
+        return true;
+    TAILQ_FOREACH(session, &peer->sessions, entry)
+    {
+        if (memcmp(session->first, message->p, sizeof session->first) == 0)
+            return true;
+    }
+    return peer->pending && peer->pending_length == message->n &&
+           memcmp(peer->pending, message->p, message->n) == 0;
+}
+
 static void
 take_first(struct mesh_peer *peer, const struct cbx_frame *frame)
 {
     struct mesh *mesh = peer->mesh;
+    if (answered(peer, &frame->field[5])) {
+        mesh->count.replayed++;
+        return;
+    }
     if (!first_message_allowed(peer)) {
         mesh->count.handshakes_shed++;
         return;
@@ -256,8 +280,10 @@ static void
 take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
 {
     struct mesh *mesh = peer->mesh;
-    if (!peer->begun)
+    if (!peer->begun) {
+        mesh->count.stale++;
         return;
+    }
     struct mesh_session *session = calloc(1, sizeof *session);
     if (!session)
         return;
@@ -269,6 +295,11 @@ take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
         mesh->count.integrity++;
         free(session);
         return; /* begun anew after the retry time while somebody waits */
+    }
+    /* The peer's own sealed word about its life stands above the directory's. */
+    if (memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) != 0) {
+        mesh->count.lies++;
+        memcpy(peer->life, session->keys.peer_life, CBX_LIFE_SIZE);
     }
     adopt(peer, session);
     cbx_link_send_slice(&mesh->pump.link, cbx_record_confirm(mesh->aead, &session->keys,
@@ -301,6 +332,8 @@ mesh_peer_handshake(struct mesh *mesh, struct cbx_frame *frame)
         take_first(peer, frame);
     else if (frame->field[2].u == 2)
         take_second(peer, frame);
+    else
+        mesh->count.stale++;
 }
 
 void
@@ -308,8 +341,10 @@ mesh_peer_confirm_frame(struct mesh *mesh, struct cbx_frame *frame)
 {
     struct mesh_peer *peer = sender_of(mesh, frame);
     struct mesh_session *session = peer ? peer->unconfirmed : NULL;
-    if (!session || memcmp(session->keys.id, frame->field[2].p, CBX_SESSION_ID_SIZE) != 0)
+    if (!session || memcmp(session->keys.id, frame->field[2].p, CBX_SESSION_ID_SIZE) != 0) {
+        mesh->count.stale++; /* most often a record came first */
         return;
+    }
     if (cbx_record_open_confirm(mesh->aead, &session->keys, frame) < 0) {
         mesh->count.integrity++;
         return;
@@ -322,8 +357,10 @@ void
 mesh_peer_no_handshake(struct mesh *mesh, struct cbx_frame *frame)
 {
     struct mesh_peer *peer = sender_of(mesh, frame);
-    if (!peer || !peer->begun)
+    if (!peer || !peer->begun) {
+        mesh->count.stale++;
         return;
+    }
     uint64_t code = frame->field[2].u;
     mesh->count.handshakes_refused++;
     mesh_peer_drop_handshake(peer);

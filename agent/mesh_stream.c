@@ -161,29 +161,26 @@ on_opened(struct cbx_stream *core)
         stream->end->opened(stream->arg);
 }
 
-/* The target restarted between directory and OPEN, or forgot: one new session, one more try. */
+/* The target restarted between directory and OPEN, or forgot: one new session, one more try. The
+ * same object goes back to waiting, since its program holds on to it. */
 static bool
-try_again(struct mesh_stream *stream, enum cbx_reason reason)
+try_again(struct mesh_stream *stream, uint64_t reason)
 {
-    if (reason != CBX_REASON_NO_SESSION || stream->retried ||
-        stream->core.write != CBX_WRITE_WAIT || !stream->core.dialer || !stream->end)
+    if (reason != CBX_REASON_NO_SESSION || stream->retried || !stream->end ||
+        stream->state != MESH_STREAM_OPENING)
         return false;
     struct mesh *mesh = stream->mesh;
-    struct mesh_stream *again = calloc(1, sizeof *again);
-    if (!again)
-        return false;
-    again->mesh = mesh;
-    again->end = stream->end;
-    again->arg = stream->arg;
-    memcpy(again->slug, stream->slug, sizeof again->slug);
-    again->port = stream->port;
-    again->deadline = stream->deadline;
-    again->retried = true;
-    stream->end = NULL;
-    mesh_peer_drop_sessions(stream->peer);
-    TAILQ_INSERT_TAIL(&mesh->waiting, again, entry);
-    mesh->stream_count++;
-    mesh->dial_due = true;
+    leave_opening(stream);
+    cbx_stream_dispose(&stream->core);
+    TAILQ_REMOVE(&mesh->streams, stream, entry);
+    stream->in_core = false;
+    stream->peer->stream_count--;
+    mesh_peer_doubt_sessions(stream->peer);
+    stream->peer = NULL;
+    stream->state = MESH_STREAM_WAITING;
+    stream->retried = true;
+    TAILQ_INSERT_TAIL(&mesh->waiting, stream, entry);
+    mesh_wake(mesh);
     return true;
 }
 
@@ -236,7 +233,7 @@ static const struct cbx_session *
 on_newest(struct cbx_stream *core)
 {
     struct mesh_session *session = mesh_peer_newest(of_core(core)->peer);
-    return session ? &session->keys : NULL;
+    return session && !session->doubted ? &session->keys : NULL;
 }
 
 const struct cbx_stream_ops mesh_stream_ops = {
@@ -567,11 +564,8 @@ mesh_stream_frame(struct mesh *mesh, struct cbx_frame *frame, int64_t now, struc
     }
     struct cbx_stream *core =
         (struct cbx_stream *)((char *)circuit - offsetof(struct cbx_stream, circuit));
-    if (frame->type == CBX_FRAME_CLOSE &&
-        try_again(of_core(core), (enum cbx_reason)frame->field[0].u)) {
-        cbx_stream_lost(core, CBX_REASON_NO_SESSION);
+    if (frame->type == CBX_FRAME_CLOSE && try_again(of_core(core), frame->field[0].u))
         return 0;
-    }
     cbx_stream_frame(core, frame, now);
     return 0;
 }

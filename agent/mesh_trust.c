@@ -41,7 +41,7 @@ static struct mesh_known *
 known_add(struct mesh *mesh, const char *slug)
 {
     if (mesh->known_count == mesh->known_room) {
-        size_t room = 2 * mesh->known_room;
+        size_t room = 2 * mesh->known_room + 16;
         struct mesh_known *more = realloc(mesh->known, room * sizeof *more);
         if (!more)
             return NULL;
@@ -172,8 +172,10 @@ mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame)
 {
     struct mesh_peer *peer =
         mesh_peer_find(mesh, (const char *)frame->field[0].p, frame->field[0].n);
-    if (!peer || peer->trust != MESH_TRUST_FETCHING)
+    if (!peer || peer->trust != MESH_TRUST_FETCHING) {
+        mesh->count.stale++;
         return;
+    }
     struct chain *chain = calloc(1, sizeof *chain);
     if (!chain) {
         peer->trust = MESH_TRUST_NONE;

@@ -91,12 +91,12 @@ struct cbx_field cbx_field_text(const char *text);
 struct cbx_field cbx_field_bytes(const uint8_t *bytes, size_t length);
 
 /*
- * Encodes prefix, type, label and fields into out. fields must match the type's table. When the
+ * Encodes prefix, type, label and fields into bytes. fields must match the type's table. When the
  * last field is a payload whose p is NULL only its header is written: the caller puts n bytes
- * behind. Returns the bytes written, or CBX_ERR_LIMIT (out too small, field too long),
+ * behind. Returns the bytes written, or CBX_ERR_LIMIT (size too small, field too long),
  * CBX_ERR_FORMAT (field count).
  */
-int cbx_frame_write(uint8_t *out, size_t size, enum cbx_frame_type type, uint32_t label,
+int cbx_frame_write(uint8_t *bytes, size_t size, enum cbx_frame_type type, uint32_t label,
                     const struct cbx_field *fields, uint32_t count);
 
 /* As above in a slab of its own; .slab is NULL on failure. */

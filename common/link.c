@@ -74,7 +74,7 @@ renew_input(struct cbx_link *link, uint32_t wanted)
     struct cbx_slab *slab = cbx_slab_new(capacity);
     if (!slab)
         return CBX_ERR_NOMEM;
-    if (left)
+    if (left && link->in)
         memcpy(slab->bytes, link->in->bytes + link->in_begin, left);
     link->count.copied += left;
     cbx_slab_unref(link->in);
@@ -84,16 +84,32 @@ renew_input(struct cbx_link *link, uint32_t wanted)
     return 0;
 }
 
+/* The whole length of the frame that the unparsed bytes begin, as far as they tell. */
+static uint32_t
+wanted_length(const struct cbx_link *link)
+{
+    uint32_t left = link->in ? link->in_end - link->in_begin : 0;
+    int frame = left ? cbx_frame_length(link->in->bytes + link->in_begin, left) : 0;
+    return frame > 0 ? (uint32_t)frame : 4;
+}
+
 /*
  * A large slab keeps its last 80 KiB for the frame that straddles the rest: reading stops exactly
  * at that frame's end, so that a new slab begins at a frame and nothing is copied.
  */
+static uint32_t
+read_end(const struct cbx_link *link)
+{
+    uint32_t capacity = link->in->capacity;
+    uint32_t soft = capacity == READ_LARGE ? READ_LARGE - READ_MIDDLE : capacity;
+    return link->in_end < soft ? soft : link->in_begin + wanted_length(link);
+}
+
 int
 cbx_link_space(struct cbx_link *link, uint8_t **at, size_t *room)
 {
     uint32_t left = link->in ? link->in_end - link->in_begin : 0;
-    int frame = left ? cbx_frame_length(link->in->bytes + link->in_begin, left) : 0;
-    uint32_t wanted = frame > 0 ? (uint32_t)frame : 4;
+    uint32_t wanted = wanted_length(link);
     if (link->in && left == 0 && link->in->refs == 1 && link->in->capacity >= link->read_size)
         link->in_begin = link->in_end = 0;
     if (!link->in || link->in_begin + wanted > link->in->capacity
@@ -102,13 +118,12 @@ cbx_link_space(struct cbx_link *link, uint8_t **at, size_t *room)
         if (result < 0)
             return result;
     }
-    uint32_t soft = link->in->capacity == READ_LARGE ? READ_LARGE - READ_MIDDLE : link->in->capacity;
-    uint32_t end = link->in_end < soft ? soft : link->in_begin + wanted;
+    uint32_t end = read_end(link);
     if (end <= link->in_end) { /* a whole frame is never left unparsed; fewer than 4 bytes may be */
         int result = renew_input(link, wanted);
         if (result < 0)
             return result;
-        end = soft < link->in->capacity ? soft : link->in->capacity;
+        end = read_end(link);
     }
     *at = link->in->bytes + link->in_end;
     *room = end - link->in_end;
@@ -124,6 +139,16 @@ adapt_read_size(struct cbx_link *link, size_t bytes, size_t room)
         link->read_size = link->read_size == READ_LARGE ? READ_MIDDLE : READ_SMALL;
 }
 
+/* How much of the magic the bytes end with after `matched` of it and then another byte. */
+static uint32_t
+restart(uint32_t matched, uint8_t byte)
+{
+    /* The only beginning that comes again within the magic is its NUL. */
+    if (matched && cbx_link_magic[matched - 1] == cbx_link_magic[0] && byte == cbx_link_magic[1])
+        return 2;
+    return byte == cbx_link_magic[0] ? 1 : 0;
+}
+
 static int
 skip_to_magic(struct cbx_link *link, struct cbx_error *error)
 {
@@ -133,8 +158,7 @@ skip_to_magic(struct cbx_link *link, struct cbx_error *error)
             link->magic_matched++;
         } else {
             link->junk += link->magic_matched + 1;
-            /* The magic begins with its only NUL but one, so a restart needs one byte of memory. */
-            link->magic_matched = byte == cbx_link_magic[0] ? 1 : 0;
+            link->magic_matched = restart(link->magic_matched, byte);
             link->junk -= link->magic_matched;
         }
         link->magic_seen = link->magic_matched == CBX_LINK_MAGIC_SIZE;
@@ -244,7 +268,7 @@ parse(struct cbx_link *link, int64_t now, struct cbx_error *error)
 int
 cbx_link_received(struct cbx_link *link, size_t bytes, int64_t now, struct cbx_error *error)
 {
-    size_t room = link->in->capacity - link->in_end;
+    size_t room = read_end(link) - link->in_end;
     link->in_end += (uint32_t)bytes;
     link->count.bytes_in += bytes;
     link->heard_at = now;
@@ -343,12 +367,12 @@ data_rotate(struct cbx_circuit *circuit)
 {
     struct cbx_link *link = circuit->link;
     data_leave(circuit);
-    circuit->deficit += CBX_LINK_QUANTUM;
     TAILQ_INSERT_TAIL(&link->waiting, circuit, data_entry);
     circuit->data_list = 2;
 }
 
-/* Control of a circuit goes before its data: an EPOCH must never be overtaken by its records. */
+/* Control of a circuit goes before its data: an EPOCH must never be overtaken by its records. It is
+ * paid from the circuit's own turn, so that a flood of it takes nothing from the others. */
 static bool
 commit_circuit_control(struct cbx_link *link, struct cbx_circuit *circuit, int64_t now)
 {
@@ -359,6 +383,7 @@ commit_circuit_control(struct cbx_link *link, struct cbx_circuit *circuit, int64
         circuit->control_waiting = false;
         return false;
     }
+    circuit->deficit -= (int32_t)slice.length;
     commit(link, slice);
     return true;
 }
@@ -372,12 +397,13 @@ commit_data(struct cbx_link *link, int64_t now)
         circuit = TAILQ_FIRST(&link->waiting);
     if (!circuit || room == 0)
         return false;
-    if (circuit->control_waiting && commit_circuit_control(link, circuit, now))
-        return true;
     if (circuit->deficit <= 0) {
+        circuit->deficit += CBX_LINK_QUANTUM;
         data_rotate(circuit);
         return true;
     }
+    if (circuit->control_waiting && commit_circuit_control(link, circuit, now))
+        return true;
     struct cbx_slice slice = { 0 };
     int got = circuit->ops->data(circuit, room, now, &slice);
     if (got <= 0) {
@@ -434,7 +460,8 @@ tell_pace(struct cbx_link *link)
 static void
 fill(struct cbx_link *link, int64_t now)
 {
-    if (link->ack_at && now >= link->ack_at)
+    /* An ack that is due soon travels with data that leaves now. */
+    if (link->ack_at && (now >= link->ack_at || data_waits(link)))
         send_ack(link);
     if (link->pace.sent > 0)
         tell_pace(link);
@@ -527,7 +554,7 @@ cbx_link_deadline(const struct cbx_link *link)
     if (link->ping_at > link->heard_at)
         deadline = link->ping_at + link->config.keepalive_us;
     int64_t gone = link->heard_at + link->config.gone_us;
-    if (gone < deadline)
+    if (gone < deadline || !link->magic_seen) /* before the magic nothing may be sent */
         deadline = gone;
     if (link->ack_at && link->ack_at < deadline)
         deadline = link->ack_at;

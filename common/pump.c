@@ -2,7 +2,7 @@
 #include "pump.h"
 #include <stdio.h>
 
-enum { VECTORS = 64 };
+enum { VECTORS = 64, BREACH_RETRY_MS = 2000 };
 
 static void
 end(struct cbx_pump *pump, int result, const char *text)
@@ -45,6 +45,43 @@ read_turn(struct cbx_pump *pump, struct cbx_error *error)
     return 1;
 }
 
+/* Writes until the carrier takes no more (CBX_ERR_AGAIN), all is written (0), or it is gone. */
+static int
+write_turn(struct cbx_pump *pump, int64_t now)
+{
+    for (;;) {
+        struct iovec vector[VECTORS];
+        int count = cbx_link_output(&pump->link, vector, VECTORS, now);
+        if (count == 0)
+            return 0;
+        ssize_t written = pump->carrier->ops->writev(pump->carrier, vector, count);
+        if (written < 0)
+            return (int)written;
+        cbx_link_written(&pump->link, (size_t)written);
+    }
+}
+
+bool
+cbx_pump_breach(int result)
+{
+    return result == CBX_ERR_FORMAT || result == CBX_ERR_LIMIT || result == CBX_ERR_AUTH
+        || result == CBX_ERR_STATE || result == CBX_ERR_NOTFOUND;
+}
+
+/* The neighbour hears what it did wrong, as far as its carrier takes that at once. */
+static void
+last_words(struct cbx_pump *pump, const char *text)
+{
+    if (!pump->link.magic_seen)
+        return;
+    struct cbx_field fields[] = { cbx_field_uint(CBX_REASON_PROTOCOL),
+                                  cbx_field_uint(BREACH_RETRY_MS), cbx_field_text(text) };
+    pump->link.failed = false;
+    if (cbx_link_send(&pump->link, CBX_FRAME_BYE, 0, fields, 3) == 0)
+        (void)write_turn(pump, pump->now_us(pump->arg));
+    pump->link.failed = true;
+}
+
 static void
 ready(void *arg)
 {
@@ -52,6 +89,8 @@ ready(void *arg)
     struct cbx_error error = { "" };
     int result = read_turn(pump, &error);
     if (result < 0) {
+        if (pump->carrier && cbx_pump_breach(result))
+            last_words(pump, error.text);
         end(pump, result, error.text);
         return;
     }
@@ -93,21 +132,11 @@ cbx_pump_flush(struct cbx_pump *pump)
         end(pump, CBX_ERR_CLOSED, "the neighbour has been silent for too long");
         return false;
     }
-    bool blocked = false;
-    while (!blocked) {
-        struct iovec vector[VECTORS];
-        int count = cbx_link_output(&pump->link, vector, VECTORS, now);
-        if (count == 0)
-            break;
-        ssize_t written = pump->carrier->ops->writev(pump->carrier, vector, count);
-        if (written == CBX_ERR_AGAIN) {
-            blocked = true;
-        } else if (written < 0) {
-            end(pump, (int)written, "the connection was closed");
-            return false;
-        } else {
-            cbx_link_written(&pump->link, (size_t)written);
-        }
+    int result = write_turn(pump, now);
+    bool blocked = result == CBX_ERR_AGAIN;
+    if (result < 0 && !blocked) {
+        end(pump, result, "the connection was closed");
+        return false;
     }
     if (pump->closing && !blocked) {
         end(pump, CBX_OK, "closed");

@@ -30,6 +30,9 @@ int cbx_pump_start(struct cbx_pump *pump, struct cbx_carrier *carrier,
                    void (*over)(void *arg, struct cbx_pump *pump, int result, const char *text),
                    void *arg);
 
+/* True when a neighbour that breaks the protocol is the cause: it is counted, and told by a BYE. */
+bool cbx_pump_breach(int result);
+
 /* Timers and writes. Returns false when the pump was ended by it (over has run). */
 bool cbx_pump_flush(struct cbx_pump *pump);
 

@@ -335,6 +335,8 @@ cbx_record_open_confirm(struct cbx_aead *aead, const struct cbx_session *session
 {
     static const uint8_t no_stream[CBX_STREAM_ID_SIZE];
     uint8_t ad[AD_MAX], key[CBX_AEAD_KEY];
+    if (memcmp(frame->field[2].p, session->id, sizeof session->id) != 0)
+        return CBX_ERR_AUTH;
     size_t length = confirm_additional(ad, session, (const char *)frame->field[0].p,
                                        frame->field[0].n, (const char *)frame->field[1].p,
                                        frame->field[1].n);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "slab.h"
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@ enum { POOLS = sizeof pooled / sizeof pooled[0] };
 static struct cbx_slab *kept[POOLS];
 static uint32_t kept_count[POOLS];
 static size_t total;
+static bool used;
+static uint32_t quiet;
 
 static int
 pool_of(uint32_t capacity)
@@ -39,6 +42,7 @@ cbx_slab_new(uint32_t capacity)
     }
     slab->refs = 1;
     slab->next_free = NULL;
+    used = used || pool >= 0;
     return slab;
 }
 
@@ -74,7 +78,9 @@ cbx_slice_of(struct cbx_slab *slab, uint8_t *data, uint32_t length)
 struct cbx_slice
 cbx_slice_copy(const uint8_t *data, uint32_t length)
 {
-    struct cbx_slab *slab = cbx_slab_new(length);
+    /* A full record is worth a pooled slab; smaller ones take exactly what they need. */
+    bool full = length > pooled[1] / 2 && length <= pooled[1];
+    struct cbx_slab *slab = cbx_slab_new(full ? pooled[1] : length);
     if (!slab)
         return (struct cbx_slice) { 0 };
     memcpy(slab->bytes, data, length);
@@ -106,4 +112,13 @@ cbx_slab_trim(void)
         }
         kept_count[i] = 0;
     }
+}
+
+void
+cbx_slab_tick(void)
+{
+    quiet = used ? 0 : quiet + 1;
+    used = false;
+    if (quiet == CBX_SLAB_QUIET_TICKS)
+        cbx_slab_trim();
 }

@@ -39,6 +39,9 @@ void cbx_slice_drop(struct cbx_slice *slice);
 
 /* Bytes in slabs now, kept ones included: for tests and status. */
 size_t cbx_slab_bytes(void);
+/* Called now and then: after some calls without traffic between them the kept ones are freed. */
+enum { CBX_SLAB_QUIET_TICKS = 8 };
+void cbx_slab_tick(void);
 /* Frees the kept ones. */
 void cbx_slab_trim(void);
 

@@ -200,17 +200,19 @@ epoch_used_up(const struct cbx_stream *stream)
 void
 cbx_stream_rekey(struct cbx_stream *stream)
 {
-    if (stream->is_over || stream->write == CBX_WRITE_WAIT || stream->epoch_due)
+    if (stream->is_over || stream->write == CBX_WRITE_WAIT)
         return;
     stream->epoch_due = true;
     cbx_circuit_control_ready(&stream->circuit);
 }
 
-/* The far side keeps two epochs at most: the one before must be delivered before a third begins. */
+/* The far side keeps two epochs at most: the one before must be delivered before a third begins.
+ * Without a session it waits for one: cbx_stream_rekey comes again. */
 static bool
-epoch_may_start(const struct cbx_stream *stream)
+epoch_may_start(struct cbx_stream *stream)
 {
-    return stream->epoch_due && stream->out.acked >= stream->epoch_began;
+    return stream->epoch_due && stream->out.acked >= stream->epoch_began
+        && stream->env->ops->newest(stream) != NULL;
 }
 
 /* Switches our direction to its next epoch; the record that says so is the old one's last. */
@@ -219,8 +221,6 @@ start_epoch(struct cbx_stream *stream)
 {
     stream->epoch_due = false;
     const struct cbx_session *session = stream->env->ops->newest(stream);
-    if (!session)
-        return (struct cbx_slice) { 0 };
     struct cbx_record_keys next;
     cbx_record_keys_derive(&next, session->root_send, stream->id, stream->send_keys.epoch + 1,
                            session->cipher);

@@ -156,6 +156,11 @@ cbx_send_room(const struct cbx_send_window *window)
     uint64_t pool = *window->pool_used < window->pool_total
         ? window->pool_total - *window->pool_used
         : 0;
+    /* A floor is the stream's own: with nothing in flight no CREDIT would wake it when others
+     * have freed the pool. */
+    uint64_t floor = unacked < CBX_WINDOW_FLOOR ? CBX_WINDOW_FLOOR - unacked : 0;
+    if (pool < floor)
+        pool = floor;
     return least(credit, least(own, pool));
 }
 

@@ -5,6 +5,7 @@
 #include "names.h"
 #include <poll.h>
 #include <sodium.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +21,7 @@ cmd_fail(const struct cbx_command *command, const char *text)
 
 /* A hub that starts as another account makes the folder first, then the socket: before that, root
  * cannot know whom to become. */
-static void
+static bool
 await_hub(const char *state_dir, int64_t wait_ms)
 {
     char path[CMD_STATE_MAX + 16];
@@ -28,24 +29,7 @@ await_hub(const char *state_dir, int64_t wait_ms)
     (void)snprintf(path, sizeof path, "%s/control.sock", state_dir);
     for (int64_t ms = 0; ms < wait_ms && access(path, F_OK) != 0; ms += 20)
         (void)poll(NULL, 0, 20);
-}
-
-int
-cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_t wait_ms,
-          char state_dir[CMD_STATE_MAX])
-{
-    struct cbx_error error;
-
-    if (sodium_init() < 0)
-        return cmd_fail(command, "libsodium cannot start");
-    int result = cbx_state_dir(cbx_arg(args, "state"), "hub", state_dir, CMD_STATE_MAX, &error);
-    if (result == 0 && geteuid() == 0)
-        await_hub(state_dir, wait_ms);
-    if (result == 0)
-        result = account_follow(state_dir, &error);
-    if (result == CBX_ERR_USAGE)
-        return cbx_usage(args, "%s", error.text);
-    return result == 0 ? CBX_EXIT_OK : cmd_fail(command, error.text);
+    return wait_ms == 0 || access(path, F_OK) == 0;
 }
 
 static int
@@ -59,6 +43,24 @@ call_fail(const struct cbx_command *command, const char *state_dir, int result,
     (void)snprintf(text, sizeof text, "no hub runs on %s (start it: cbx-hub --state %s run)",
                    state_dir, state_dir);
     return cmd_fail(command, text);
+}
+
+int
+cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_t wait_ms,
+          char state_dir[CMD_STATE_MAX])
+{
+    struct cbx_error error;
+
+    if (sodium_init() < 0)
+        return cmd_fail(command, "libsodium cannot start");
+    int result = cbx_state_dir(cbx_arg(args, "state"), "hub", state_dir, CMD_STATE_MAX, &error);
+    if (result == 0 && geteuid() == 0 && !await_hub(state_dir, wait_ms))
+        return call_fail(command, state_dir, CBX_ERR_NOTFOUND, &error);
+    if (result == 0)
+        result = account_follow(state_dir, &error);
+    if (result == CBX_ERR_USAGE)
+        return cbx_usage(args, "%s", error.text);
+    return result == 0 ? CBX_EXIT_OK : cmd_fail(command, error.text);
 }
 
 int

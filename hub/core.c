@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HELLO_TIMEOUT_US = 10 * 1000 * 1000, PROTOCOL_VERSION = 1,
-       SWEEP_US = 250 * 1000 };
+enum { PROTOCOL_VERSION = 1, SWEEP_US = 250 * 1000 };
 
 static void link_free(struct hub_link *link);
 
@@ -40,6 +39,13 @@ hub_rate_take(struct hub_rate *rate, double per_second, double burst, int64_t no
         return false;
     rate->tokens -= 1;
     return true;
+}
+
+void
+hub_link_shed(struct hub_link *link)
+{
+    link->shed++;
+    link->core->count.shed++;
 }
 
 struct hub_link *
@@ -109,8 +115,7 @@ pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
     else if (result != CBX_OK && link->phase != HUB_CLOSING)
         cbx_log_info("connection %llu from %s ended before it was attached: %s",
                      (unsigned long long)link->connection, link->address, text);
-    if (result == CBX_ERR_FORMAT || result == CBX_ERR_LIMIT || result == CBX_ERR_AUTH
-        || result == CBX_ERR_STATE)
+    if (cbx_pump_breach(result))
         link->core->count.breaches++;
     link_free(link);
 }
@@ -252,7 +257,7 @@ take_ready_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
         if (hub_rate_take(&link->chains, 500, 10000, now))
             hub_directory_chain(link, frame);
         else
-            link->shed++;
+            hub_link_shed(link);
         return 0;
     case CBX_FRAME_HANDSHAKE:
     case CBX_FRAME_CONFIRM:
@@ -275,6 +280,9 @@ take_frame(void *owner, struct cbx_link *unused, const struct cbx_frame *frame, 
     if (link->phase == HUB_CLOSING)
         return 0;
     if (frame->type == CBX_FRAME_BYE) {
+        if (frame->field[0].u == CBX_REASON_PROTOCOL)
+            cbx_log_warn("%s.%s.cbx breaks off: %.*s", link->slug, link->pond,
+                         (int)frame->field[2].n, (const char *)frame->field[2].p);
         hub_link_bye(link, CBX_REASON_GOING_AWAY, 0, "goodbye");
         return 0;
     }
@@ -314,6 +322,8 @@ hub_core_new(const struct hub_core_config *config, struct registry *registry,
         core->config.keepalive_us = 15 * 1000 * 1000;
     if (!core->config.gone_us)
         core->config.gone_us = 45 * 1000 * 1000;
+    if (!core->config.hello_us)
+        core->config.hello_us = 10 * 1000 * 1000;
     if (!core->config.queue_max)
         core->config.queue_max = 1ull << 30;
     core->registry = registry;
@@ -372,7 +382,7 @@ hub_core_attach(struct hub_core *core, struct cbx_carrier *carrier, const char *
     link->connection = connection;
     link->phase = HUB_HELLO;
     link->began = hub_now(core);
-    link->deadline = link->began + HELLO_TIMEOUT_US;
+    link->deadline = link->began + core->config.hello_us;
     const char *pond = login.peer ? login.peer->pond : login.invite->pond;
     const char *slug = login.peer ? login.peer->slug : login.invite->slug;
     memcpy(link->pond, pond, strlen(pond) + 1);
@@ -419,15 +429,18 @@ static int64_t
 sweep(struct hub_core *core, int64_t now)
 {
     core->swept_at = now;
+    cbx_slab_tick();
     struct hub_link *link, *next;
     for (link = TAILQ_FIRST(&core->links); link; link = next) {
         next = TAILQ_NEXT(link, entry);
         link->shed -= (link->shed + 63) / 64; /* forgiven within about a minute */
-        if (link->deadline && now >= link->deadline) {
-            if (link->phase != HUB_CLOSING)
-                cbx_log_info("connection %llu from %s said nothing within 10 s, closed",
-                             (unsigned long long)link->connection, link->address);
+        if (link->deadline && now >= link->deadline && link->phase == HUB_CLOSING) {
             link_free(link);
+        } else if (link->deadline && now >= link->deadline) {
+            core->count.never_spoke++;
+            cbx_log_info("connection %llu from %s logged in and then said nothing, closed",
+                         (unsigned long long)link->connection, link->address);
+            hub_link_bye(link, CBX_REASON_TIMED_OUT, 0, "you logged in and then said nothing");
         } else if (cbx_link_deadline(&link->pump.link) <= now) {
             hub_link_wake(link);
         }

@@ -86,7 +86,7 @@ struct hub_circuit {
 
 struct hub_counts {
     uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
-    uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins;
+    uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins, never_spoke;
 };
 
 struct hub_core {
@@ -111,6 +111,7 @@ void hub_link_wake(struct hub_link *link);
 /* Says why, then closes. Final reasons stop the agent. */
 void hub_link_bye(struct hub_link *link, enum cbx_reason reason, uint32_t retry_ms,
                   const char *text);
+void hub_link_shed(struct hub_link *link); /* a frame was dropped for its rate */
 uint64_t hub_core_commit(struct hub_core *core);
 struct hub_link *hub_peer_link(const struct reg_peer *peer); /* READY, or NULL */
 bool hub_rate_take(struct hub_rate *rate, double per_second, double burst, int64_t now);

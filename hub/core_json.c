@@ -89,14 +89,15 @@ counters_json(const struct hub_counts *count)
             json_object_set_new(refused, cbx_reason_text((enum cbx_reason)i),
                                 json_integer((json_int_t)count->refused[i]));
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "attached",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "attached",
                      (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
                      (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "opened",
                      (json_int_t)count->opened, "relayed_frames", (json_int_t)count->relayed_frames,
                      "relayed_bytes", (json_int_t)count->relayed_bytes, "stale_frames",
                      (json_int_t)count->stale, "breaches", (json_int_t)count->breaches,
                      "shed_frames", (json_int_t)count->shed, "unknown_logins",
-                     (json_int_t)count->unknown_logins, "refused", refused);
+                     (json_int_t)count->unknown_logins, "never_spoke",
+                     (json_int_t)count->never_spoke, "refused", refused);
 }
 
 json_t *

@@ -92,8 +92,7 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
         return cbx_fail(error, CBX_ERR_AUTH, "%s under the name of another peer",
                         cbx_frame_name(frame->type));
     if (!hub_rate_take(&link->handshakes, 200, 1024, now)) {
-        link->shed++;
-        link->core->count.shed++;
+        hub_link_shed(link);
         return 0;
     }
     struct reg_peer *peer = registry_peer(link->core->registry, link->pond, target);

@@ -303,6 +303,7 @@ make_core(struct serve *serve, struct cbx_error *error)
                                          .authorized_keys = config->files->authorized_keys};
     const struct hub_core_config core = {.keepalive_us = config->run->keepalive_ms * 1000,
                                          .gone_us = config->run->gone_ms * 1000,
+                                         .hello_us = config->run->login_grace_ms * 1000,
                                          .queue_max = config->run->queue_max,
                                          .software = "cbx-hub " CBX_VERSION};
 

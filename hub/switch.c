@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { COPY_BELOW = 4096, STALLED_ABOVE = 256 * 1024 };
+enum { COPY_BELOW = 4096, STALLED_ABOVE = 1024 * 1024 };
 
 static int half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_slice *out);
 static int half_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out);
@@ -327,7 +327,7 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now, str
         return cbx_fail(error, CBX_ERR_FORMAT, "OPEN: label %u is not a new one of yours",
                         frame->label);
     if (!hub_rate_take(&link->opens, 2000, 8192, now)) {
-        link->shed++;
+        hub_link_shed(link);
         refuse(link, frame->label, reason);
         return 0;
     }

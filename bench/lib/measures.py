@@ -15,6 +15,7 @@ import time
 from proc import CORES, Broken, cpu_spent, machine_busy
 
 GB = 1e9
+SHARE_SECONDS = 0.4  # /proc/stat counts hundredths: over less time its shares mean nothing
 
 
 class Measure:
@@ -86,15 +87,17 @@ class Bench:
         cpu, by_process = cpu_spent(before, path.group.cpu())
         server_cpu, _ = cpu_spent(own_before, self.group.cpu())
         busy_after, stolen_after = machine_busy()
-        elapsed = (time.monotonic() - started) * CORES
+        elapsed = time.monotonic() - started
         commands = result.pop("children_cpu")  # --command: programs of the path that the client started
         cpu += commands
         if commands:
             by_process["command"] = commands
         load = result.pop("cpu") + server_cpu
         result.update(cpu_s=round(cpu, 3), cpu_by_process=by_process, load_cpu_s=round(load, 3))
-        result["others_share"] = round(max(0.0, busy_after - busy - cpu - load) / elapsed, 3)
-        result["stolen_share"] = round((stolen_after - stolen) / elapsed, 3)
+        if elapsed >= SHARE_SECONDS:
+            others = max(0.0, busy_after - busy - cpu - load)
+            result["others_share"] = round(others / (elapsed * CORES), 3)
+            result["stolen_share"] = round((stolen_after - stolen) / (elapsed * CORES), 3)
         if "bytes" in result:
             result["mb_s"] = round(result["bytes"] / result["seconds"] / 1e6, 1)
             result["cpu_s_gb"] = round(cpu / (result["bytes"] / GB), 3)

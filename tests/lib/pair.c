@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: MIT */
+#include "pair.h"
+#include <string.h>
+
+enum { MS = 1000, SECOND = 1000 * MS, LAZY = 100 * MS, PORT = 8080 };
+
+static struct pair_end *
+of_stream(struct cbx_stream *stream)
+{
+    return (struct pair_end *)((char *)stream - offsetof(struct pair_end, stream));
+}
+
+static int
+index_of(const struct pair_end *end)
+{
+    return end == &end->pair->end[0] ? 0 : 1;
+}
+
+uint8_t
+pair_byte(int end, uint64_t offset)
+{
+    return (uint8_t)(offset * 31 + offset / 251 * 7 + (uint64_t)end * 101);
+}
+
+/* ---- the program ---- */
+
+static ssize_t
+on_pull(struct cbx_stream *stream, void *buffer, size_t length)
+{
+    struct pair_end *end = of_stream(stream);
+    uint8_t *bytes = buffer;
+    end->late |= end->over > 0;
+    uint64_t left = end->to_send - end->sent;
+    if (left == 0 && end->pull_error)
+        return end->pull_error;
+    if (left == 0)
+        return end->ends ? CBX_ERR_CLOSED : CBX_ERR_AGAIN;
+    size_t n = left < length ? (size_t)left : length;
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = pair_byte(index_of(end), end->sent + i);
+    end->sent += n;
+    return (ssize_t)n;
+}
+
+static ssize_t
+on_push(struct cbx_stream *stream, const void *buffer, size_t length)
+{
+    struct pair_end *end = of_stream(stream);
+    const uint8_t *bytes = buffer;
+    end->late |= end->over > 0 || end->ended > 0;
+    if (end->push_error)
+        return end->push_error;
+    if (end->takes == 0)
+        return CBX_ERR_AGAIN;
+    size_t n = end->takes < length ? (size_t)end->takes : length;
+    for (size_t i = 0; i < n; i++)
+        end->corrupt |= bytes[i] != pair_byte(1 - index_of(end), end->received + i);
+    end->received += n;
+    if (end->takes != UINT64_MAX)
+        end->takes -= n;
+    return (ssize_t)n;
+}
+
+static void
+on_push_end(struct cbx_stream *stream)
+{
+    struct pair_end *end = of_stream(stream);
+    end->late |= end->over > 0;
+    end->ended++;
+    end->ended_at = end->received;
+}
+
+static void
+on_opened(struct cbx_stream *stream)
+{
+    of_stream(stream)->opened++;
+}
+
+static void
+on_over(struct cbx_stream *stream, enum cbx_reason reason, bool by_target)
+{
+    struct pair_end *end = of_stream(stream);
+    end->over++;
+    end->reason = reason;
+    end->by_target = by_target;
+}
+
+static void
+on_finished(struct cbx_stream *stream)
+{
+    of_stream(stream)->finished++;
+}
+
+static void
+on_lazy(struct cbx_stream *stream)
+{
+    struct pair_end *end = of_stream(stream);
+    if (end->lazy_at == 0)
+        end->lazy_at = end->pair->now + LAZY;
+}
+
+static const struct cbx_session *
+on_session(struct cbx_stream *stream, const uint8_t *id)
+{
+    struct pair_end *end = of_stream(stream);
+    for (int i = 0; i < end->sessions; i++) {
+        if (memcmp(end->session[i].id, id, CBX_SESSION_ID_SIZE) == 0)
+            return &end->session[i];
+    }
+    return NULL;
+}
+
+static const struct cbx_session *
+on_newest(struct cbx_stream *stream)
+{
+    struct pair_end *end = of_stream(stream);
+    return end->sessions ? &end->session[end->sessions - 1] : NULL;
+}
+
+static const struct cbx_stream_ops stream_ops = {
+    .pull = on_pull,
+    .push = on_push,
+    .push_end = on_push_end,
+    .opened = on_opened,
+    .over = on_over,
+    .finished = on_finished,
+    .lazy = on_lazy,
+    .session = on_session,
+    .newest = on_newest,
+};
+
+/* ---- the link's owner ---- */
+
+static void
+take_open(struct pair_end *end, struct cbx_frame *frame)
+{
+    struct cbx_open open;
+    cbx_open_read(frame, &open);
+    end->taken = cbx_stream_init(&end->stream, &end->env, false, &end->peer_used, end->pair->now);
+    const struct cbx_session *session = on_session(&end->stream, open.session);
+    if (end->taken == 0)
+        end->taken = session ? cbx_stream_take(&end->stream, &end->link, session, frame, &open,
+                                               end->pair->now)
+                             : CBX_ERR_NOTFOUND;
+    if (end->taken < 0) {
+        struct cbx_field field = cbx_field_uint(CBX_REASON_NO_SESSION);
+        cbx_link_send(&end->link, CBX_FRAME_CLOSE, frame->label, &field, 1);
+        cbx_stream_dispose(&end->stream);
+        return;
+    }
+    end->has_stream = true;
+    if (!end->pair->holds_answer)
+        cbx_stream_accept(&end->stream);
+}
+
+static int
+on_frame(void *owner, struct cbx_link *link, const struct cbx_frame *frame, int64_t now,
+         struct cbx_error *error)
+{
+    struct pair_end *end = owner;
+    struct cbx_frame mine = *frame;
+    if (!cbx_frame_has_label(frame->type))
+        return 0;
+    end->frames[frame->type]++;
+    if (frame->type == CBX_FRAME_CREDIT) {
+        end->last_acked = frame->field[2].u;
+        end->last_limit = frame->field[3].u;
+    }
+    if (end->pair->filter && !end->pair->filter(end->pair, index_of(end), &mine))
+        return 0;
+    if (frame->type == CBX_FRAME_OPEN) {
+        if (end->has_stream || cbx_link_take_label(link, frame->label) < 0)
+            return cbx_fail(error, CBX_ERR_FORMAT, "a second OPEN");
+        take_open(end, &mine);
+    } else if (cbx_circuit_find(link, frame->label)) {
+        cbx_stream_frame(&end->stream, &mine, now);
+    }
+    return 0;
+}
+
+static void
+on_wake(void *owner, struct cbx_link *link)
+{
+    (void)owner;
+    (void)link;
+}
+
+static const struct cbx_link_ops link_ops = { .frame = on_frame, .wake = on_wake };
+
+/* ---- the pair ---- */
+
+static void
+init_session(struct pair *pair, int number, enum cbx_cipher cipher)
+{
+    for (int i = 0; i < 2; i++) {
+        struct cbx_session *session = &pair->end[i].session[number];
+        memset(session->id, 0x10 + number, sizeof session->id);
+        memset(session->root_send, 0x20 + number * 2 + i, 32);
+        memset(session->root_receive, 0x20 + number * 2 + (1 - i), 32);
+        session->cipher = cipher;
+        session->initiator = i == 0;
+    }
+}
+
+int
+pair_init(struct pair *pair, enum cbx_cipher cipher)
+{
+    memset(pair, 0, sizeof *pair);
+    pair->now = SECOND;
+    pair->aead = cbx_aead_new();
+    if (!pair->aead)
+        return CBX_ERR_NOMEM;
+    int result = 0;
+    for (int i = 0; i < 2; i++) {
+        struct pair_end *end = &pair->end[i];
+        end->pair = pair;
+        end->sessions = 1;
+        end->takes = UINT64_MAX;
+        end->budget.total = 128 * 1024 * 1024;
+        end->env = (struct cbx_stream_env) { .ops = &stream_ops,
+                                             .aead = pair->aead,
+                                             .budget = &end->budget,
+                                             .send_used = &end->send_used,
+                                             .send_total = 64 * 1024 * 1024,
+                                             .epoch_bytes_max = UINT64_C(64) << 30,
+                                             .epoch_records_max = UINT64_C(1) << 32 };
+        struct cbx_link_config config = { .hub = i == PAIR_TARGET,
+                                          .keepalive_us = 15 * SECOND,
+                                          .gone_us = 45 * SECOND };
+        int one = cbx_link_init(&end->link, &config, &link_ops, end, pair->now);
+        if (one < 0)
+            result = one;
+    }
+    init_session(pair, 0, cipher);
+    init_session(pair, 1, cipher);
+    return result;
+}
+
+void
+pair_dispose(struct pair *pair)
+{
+    for (int i = 0; i < 2; i++) {
+        if (pair->end[i].has_stream)
+            cbx_stream_dispose(&pair->end[i].stream);
+        cbx_link_dispose(&pair->end[i].link);
+    }
+    cbx_aead_free(pair->aead);
+}
+
+struct cbx_open
+pair_open(void)
+{
+    struct cbx_open open = { .source = "cli", .target = "web", .port = PORT, .epoch = 1 };
+    memset(open.session, 0x10, sizeof open.session);
+    memset(open.stream_id, 0x44, sizeof open.stream_id);
+    return open;
+}
+
+int
+pair_dial(struct pair *pair)
+{
+    struct pair_end *end = &pair->end[PAIR_DIALER];
+    struct cbx_open open = pair_open();
+    int result = cbx_stream_init(&end->stream, &end->env, true, &end->peer_used, pair->now);
+    if (result < 0)
+        return result;
+    end->has_stream = true;
+    return cbx_stream_dial(&end->stream, &end->link, &end->session[0], &open);
+}
+
+void
+pair_give(struct pair *pair, int which, uint64_t bytes, bool ends)
+{
+    struct pair_end *end = &pair->end[which];
+    end->to_send += bytes;
+    end->ends = ends;
+    if (end->has_stream)
+        cbx_stream_readable(&end->stream);
+}
+
+void
+pair_take(struct pair *pair, int which, uint64_t bytes)
+{
+    struct pair_end *end = &pair->end[which];
+    end->takes = bytes;
+    if (end->has_stream)
+        cbx_stream_writable(&end->stream, pair->now);
+}
+
+/* One end's waiting bytes to the other. */
+static bool
+move_one(struct pair *pair, int from)
+{
+    struct cbx_link *link = &pair->end[from].link;
+    struct iovec vector[CBX_LINK_OUT_SLICES];
+    int count = cbx_link_output(link, vector, CBX_LINK_OUT_SLICES, pair->now);
+    if (count == 0)
+        return false;
+    size_t length = vector[0].iov_len;
+    if (pair->chop && length > pair->chop)
+        length = pair->chop;
+    cbx_link_input(&pair->end[1 - from].link, vector[0].iov_base, length, pair->now, NULL);
+    cbx_link_written(link, length);
+    return true;
+}
+
+void
+pair_move(struct pair *pair)
+{
+    bool moved = true;
+    while (moved) {
+        moved = move_one(pair, 0);
+        moved |= move_one(pair, 1);
+    }
+}
+
+void
+pair_run(struct pair *pair, int64_t us)
+{
+    int64_t end = pair->now + us;
+    pair_move(pair);
+    while (pair->now < end) {
+        pair->now += MS;
+        for (int i = 0; i < 2; i++) {
+            struct pair_end *one = &pair->end[i];
+            cbx_link_tick(&one->link, pair->now);
+            if (one->lazy_at && pair->now >= one->lazy_at) {
+                one->lazy_at = 0;
+                cbx_stream_announce(&one->stream, pair->now);
+            }
+        }
+        pair_move(pair);
+    }
+}
+
+bool
+pair_inject(struct pair *pair, int to, struct cbx_slice slice)
+{
+    struct cbx_frame_decoder decoder;
+    struct cbx_frame frame;
+    bool good = slice.slab && cbx_frame_decoder_init(&decoder) == 0;
+    if (good) {
+        good = cbx_frame_decode(&decoder, slice, &frame, NULL) == 0;
+        if (good)
+            cbx_stream_frame(&pair->end[to].stream, &frame, pair->now);
+        cbx_frame_decoder_dispose(&decoder);
+    }
+    cbx_slice_drop(&slice);
+    return good;
+}
+
+struct cbx_slice
+pair_data(struct pair *pair, int from, uint64_t offset, uint32_t n)
+{
+    struct cbx_stream *stream = &pair->end[from].stream;
+    struct cbx_slab *slab = cbx_slab_new(CBX_RECORD_HEAD + n + CBX_AEAD_TAG);
+    if (!slab)
+        return (struct cbx_slice) { 0 };
+    for (uint32_t i = 0; i < n; i++)
+        slab->bytes[CBX_RECORD_HEAD + i] = pair_byte(from, offset + i);
+    return cbx_record_data(pair->aead, &stream->send_keys, stream->circuit.label, offset, slab, n);
+}
+
+bool
+pair_clean(const struct pair *pair)
+{
+    for (int i = 0; i < 2; i++) {
+        const struct pair_end *end = &pair->end[i], *other = &pair->end[1 - i];
+        if (end->over != 1 || end->reason != CBX_REASON_NONE || end->finished != 1
+            || end->ended != 1 || end->corrupt || end->late || end->received != other->to_send
+            || end->ended_at != other->to_send || end->budget.used || end->send_used
+            || end->peer_used)
+            return false;
+    }
+    return true;
+}
+
+uint64_t
+pair_queued(const struct pair *pair, int which, uint64_t *memory)
+{
+    const struct cbx_queued *queued;
+    uint64_t bytes = 0, capacity = 0;
+    STAILQ_FOREACH(queued, &pair->end[which].stream.queue, entry)
+    {
+        bytes += queued->slice.length;
+        capacity += queued->slice.slab->capacity;
+    }
+    if (memory)
+        *memory = capacity;
+    return bytes;
+}
