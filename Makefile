@@ -3,6 +3,7 @@
 # make            build/cbx-hub and build/cbx-agent
 # make demo       a hub and two leases at work, about half a minute
 # make test       unit, simulator and end-to-end tests; ends with "N passed, N failed"
+# make test-full  the same with the loads at full size
 # make lint       what .ci/run checks beside the tests
 # make unit T=x   only the unit tests whose name holds x; the same for sim and e2e
 # make e2e-asan   the end-to-end tests with sanitized programs
@@ -79,7 +80,7 @@ SIM_PROGRAMS  := $(SIM:%=$(BUILD)/asan/%)
 # $(call objects,DIRECTORY,SOURCES)
 objects = $(patsubst %.c,$1/obj/%.o,$2)
 
-.PHONY: all deps demo test check unit sim e2e e2e-asan lint fuzz bench install uninstall clean help \
+.PHONY: all deps demo test test-full check unit sim e2e e2e-asan lint fuzz bench install uninstall clean help \
 	programs test-programs print-sources print-headers force
 
 all: programs
@@ -87,7 +88,7 @@ programs: $(PROGRAMS)
 test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS)
 
 help:
-	@sed -n '3,12s/^# \{0,1\}//p' Makefile
+	@sed -n '3,13s/^# \{0,1\}//p' Makefile
 
 # ---- libraries and tools ----
 
@@ -95,7 +96,7 @@ help:
 GOALS := $(or $(MAKECMDGOALS),all)
 NEEDS := build \
 	$(if $(filter demo,$(GOALS)),demo) \
-	$(if $(filter test check unit sim e2e e2e-asan test-programs,$(GOALS)),demo test) \
+	$(if $(filter test test-full check unit sim e2e e2e-asan test-programs,$(GOALS)),demo test) \
 	$(if $(filter bench,$(GOALS)),demo bench) \
 	$(if $(filter lint fuzz,$(GOALS)),test lint) \
 	$(if $(filter deps,$(GOALS)),demo test bench)
@@ -174,6 +175,9 @@ RUN := $(PYTHON) tests/lib/collect.py --build $(BUILD) $(if $(T),--only '$(T)')
 demo: programs
 	@tests/lib/demo.sh $(BUILD)
 test check: programs test-programs
+	@$(RUN) unit sim e2e
+test-full: export CBX_FULL := 1
+test-full: programs test-programs
 	@$(RUN) unit sim e2e
 unit: $(UNIT_PROGRAMS)
 	@$(RUN) unit

@@ -8,6 +8,7 @@
 #include "agent_internal.h"
 
 #include "clock.h"
+#include "descriptors.h"
 #include "log.h"
 
 #include <errno.h>
@@ -422,6 +423,7 @@ agent_run(const struct agent_start *start)
     agent->started_at = cbx_clock_unix();
     LIST_INIT(&agent->requests);
     init_watchers(agent);
+    cbx_descriptors_raise();
     struct cbx_error error;
     if (agent_open(agent, &error) == CBX_OK) {
         say_first_words(agent);

@@ -4,13 +4,14 @@
  * proxy (clients that have not said what they want), targets (incoming streams that connect) and
  * conns (sockets with a stream). One limit holds over all of them.
  *
- * The listener pauses at the limit, or when accept fails for want of descriptors, and looks again
- * every RESUME_S: clients wait in the kernel's queue meanwhile. Each cause is said once a minute
+ * The listener pauses at the limit, or when descriptors run out, and looks again every RESUME_S:
+ * clients wait in the kernel's queue meanwhile. Each cause is said once a minute
  * at most and counted each time.
  */
 #include "front.h"
 
 #include "conn.h"
+#include "descriptors.h"
 #include "log.h"
 #include "names.h"
 #include "proxy.h"
@@ -96,6 +97,11 @@ accept_one(struct front *front)
 {
     if (connections(front) >= front->connections_max) {
         pause_accepting(front, PAUSE_LIMIT, "the limit of connections is reached");
+        return false;
+    }
+    if (cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, front->listener, 0)) {
+        pause_accepting(front, PAUSE_SYSTEM,
+                        "no descriptor is free (raise LimitNOFILE or ulimit -n)");
         return false;
     }
     int fd = accept4(front->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -28,9 +28,10 @@ struct mesh_loop;
 enum {
     MESH_SESSIONS_MAX = 6,
     MESH_REPLAYS_MAX = 4,
-    MESH_UNANSWERED_MAX = 4096,   /* rule 15 */
+    MESH_UNANSWERED_MAX = 4096, /* rule 15 */
     MESH_TOMBSTONES_MAX = 1024,
-    MESH_FIRST_PER_SECOND = 5,    /* first messages taken from one peer (rule 13) */
+    MESH_PEERS_MAX = 16384,    /* a hub cannot list more at once either */
+    MESH_FIRST_PER_SECOND = 5, /* first messages taken from one peer (rule 13) */
 };
 static const int64_t MESH_CONFIRM_US = 10 * 1000 * 1000;
 static const int64_t MESH_HANDSHAKE_RETRY_US = 3 * 1000 * 1000;
@@ -41,15 +42,20 @@ static const uint64_t MESH_RENEW_BYTES = 64ull << 30;
 static const int64_t MESH_TOMBSTONE_US = 120 * 1000 * 1000;
 
 enum mesh_phase { MESH_DOWN, MESH_GREETING, MESH_WAITING, MESH_SYNCING, MESH_UP };
-enum mesh_trust { MESH_TRUST_NONE, MESH_TRUST_FETCHING, MESH_TRUST_STORING, MESH_TRUST_BELIEVED,
-                  MESH_TRUST_REFUSED };
+enum mesh_trust {
+    MESH_TRUST_NONE,
+    MESH_TRUST_FETCHING,
+    MESH_TRUST_STORING,
+    MESH_TRUST_BELIEVED,
+    MESH_TRUST_REFUSED
+};
 
 struct mesh_session {
     struct cbx_session keys;
     int64_t born;
-    int64_t replaced_at;          /* 0: it is the newest */
-    bool doubted;                 /* said to be forgotten there: for no dial and no new epoch */
-    uint8_t first[32];            /* answered: what message 1 began with, so that a repeat is seen */
+    int64_t replaced_at; /* 0: it is the newest */
+    bool doubted;        /* said to be forgotten there: for no dial and no new epoch */
+    uint8_t first[32];   /* answered: what message 1 began with, so that a repeat is seen */
     uint64_t bytes;
     TAILQ_ENTRY(mesh_session) entry;
 };
@@ -66,10 +72,10 @@ struct mesh_peer {
     UT_hash_handle hh;
     struct mesh *mesh;
     char slug[CBX_SLUG_MAX + 1];
-    bool ready, seen;             /* seen: in the snapshot that is coming in */
+    bool ready, seen; /* seen: in the snapshot that is coming in */
     uint64_t generation, serial;
     uint8_t life[CBX_LIFE_SIZE];
-    uint8_t listed_hash[32];      /* chain, as the directory has it */
+    uint8_t listed_hash[32]; /* chain, as the directory has it */
     char *ports, *labels;
 
     enum mesh_trust trust;
@@ -77,16 +83,16 @@ struct mesh_peer {
     char refused_text[120];
     int64_t fetch_at;
     uint64_t store_version;
-    uint8_t chain_hash[32];       /* of the chain that was verified */
+    uint8_t chain_hash[32]; /* of the chain that was verified */
     uint8_t identity[32], exchange[32];
     int64_t ends;
 
-    struct mesh_sessions sessions;        /* newest first */
+    struct mesh_sessions sessions; /* newest first */
     uint32_t session_count;
     struct mesh_session *unconfirmed;
     struct cbx_handshake *begun;
     int64_t begun_at;
-    uint8_t *pending;                     /* a first message that waits for the chain */
+    uint8_t *pending; /* a first message that waits for the chain */
     uint32_t pending_length;
     uint8_t pending_hash[32];
     double first_tokens;
@@ -97,14 +103,19 @@ struct mesh_peer {
     struct mesh_replay *replay[MESH_REPLAYS_MAX];
 };
 
-enum mesh_stream_state { MESH_STREAM_WAITING, MESH_STREAM_OPENING, MESH_STREAM_INCOMING,
-                         MESH_STREAM_RUNNING, MESH_STREAM_ENDED };
+enum mesh_stream_state {
+    MESH_STREAM_WAITING,
+    MESH_STREAM_OPENING,
+    MESH_STREAM_INCOMING,
+    MESH_STREAM_RUNNING,
+    MESH_STREAM_ENDED
+};
 
 struct mesh_stream {
     struct cbx_stream core;
     struct mesh *mesh;
-    struct mesh_peer *peer;       /* NULL while WAITING */
-    const struct mesh_end *end;   /* NULL: the program was told or gave up */
+    struct mesh_peer *peer;     /* NULL while WAITING */
+    const struct mesh_end *end; /* NULL: the program was told or gave up */
     void *arg;
     enum mesh_stream_state state;
     char slug[CBX_SLUG_MAX + 1];
@@ -112,11 +123,11 @@ struct mesh_stream {
     uint64_t counter;
     int64_t deadline;
     int64_t lazy_at;
-    bool retried;                 /* NO_SESSION was answered once */
-    struct mesh_loop *loop;       /* a dial of our own name: no circuit, no core */
+    bool retried;           /* NO_SESSION was answered once */
+    struct mesh_loop *loop; /* a dial of our own name: no circuit, no core */
     bool opened;
     bool in_core, in_lazy, in_reap;
-    bool held;                    /* incoming: the shell has not answered yet and may still look */
+    bool held; /* incoming: the shell has not answered yet and may still look */
     TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry;
 };
 
@@ -166,9 +177,9 @@ struct mesh {
     size_t known_count, known_room;
     uint64_t known_version, stored_version, asked_version;
 
-    struct mesh_streams streams;      /* in_core: incoming, opening, running */
-    struct mesh_streams waiting;      /* dials that cannot be opened yet */
-    struct mesh_streams opening;      /* by counter: unanswered */
+    struct mesh_streams streams; /* in_core: incoming, opening, running */
+    struct mesh_streams waiting; /* dials that cannot be opened yet */
+    struct mesh_streams opening; /* by counter: unanswered */
     struct mesh_streams lazy, reap;
     TAILQ_HEAD(, mesh_loop) loops;
     uint64_t next_counter;

@@ -82,16 +82,15 @@ counters_json(const struct mesh *mesh)
         in += stream->core.bytes_in;
         out += stream->core.bytes_out;
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-                     "attaches", (json_int_t)c->attaches, "dialed", (json_int_t)c->dialed,
-                     "accepted", (json_int_t)c->accepted, "refused", (json_int_t)c->refused,
-                     "resets", (json_int_t)c->resets, "integrity", (json_int_t)c->integrity,
-                     "replayed", (json_int_t)c->replayed, "rolled_back", (json_int_t)c->rolled_back,
-                     "leaked", (json_int_t)c->leaked, "handshakes", (json_int_t)c->handshakes,
-                     "handshakes_refused", (json_int_t)c->handshakes_refused, "handshakes_shed",
-                     (json_int_t)c->handshakes_shed, "stale_frames", (json_int_t)c->stale,
-                     "hub_lies", (json_int_t)c->lies,
-                     "bytes_in", (json_int_t)in, "bytes_out", (json_int_t)out);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+        "attaches", (json_int_t)c->attaches, "dialed", (json_int_t)c->dialed, "accepted",
+        (json_int_t)c->accepted, "refused", (json_int_t)c->refused, "resets", (json_int_t)c->resets,
+        "integrity", (json_int_t)c->integrity, "replayed", (json_int_t)c->replayed, "rolled_back",
+        (json_int_t)c->rolled_back, "leaked", (json_int_t)c->leaked, "handshakes",
+        (json_int_t)c->handshakes, "handshakes_refused", (json_int_t)c->handshakes_refused,
+        "handshakes_shed", (json_int_t)c->handshakes_shed, "stale_frames", (json_int_t)c->stale,
+        "hub_lies", (json_int_t)c->lies, "bytes_in", (json_int_t)in, "bytes_out", (json_int_t)out);
 }
 
 json_t *

@@ -134,6 +134,8 @@ mesh_peer_listed(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_er
             peer_gone(peer);
         return 0;
     }
+    if (!peer && HASH_COUNT(mesh->peers) >= MESH_PEERS_MAX)
+        return cbx_fail(error, CBX_ERR_LIMIT, "the hub lists more than %d peers", MESH_PEERS_MAX);
     if (!peer)
         peer = peer_new(mesh, &field[0]);
     if (!peer)

@@ -165,6 +165,8 @@ mesh_peer_believed(struct mesh_peer *peer)
         peer->pending = NULL;
         if (memcmp(peer->pending_hash, peer->chain_hash, 32) == 0)
             answer(peer, message, peer->pending_length);
+        else
+            peer->mesh->count.handshakes_refused++; /* from another chain than the directory's */
         free(message);
     }
     peer->mesh->dial_due = true;
@@ -280,7 +282,8 @@ static void
 take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
 {
     struct mesh *mesh = peer->mesh;
-    if (!peer->begun) {
+    if (!peer->begun || memcmp(frame->field[3].p, peer->chain_hash, 32) != 0 ||
+        memcmp(frame->field[4].p, mesh->chain_hash, 32) != 0) {
         mesh->count.stale++;
         return;
     }
@@ -291,10 +294,10 @@ take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
         cbx_handshake_finish(peer->begun, frame->field[5].p, frame->field[5].n, &session->keys);
     mesh_peer_drop_handshake(peer);
     if (result < 0) {
+        /* Most often the answer to one begun on the link before. */
         mesh->count.handshakes_refused++;
-        mesh->count.integrity++;
         free(session);
-        return; /* begun anew after the retry time while somebody waits */
+        return; /* begun anew while somebody waits */
     }
     /* The peer's own sealed word about its life stands above the directory's. */
     if (memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) != 0) {

@@ -208,21 +208,25 @@ file_failed(struct file_reader *reader)
         reader->failed_line = reader->line;
 }
 
-/* libinih's way to get a line: it would split long ones in two, here they are refused. */
+/* libinih's way to get a line: it would split long ones in two and end others at a NUL byte, here
+ * they are refused. What follows a wrong line is not read: it may have no end. */
 static char *
 next_line(char *text, int size, void *stream)
 {
     struct file_reader *reader = stream;
+    memset(text, '\n', (size_t)size); /* the last NUL is then the one that fgets wrote */
     if (reader->failed_line != 0 || fgets(text, size, reader->file) == NULL)
         return NULL;
     reader->line++;
-    size_t length = strlen(text);
-    if (length > 0 && text[length - 1] != '\n' && !feof(reader->file)) {
+    size_t used = (size_t)((char *)memrchr(text, '\0', (size_t)size) - text);
+    if (strlen(text) != used)
+        cbx_fail(reader->error, CBX_ERR_FORMAT, "a NUL byte: this is no text file");
+    else if (text[used - 1] != '\n' && !feof(reader->file))
         cbx_fail(reader->error, CBX_ERR_LIMIT, "the line is too long, split it over several");
-        file_failed(reader);
-        return NULL;
-    }
-    return text;
+    else
+        return text;
+    file_failed(reader);
+    return NULL;
 }
 
 static int

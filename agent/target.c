@@ -6,6 +6,7 @@
  */
 #include "target.h"
 
+#include "descriptors.h"
 #include "log.h"
 
 #include <arpa/inet.h>
@@ -180,6 +181,10 @@ open_socket(const struct cbx_expose_item *item)
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    if (cbx_descriptor_is_reserved(fd)) {
+        close(fd);
+        return -EMFILE;
+    }
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (connect(fd, (struct sockaddr *)&address, size) != 0 && errno != EINPROGRESS) {

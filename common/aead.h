@@ -11,10 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum cbx_cipher {       /* wire numbers (PROTOCOL.md, "Sessions") */
-    CBX_CIPHER_NONE = 0,
-    CBX_CIPHER_AES256GCM = 1,
-    CBX_CIPHER_CHACHA20POLY1305 = 2,
+enum cbx_cipher { /* wire numbers (PROTOCOL.md, "Sessions") */
+                  CBX_CIPHER_NONE = 0,
+                  CBX_CIPHER_AES256GCM = 1,
+                  CBX_CIPHER_CHACHA20POLY1305 = 2,
 };
 
 enum { CBX_AEAD_KEY = 32, CBX_AEAD_TAG = 16 };

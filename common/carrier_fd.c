@@ -69,8 +69,8 @@ fd_close(struct cbx_carrier *base)
     free(carrier);
 }
 
-static const struct cbx_carrier_ops fd_ops
-    = { .read = fd_read, .writev = fd_writev, .want = fd_want, .close = fd_close };
+static const struct cbx_carrier_ops fd_ops = {
+    .read = fd_read, .writev = fd_writev, .want = fd_want, .close = fd_close};
 
 static void
 on_event(struct ev_loop *loop, ev_io *watcher, int events)

@@ -16,7 +16,7 @@
 #define CBX_VERSION "0.1.0"
 #endif
 
-enum { OPTIONS_MAX = 96, WORDS_MAX = 1024, HELP_COLUMN = 28 };
+enum { OPTIONS_MAX = 96, WORDS_MAX = 1024, HELP_COLUMN = 28, USAGE_TEXT_MAX = 1024 };
 
 struct given {
     const struct cbx_option *option;
@@ -81,12 +81,18 @@ cbx_usage(const struct cbx_args *args, const char *format, ...)
 {
     const char *space = args->command != NULL ? " " : "";
     const char *command = args->command != NULL ? args->command->name : "";
-    fprintf(stderr, "%s%s%s: ", args->program->name, space, command);
+    char text[USAGE_TEXT_MAX];
     va_list arguments;
     va_start(arguments, format);
-    vfprintf(stderr, format, arguments);
+    (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, " (see %s%s%s --help)\n", args->program->name, space, command);
+    /* One line, whatever the words hold: they may come from a script, or through ssh. */
+    for (char *at = text; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
+    fprintf(stderr, "%s%s%s: %s (see %s%s%s --help)\n", args->program->name, space, command, text,
+            args->program->name, space, command);
     return CBX_EXIT_USAGE;
 }
 

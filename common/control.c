@@ -15,6 +15,7 @@
  */
 #include "control.h"
 
+#include "descriptors.h"
 #include "log.h"
 
 #include <errno.h>
@@ -33,6 +34,8 @@ enum { READ_SIZE = 16 * 1024, ACCEPT_BATCH = 16, FDS_MAX = 4 };
 
 /* How long accept pauses when descriptors or memory have run out. */
 static const double ACCEPT_PAUSE_S = 0.2;
+/* It is said once, and again only when it had been well for that long. */
+static const double SAY_AGAIN_S = 60.;
 
 struct cbx_control {
     struct ev_loop *loop;
@@ -42,6 +45,7 @@ struct cbx_control {
     char path[PATH_MAX];
     ev_io accept_ready;
     ev_timer accept_again;
+    double said_at; /* when accept last paused; 0: never */
     struct cbx_control_client *clients;
     unsigned client_count;
 };
@@ -351,22 +355,46 @@ client_new(struct cbx_control *control, int fd)
     ev_io_start(control->loop, &client->readable);
 }
 
+/* Descriptors that those without a request yet may bring. */
+static uint32_t
+promised(const struct cbx_control *control)
+{
+    uint32_t count = 1;
+    for (const struct cbx_control_client *at = control->clients; at != NULL; at = at->next)
+        count += !at->reported;
+    return count;
+}
+
+static void
+pause_accepting(struct cbx_control *control, int cause)
+{
+    ev_io_stop(control->loop, &control->accept_ready);
+    ev_timer_set(&control->accept_again, ACCEPT_PAUSE_S, 0.);
+    ev_timer_start(control->loop, &control->accept_again);
+    double now = ev_now(control->loop);
+    if (control->said_at == 0. || now - control->said_at > SAY_AGAIN_S)
+        cbx_log_warn("control: cannot accept: %s; commands wait", strerror(cause));
+    control->said_at = now;
+}
+
 static void
 on_accept(struct ev_loop *loop, ev_io *watcher, int events)
 {
+    (void)loop;
     (void)events;
     struct cbx_control *control = watcher->data;
     for (int i = 0; i < ACCEPT_BATCH; i++) {
+        if (cbx_descriptors_scarce(CBX_DESCRIPTORS_COMMANDS, control->fd, promised(control))) {
+            pause_accepting(control, EMFILE);
+            return;
+        }
         int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
         if (fd < 0) {
-            cbx_log_warn("control: cannot accept: %s", strerror(errno));
-            ev_io_stop(loop, watcher);
-            ev_timer_set(&control->accept_again, ACCEPT_PAUSE_S, 0.);
-            ev_timer_start(loop, &control->accept_again);
+            pause_accepting(control, errno);
             return;
         }
         if (!cbx_peer_is_uid(fd, geteuid())) {

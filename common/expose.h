@@ -15,9 +15,9 @@
 enum { CBX_EXPOSE_MAX = 64, CBX_EXPOSE_TEXT_MAX = 1024, CBX_EXPOSE_HOST_MAX = 46 };
 
 struct cbx_expose_item {
-    uint16_t port;                      /* what the pond dials */
+    uint16_t port; /* what the pond dials */
     uint16_t target_port;
-    char target[CBX_EXPOSE_HOST_MAX];   /* numeric address, "127.0.0.1" by default */
+    char target[CBX_EXPOSE_HOST_MAX]; /* numeric address, "127.0.0.1" by default */
 };
 
 struct cbx_expose {

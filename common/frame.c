@@ -5,13 +5,20 @@
 #include "trust.h"
 #include <string.h>
 
-enum { PREFIX = 4, ELEMENTS_MAX = 16, DEPTH_MAX = 2, SEALED_OPEN_MAX = 256, SEALED_SMALL_MAX = 64,
-       MESSAGE_MAX = 560, TAG = 16 };
+enum {
+    PREFIX = 4,
+    ELEMENTS_MAX = 16,
+    DEPTH_MAX = 2,
+    SEALED_OPEN_MAX = 256,
+    SEALED_SMALL_MAX = 64,
+    MESSAGE_MAX = 560,
+    TAG = 16
+};
 
 /*
- * Field kinds: u unsigned, c code 0..255, p port, s slug, t text, l 16 bytes, h 32 bytes, i 40 bytes,
- * g tag, r small sealed, O sealed half of OPEN, m handshake message, C certificate (may be empty),
- * B payload (text of a record and its tag).
+ * Field kinds: u unsigned, c code 0..255, p port, s slug, t text, l 16 bytes, h 32 bytes, i 40
+ * bytes, g tag, r small sealed, O sealed half of OPEN, m handshake message, C certificate (may be
+ * empty), B payload (text of a record and its tag).
  */
 struct shape {
     const char *name;
@@ -20,34 +27,34 @@ struct shape {
 };
 
 static const struct shape shapes[CBX_FRAME_TYPE_MAX + 1] = {
-    [CBX_FRAME_HUB_HELLO] = { "HUB_HELLO", "uct", false },
-    [CBX_FRAME_AGENT_HELLO] = { "AGENT_HELLO", "ulut", false },
-    [CBX_FRAME_WELCOME] = { "WELCOME", "ssuut", false },
-    [CBX_FRAME_JOIN_OFFER] = { "JOIN_OFFER", "sC", false },
-    [CBX_FRAME_JOIN] = { "JOIN", "C", false },
-    [CBX_FRAME_JOINED] = { "JOINED", "", false },
-    [CBX_FRAME_BYE] = { "BYE", "cut", false },
-    [CBX_FRAME_PING] = { "PING", "uu", false },
-    [CBX_FRAME_PONG] = { "PONG", "uu", false },
-    [CBX_FRAME_ACK] = { "ACK", "u", false },
-    [CBX_FRAME_PACE] = { "PACE", "u", false },
-    [CBX_FRAME_ALLOW] = { "ALLOW", "uu", false },
-    [CBX_FRAME_ALLOWED] = { "ALLOWED", "u", false },
-    [CBX_FRAME_WANT] = { "WANT", "u", false },
-    [CBX_FRAME_PEER] = { "PEER", "scuulhtt", false },
-    [CBX_FRAME_SYNCED] = { "SYNCED", "u", false },
-    [CBX_FRAME_CHAIN_GET] = { "CHAIN_GET", "s", false },
-    [CBX_FRAME_CHAIN] = { "CHAIN", "sCC", false },
-    [CBX_FRAME_HANDSHAKE] = { "HANDSHAKE", "sschhm", false },
-    [CBX_FRAME_CONFIRM] = { "CONFIRM", "sslg", false },
-    [CBX_FRAME_NO_HANDSHAKE] = { "NO_HANDSHAKE", "ssc", false },
-    [CBX_FRAME_OPEN] = { "OPEN", "sspliuuuO", true },
-    [CBX_FRAME_DATA] = { "DATA", "uuuB", true },
-    [CBX_FRAME_FIN] = { "FIN", "uuug", true },
-    [CBX_FRAME_CREDIT] = { "CREDIT", "uuuug", true },
-    [CBX_FRAME_RESET] = { "RESET", "uur", true },
-    [CBX_FRAME_EPOCH] = { "EPOCH", "uulr", true },
-    [CBX_FRAME_CLOSE] = { "CLOSE", "c", true },
+    [CBX_FRAME_HUB_HELLO] = {"HUB_HELLO", "uct", false},
+    [CBX_FRAME_AGENT_HELLO] = {"AGENT_HELLO", "ulut", false},
+    [CBX_FRAME_WELCOME] = {"WELCOME", "ssuut", false},
+    [CBX_FRAME_JOIN_OFFER] = {"JOIN_OFFER", "sC", false},
+    [CBX_FRAME_JOIN] = {"JOIN", "C", false},
+    [CBX_FRAME_JOINED] = {"JOINED", "", false},
+    [CBX_FRAME_BYE] = {"BYE", "cut", false},
+    [CBX_FRAME_PING] = {"PING", "uu", false},
+    [CBX_FRAME_PONG] = {"PONG", "uu", false},
+    [CBX_FRAME_ACK] = {"ACK", "u", false},
+    [CBX_FRAME_PACE] = {"PACE", "u", false},
+    [CBX_FRAME_ALLOW] = {"ALLOW", "uu", false},
+    [CBX_FRAME_ALLOWED] = {"ALLOWED", "u", false},
+    [CBX_FRAME_WANT] = {"WANT", "u", false},
+    [CBX_FRAME_PEER] = {"PEER", "scuulhtt", false},
+    [CBX_FRAME_SYNCED] = {"SYNCED", "u", false},
+    [CBX_FRAME_CHAIN_GET] = {"CHAIN_GET", "s", false},
+    [CBX_FRAME_CHAIN] = {"CHAIN", "sCC", false},
+    [CBX_FRAME_HANDSHAKE] = {"HANDSHAKE", "sschhm", false},
+    [CBX_FRAME_CONFIRM] = {"CONFIRM", "sslg", false},
+    [CBX_FRAME_NO_HANDSHAKE] = {"NO_HANDSHAKE", "ssc", false},
+    [CBX_FRAME_OPEN] = {"OPEN", "sspliuuuO", true},
+    [CBX_FRAME_DATA] = {"DATA", "uuuB", true},
+    [CBX_FRAME_FIN] = {"FIN", "uuug", true},
+    [CBX_FRAME_CREDIT] = {"CREDIT", "uuuug", true},
+    [CBX_FRAME_RESET] = {"RESET", "uur", true},
+    [CBX_FRAME_EPOCH] = {"EPOCH", "uulr", true},
+    [CBX_FRAME_CLOSE] = {"CLOSE", "c", true},
 };
 
 static const struct shape *
@@ -73,13 +80,13 @@ cbx_frame_has_label(unsigned type)
 struct cbx_field
 cbx_field_text(const char *text)
 {
-    return (struct cbx_field) { .p = (uint8_t *)(uintptr_t)text, .n = (uint32_t)strlen(text) };
+    return (struct cbx_field){.p = (uint8_t *)(uintptr_t)text, .n = (uint32_t)strlen(text)};
 }
 
 struct cbx_field
 cbx_field_bytes(const uint8_t *bytes, size_t length)
 {
-    return (struct cbx_field) { .p = (uint8_t *)(uintptr_t)bytes, .n = (uint32_t)length };
+    return (struct cbx_field){.p = (uint8_t *)(uintptr_t)bytes, .n = (uint32_t)length};
 }
 
 static bool
@@ -202,13 +209,13 @@ cbx_frame_write(uint8_t *bytes, size_t size, enum cbx_frame_type type, uint32_t 
         return CBX_ERR_FORMAT;
     if (size < PREFIX + 8)
         return CBX_ERR_LIMIT;
-    struct out out = { .at = bytes + PREFIX, .end = bytes + size };
+    struct out out = {.at = bytes + PREFIX, .end = bytes + size};
     msgpack_packer packer;
     msgpack_packer_init(&packer, &out, out_write);
     msgpack_pack_array(&packer, (shape->label ? 2u : 1u) + count);
     msgpack_pack_uint8(&packer, (uint8_t)type);
     if (shape->label) {
-        uint8_t encoded[5] = { 0xce };
+        uint8_t encoded[5] = {0xce};
         write_be32(encoded + 1, label);
         out_write(&out, (const char *)encoded, sizeof encoded);
     }
@@ -236,13 +243,13 @@ cbx_frame_slice(enum cbx_frame_type type, uint32_t label, const struct cbx_field
         room += 9 + fields[i].n;
     struct cbx_slab *slab = cbx_slab_new((uint32_t)room);
     if (!slab)
-        return (struct cbx_slice) { 0 };
+        return (struct cbx_slice){0};
     int length = cbx_frame_write(slab->bytes, room, type, label, fields, count);
     if (length < 0) {
         cbx_slab_unref(slab);
-        return (struct cbx_slice) { 0 };
+        return (struct cbx_slice){0};
     }
-    return (struct cbx_slice) { .slab = slab, .data = slab->bytes, .length = (uint32_t)length };
+    return (struct cbx_slice){.slab = slab, .data = slab->bytes, .length = (uint32_t)length};
 }
 
 int
@@ -302,8 +309,8 @@ take_fields(const msgpack_object *array, const uint8_t *body, struct cbx_frame *
     uint32_t size = array->via.array.size;
     if (element->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return cbx_fail(error, CBX_ERR_FORMAT, "frame: the type is not a number");
-    const struct shape *shape
-        = element->via.u64 <= CBX_FRAME_TYPE_MAX ? shape_of((unsigned)element->via.u64) : NULL;
+    const struct shape *shape =
+        element->via.u64 <= CBX_FRAME_TYPE_MAX ? shape_of((unsigned)element->via.u64) : NULL;
     if (!shape)
         return cbx_fail(error, CBX_ERR_NOTFOUND, "frame: unknown type %llu",
                         (unsigned long long)element->via.u64);
@@ -323,7 +330,8 @@ take_fields(const msgpack_object *array, const uint8_t *body, struct cbx_frame *
     out->count = count;
     for (uint32_t i = 0; i < count; i++) {
         if (!take_field(shape->fields[i], &element[skip + i], &out->field[i]))
-            return cbx_fail(error, CBX_ERR_FORMAT, "frame %s: field %u is not legal", shape->name, i);
+            return cbx_fail(error, CBX_ERR_FORMAT, "frame %s: field %u is not legal", shape->name,
+                            i);
     }
     return 0;
 }
@@ -347,8 +355,8 @@ cbx_frame_decode(struct cbx_frame_decoder *decoder, struct cbx_slice raw, struct
     msgpack_zone_clear(&decoder->zone);
     msgpack_object object;
     size_t offset = 0;
-    msgpack_unpack_return got
-        = msgpack_unpack((const char *)body, length, &offset, &decoder->zone, &object);
+    msgpack_unpack_return got =
+        msgpack_unpack((const char *)body, length, &offset, &decoder->zone, &object);
     if (got == MSGPACK_UNPACK_NOMEM_ERROR)
         return cbx_fail(error, CBX_ERR_NOMEM, "frame: out of memory");
     if (got != MSGPACK_UNPACK_SUCCESS)

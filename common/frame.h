@@ -15,44 +15,44 @@
 #include <stdint.h>
 
 enum {
-    CBX_RECORD_MAX = 65536,                   /* plaintext of one record */
-    CBX_PAYLOAD_MAX = CBX_RECORD_MAX + 16,    /* with its tag */
-    CBX_FRAME_MAX = CBX_PAYLOAD_MAX + 512,    /* what the length prefix may say */
-    CBX_FRAME_HEAD_MAX = 512,                 /* prefix and every field but a last payload */
+    CBX_RECORD_MAX = 65536,                /* plaintext of one record */
+    CBX_PAYLOAD_MAX = CBX_RECORD_MAX + 16, /* with its tag */
+    CBX_FRAME_MAX = CBX_PAYLOAD_MAX + 512, /* what the length prefix may say */
+    CBX_FRAME_HEAD_MAX = 512,              /* prefix and every field but a last payload */
     CBX_FRAME_FIELDS_MAX = 12,
     CBX_FRAME_TEXT_MAX = 1024,
 };
 
 enum cbx_frame_type { /* wire numbers */
-    CBX_FRAME_HUB_HELLO = 1,
-    CBX_FRAME_AGENT_HELLO = 2,
-    CBX_FRAME_WELCOME = 3,
-    CBX_FRAME_JOIN_OFFER = 4,
-    CBX_FRAME_JOIN = 5,
-    CBX_FRAME_JOINED = 6,
-    CBX_FRAME_BYE = 7,
-    CBX_FRAME_PING = 8,
-    CBX_FRAME_PONG = 9,
-    CBX_FRAME_ACK = 10,
-    CBX_FRAME_PACE = 11,
-    CBX_FRAME_ALLOW = 12,
-    CBX_FRAME_ALLOWED = 13,
-    CBX_FRAME_WANT = 14,
-    CBX_FRAME_PEER = 16,
-    CBX_FRAME_SYNCED = 17,
-    CBX_FRAME_CHAIN_GET = 18,
-    CBX_FRAME_CHAIN = 19,
-    CBX_FRAME_HANDSHAKE = 20,
-    CBX_FRAME_CONFIRM = 21,
-    CBX_FRAME_NO_HANDSHAKE = 22,
-    CBX_FRAME_OPEN = 32,
-    CBX_FRAME_DATA = 33,
-    CBX_FRAME_FIN = 34,
-    CBX_FRAME_CREDIT = 35,
-    CBX_FRAME_RESET = 36,
-    CBX_FRAME_EPOCH = 37,
-    CBX_FRAME_CLOSE = 38,
-    CBX_FRAME_TYPE_MAX = 38,
+                      CBX_FRAME_HUB_HELLO = 1,
+                      CBX_FRAME_AGENT_HELLO = 2,
+                      CBX_FRAME_WELCOME = 3,
+                      CBX_FRAME_JOIN_OFFER = 4,
+                      CBX_FRAME_JOIN = 5,
+                      CBX_FRAME_JOINED = 6,
+                      CBX_FRAME_BYE = 7,
+                      CBX_FRAME_PING = 8,
+                      CBX_FRAME_PONG = 9,
+                      CBX_FRAME_ACK = 10,
+                      CBX_FRAME_PACE = 11,
+                      CBX_FRAME_ALLOW = 12,
+                      CBX_FRAME_ALLOWED = 13,
+                      CBX_FRAME_WANT = 14,
+                      CBX_FRAME_PEER = 16,
+                      CBX_FRAME_SYNCED = 17,
+                      CBX_FRAME_CHAIN_GET = 18,
+                      CBX_FRAME_CHAIN = 19,
+                      CBX_FRAME_HANDSHAKE = 20,
+                      CBX_FRAME_CONFIRM = 21,
+                      CBX_FRAME_NO_HANDSHAKE = 22,
+                      CBX_FRAME_OPEN = 32,
+                      CBX_FRAME_DATA = 33,
+                      CBX_FRAME_FIN = 34,
+                      CBX_FRAME_CREDIT = 35,
+                      CBX_FRAME_RESET = 36,
+                      CBX_FRAME_EPOCH = 37,
+                      CBX_FRAME_CLOSE = 38,
+                      CBX_FRAME_TYPE_MAX = 38,
 };
 
 /* One field: an integer in u, or bytes in p and n (borrowed; texts have no NUL behind them). */
@@ -85,7 +85,7 @@ cbx_frame_is_data(unsigned type)
 static inline struct cbx_field
 cbx_field_uint(uint64_t value)
 {
-    return (struct cbx_field) { .u = value };
+    return (struct cbx_field){.u = value};
 }
 struct cbx_field cbx_field_text(const char *text);
 struct cbx_field cbx_field_bytes(const uint8_t *bytes, size_t length);
@@ -93,7 +93,7 @@ struct cbx_field cbx_field_bytes(const uint8_t *bytes, size_t length);
 /*
  * Encodes prefix, type, label and fields into bytes. fields must match the type's table. When the
  * last field is a payload whose p is NULL only its header is written: the caller puts n bytes
- * behind. Returns the bytes written, or CBX_ERR_LIMIT (size too small, field too long),
+ * behind. Returns the bytes written, or CBX_ERR_LIMIT (size too small),
  * CBX_ERR_FORMAT (field count).
  */
 int cbx_frame_write(uint8_t *bytes, size_t size, enum cbx_frame_type type, uint32_t label,
@@ -120,8 +120,8 @@ int cbx_frame_length(const uint8_t *bytes, size_t length);
 
 /* Decodes one whole frame; *out borrows from raw. 0 or CBX_ERR_FORMAT with the cause in error.
  * A type that is not in the table is CBX_ERR_NOTFOUND. */
-int cbx_frame_decode(struct cbx_frame_decoder *decoder, struct cbx_slice raw,
-                     struct cbx_frame *out, struct cbx_error *error);
+int cbx_frame_decode(struct cbx_frame_decoder *decoder, struct cbx_slice raw, struct cbx_frame *out,
+                     struct cbx_error *error);
 
 /* Changes the label of an encoded circuit frame in place. */
 void cbx_frame_relabel(uint8_t *frame, uint32_t label);

@@ -20,8 +20,8 @@ struct cbx_keypair {
 };
 
 struct cbx_identity {
-    struct cbx_keypair sign;      /* Ed25519: who this lease is, and its SSH login key */
-    uint8_t exchange_secret[32];  /* X25519: Noise KK */
+    struct cbx_keypair sign;     /* Ed25519: who this lease is, and its SSH login key */
+    uint8_t exchange_secret[32]; /* X25519: Noise KK */
     uint8_t exchange_public[32];
 };
 

@@ -3,9 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ_SMALL = 16 * 1024, READ_MIDDLE = 80 * 1024, READ_LARGE = 384 * 1024,
-       ACK_DELAY_US = 5000, ACK_EVERY_START = 64 * 1024, CONTROL_CREDIT_MAX = 64 * 1024,
-       PING_LOADED_US = 2 * 1000 * 1000 };
+enum {
+    READ_SMALL = 16 * 1024,
+    READ_MIDDLE = 80 * 1024,
+    READ_LARGE = 384 * 1024,
+    ACK_DELAY_US = 5000,
+    ACK_EVERY_START = 64 * 1024,
+    CONTROL_CREDIT_MAX = 64 * 1024,
+    PING_LOADED_US = 2 * 1000 * 1000
+};
 
 const uint8_t cbx_link_magic[CBX_LINK_MAGIC_SIZE] = "\0cbx link 1\r\n\0\xff";
 
@@ -112,8 +118,8 @@ cbx_link_space(struct cbx_link *link, uint8_t **at, size_t *room)
     uint32_t wanted = wanted_length(link);
     if (link->in && left == 0 && link->in->refs == 1 && link->in->capacity >= link->read_size)
         link->in_begin = link->in_end = 0;
-    if (!link->in || link->in_begin + wanted > link->in->capacity
-        || (left == 0 && link->in->capacity < link->read_size)) {
+    if (!link->in || link->in_begin + wanted > link->in->capacity ||
+        (left == 0 && link->in->capacity < link->read_size)) {
         int result = renew_input(link, wanted);
         if (result < 0)
             return result;
@@ -202,8 +208,8 @@ take_own(struct cbx_link *link, const struct cbx_frame *frame, int64_t now, stru
         result = take_ack(link, frame->field[1].u, now, error);
         if (result == 0)
             result = cbx_link_send(link, CBX_FRAME_PONG, 0,
-                                   (struct cbx_field[]) { cbx_field_uint(frame->field[0].u),
-                                                          cbx_field_uint(link->data_received) },
+                                   (struct cbx_field[]){cbx_field_uint(frame->field[0].u),
+                                                        cbx_field_uint(link->data_received)},
                                    2);
         break;
     case CBX_FRAME_PONG:
@@ -253,7 +259,7 @@ parse(struct cbx_link *link, int64_t now, struct cbx_error *error)
             return cbx_fail(error, CBX_ERR_FORMAT, "link: a frame's length is out of bounds");
         if (length == 0 || (uint32_t)length > left)
             return 0;
-        struct cbx_slice raw = { .slab = link->in, .data = at, .length = (uint32_t)length };
+        struct cbx_slice raw = {.slab = link->in, .data = at, .length = (uint32_t)length};
         /* Held while the owner looks at it: it may drop the link's own reference. */
         cbx_slab_ref(raw.slab);
         link->in_begin += (uint32_t)length;
@@ -283,8 +289,8 @@ cbx_link_received(struct cbx_link *link, size_t bytes, int64_t now, struct cbx_e
         return result;
     }
     if (link->in && link->in_begin == link->in_end) { /* at rest a link keeps no buffer */
-        if (link->in->refs > 1 || link->in->capacity != link->read_size
-            || link->read_size == READ_SMALL) {
+        if (link->in->refs > 1 || link->in->capacity != link->read_size ||
+            link->read_size == READ_SMALL) {
             cbx_slab_unref(link->in);
             link->in = NULL;
         }
@@ -327,7 +333,7 @@ commit(struct cbx_link *link, struct cbx_slice slice)
 static bool
 commit_control(struct cbx_link *link, int64_t now)
 {
-    struct cbx_slice slice = { 0 };
+    struct cbx_slice slice = {0};
     if (!STAILQ_EMPTY(&link->control)) {
         struct cbx_queued *queued = STAILQ_FIRST(&link->control);
         STAILQ_REMOVE_HEAD(&link->control, entry);
@@ -356,9 +362,11 @@ static void
 data_leave(struct cbx_circuit *circuit)
 {
     struct cbx_link *link = circuit->link;
-    if (circuit->data_list)
-        TAILQ_REMOVE(circuit->data_list == 1 ? &link->fresh : &link->waiting, circuit, data_entry);
+    if (!circuit->data_list)
+        return;
+    TAILQ_REMOVE(circuit->data_list == 1 ? &link->fresh : &link->waiting, circuit, data_entry);
     circuit->data_list = 0;
+    link->data_circuits--;
 }
 
 /* A circuit that has used its turn goes to the end of the waiting list. */
@@ -367,8 +375,32 @@ data_rotate(struct cbx_circuit *circuit)
 {
     struct cbx_link *link = circuit->link;
     data_leave(circuit);
+    circuit->deficit += CBX_LINK_QUANTUM;
     TAILQ_INSERT_TAIL(&link->waiting, circuit, data_entry);
     circuit->data_list = 2;
+    link->data_circuits++;
+}
+
+/* A round is over when each active circuit could have sent a quantum. */
+static void
+count_round(struct cbx_link *link, uint32_t bytes)
+{
+    link->round_left -= bytes;
+    if (link->round_left > 0)
+        return;
+    link->round++;
+    link->round_left = (int64_t)link->data_circuits * CBX_LINK_QUANTUM;
+}
+
+/* A quantum for each round that it was not there; no more than AHEAD comes of it. */
+static void
+top_up(struct cbx_circuit *circuit)
+{
+    uint32_t rounds = circuit->link->round - circuit->round;
+    int64_t deficit = circuit->deficit + (int64_t)rounds * CBX_LINK_QUANTUM;
+    circuit->round = circuit->link->round;
+    if (circuit->deficit < CBX_LINK_AHEAD)
+        circuit->deficit = deficit < CBX_LINK_AHEAD ? (int32_t)deficit : CBX_LINK_AHEAD;
 }
 
 /* Control of a circuit goes before its data: an EPOCH must never be overtaken by its records. It is
@@ -376,7 +408,7 @@ data_rotate(struct cbx_circuit *circuit)
 static bool
 commit_circuit_control(struct cbx_link *link, struct cbx_circuit *circuit, int64_t now)
 {
-    struct cbx_slice slice = { 0 };
+    struct cbx_slice slice = {0};
     if (circuit->ops->control(circuit, now, &slice) <= 0) {
         if (circuit->control_waiting)
             TAILQ_REMOVE(&link->circuit_control, circuit, control_entry);
@@ -398,20 +430,16 @@ commit_data(struct cbx_link *link, int64_t now)
     if (!circuit || room == 0)
         return false;
     if (circuit->deficit <= 0) {
-        circuit->deficit += CBX_LINK_QUANTUM;
         data_rotate(circuit);
         return true;
     }
+    circuit->round = link->round; /* it has its turn */
     if (circuit->control_waiting && commit_circuit_control(link, circuit, now))
         return true;
-    struct cbx_slice slice = { 0 };
+    struct cbx_slice slice = {0};
     int got = circuit->ops->data(circuit, room, now, &slice);
     if (got <= 0) {
-        /* Emptied: a fresh one waits one more turn so that it cannot come back as fresh at once. */
-        if (circuit->data_list == 1 && !TAILQ_EMPTY(&link->waiting))
-            data_rotate(circuit);
-        else if (circuit->data_list)
-            data_leave(circuit);
+        data_leave(circuit);
         return true;
     }
     circuit->deficit -= (int32_t)slice.length;
@@ -420,6 +448,7 @@ commit_data(struct cbx_link *link, int64_t now)
         link->control_credit = CONTROL_CREDIT_MAX;
     uint32_t length = slice.length;
     commit(link, slice);
+    count_round(link, length);
     cbx_pace_sent(&link->pace, length, now);
     return true;
 }
@@ -433,8 +462,8 @@ control_waits(const struct cbx_link *link)
 static bool
 data_waits(const struct cbx_link *link)
 {
-    return (!TAILQ_EMPTY(&link->fresh) || !TAILQ_EMPTY(&link->waiting))
-        && cbx_pace_room(&link->pace) > 0;
+    return (!TAILQ_EMPTY(&link->fresh) || !TAILQ_EMPTY(&link->waiting)) &&
+           cbx_pace_room(&link->pace) > 0;
 }
 
 static void
@@ -442,8 +471,8 @@ send_ack(struct cbx_link *link)
 {
     link->ack_at = 0;
     link->data_acked = link->data_received;
-    cbx_link_send(link, CBX_FRAME_ACK, 0,
-                  (struct cbx_field[]) { cbx_field_uint(link->data_received) }, 1);
+    cbx_link_send(link, CBX_FRAME_ACK, 0, (struct cbx_field[]){cbx_field_uint(link->data_received)},
+                  1);
 }
 
 /* Tells the neighbour how often to acknowledge when that has moved by half. */
@@ -454,7 +483,7 @@ tell_pace(struct cbx_link *link)
     if (quarter < link->pace_told * 2 && quarter > link->pace_told / 2)
         return;
     link->pace_told = quarter;
-    cbx_link_send(link, CBX_FRAME_PACE, 0, (struct cbx_field[]) { cbx_field_uint(quarter) }, 1);
+    cbx_link_send(link, CBX_FRAME_PACE, 0, (struct cbx_field[]){cbx_field_uint(quarter)}, 1);
 }
 
 static void
@@ -472,8 +501,7 @@ fill(struct cbx_link *link, int64_t now)
         else if (!data || !commit_data(link, now))
             break;
     }
-    if (TAILQ_EMPTY(&link->fresh) && TAILQ_EMPTY(&link->waiting)
-        && cbx_pace_room(&link->pace) > 0)
+    if (TAILQ_EMPTY(&link->fresh) && TAILQ_EMPTY(&link->waiting) && cbx_pace_room(&link->pace) > 0)
         cbx_pace_idle(&link->pace);
 }
 
@@ -486,7 +514,7 @@ cbx_link_output(struct cbx_link *link, struct iovec *vector, int max, int64_t no
     int count = 0;
     for (uint32_t i = 0; i < link->out_count && count < max; i++, count++) {
         struct cbx_slice *slice = &link->out[(link->out_first + i) % CBX_LINK_OUT_SLICES];
-        vector[count] = (struct iovec) { .iov_base = slice->data, .iov_len = slice->length };
+        vector[count] = (struct iovec){.iov_base = slice->data, .iov_len = slice->length};
     }
     return count;
 }
@@ -566,10 +594,10 @@ cbx_link_ping(struct cbx_link *link, int64_t now)
 {
     link->ping_at = link->ping_sent_at = now;
     link->ping_nonce++;
-    return cbx_link_send(link, CBX_FRAME_PING, 0,
-                         (struct cbx_field[]) { cbx_field_uint(link->ping_nonce),
-                                                cbx_field_uint(link->data_received) },
-                         2);
+    return cbx_link_send(
+        link, CBX_FRAME_PING, 0,
+        (struct cbx_field[]){cbx_field_uint(link->ping_nonce), cbx_field_uint(link->data_received)},
+        2);
 }
 
 int
@@ -608,7 +636,8 @@ cbx_circuit_add(struct cbx_link *link, struct cbx_circuit *circuit, uint32_t lab
     circuit->ops = ops;
     circuit->link = link;
     circuit->label = label;
-    circuit->deficit = CBX_LINK_QUANTUM;
+    circuit->round = link->round;
+    circuit->deficit = CBX_LINK_AHEAD;
     HASH_ADD(hh, link->circuits, label, sizeof circuit->label, circuit);
     if (!circuit->hh.tbl) {
         circuit->link = NULL;
@@ -655,10 +684,14 @@ cbx_circuit_data_ready(struct cbx_circuit *circuit)
     struct cbx_link *link = circuit->link;
     if (!link || circuit->data_list)
         return;
-    TAILQ_INSERT_TAIL(&link->fresh, circuit, data_entry);
-    circuit->data_list = 1;
-    if (circuit->deficit < CBX_LINK_QUANTUM)
-        circuit->deficit = CBX_LINK_QUANTUM;
+    top_up(circuit);
+    if (circuit->deficit > 0) {
+        TAILQ_INSERT_TAIL(&link->fresh, circuit, data_entry);
+        circuit->data_list = 1;
+        link->data_circuits++;
+    } else {
+        data_rotate(circuit);
+    }
     wake(link);
 }
 

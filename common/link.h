@@ -6,8 +6,10 @@
  * Sending has three sources, each bounded:
  *   control   frames of the link itself and of opens, first in first out;
  *   circuits' control (CREDIT, RESET, EPOCH, CLOSE), one list of circuits;
- *   circuits' data (DATA, FIN), deficit round robin with a list of newly active circuits that is
- *             served first (as fq_codel does, RFC 8290), held to the limit in flight (pace).
+ *   circuits' data (DATA, FIN), deficit round robin, held to the limit in flight (pace). A circuit
+ *             that becomes active goes ahead of those that wait (as in fq_codel, RFC 8290), with
+ *             little, and that once a round: so a keystroke passes any number of downloads each
+ *             time, and nobody gets more than its quantum of a round by coming and going.
  * Control goes first but takes at most a quarter while data waits. What was committed to `out`
  * cannot be reordered any more, so little is committed at a time.
  *
@@ -36,6 +38,7 @@ enum {
     CBX_LINK_COMMIT_MAX = 256 * 1024, /* bytes committed ahead of the carrier */
     CBX_LINK_CONTROL_MAX = 16384,     /* frames waiting in the control queue */
     CBX_LINK_QUANTUM = 16 * 1024,
+    CBX_LINK_AHEAD = 4096, /* of a round's quantum, what may go ahead of others */
     CBX_LINK_MAGIC_SIZE = 16,
 };
 extern const uint8_t cbx_link_magic[CBX_LINK_MAGIC_SIZE];
@@ -58,8 +61,9 @@ struct cbx_circuit {
     UT_hash_handle hh;
     TAILQ_ENTRY(cbx_circuit) data_entry, control_entry;
     uint32_t label;
+    uint32_t round; /* of the link, when deficit was last topped up */
     int32_t deficit;
-    uint8_t data_list;     /* 0: none, 1: fresh, 2: waiting */
+    uint8_t data_list; /* 0: none, 1: fresh, 2: waiting */
     bool control_waiting;
 };
 TAILQ_HEAD(cbx_circuits, cbx_circuit);
@@ -79,7 +83,7 @@ struct cbx_link_ops {
 };
 
 struct cbx_link_config {
-    bool hub;               /* this end is the hub: sends the magic, opens even labels */
+    bool hub; /* this end is the hub: sends the magic, opens even labels */
     int64_t keepalive_us;
     int64_t gone_us;
 };
@@ -96,33 +100,36 @@ struct cbx_link {
 
     struct cbx_frame_decoder decoder;
     struct cbx_slab *in;
-    uint32_t in_begin, in_end;  /* unparsed bytes of in */
-    uint32_t read_size;         /* capacity of the next slab: follows the traffic */
-    uint32_t junk;              /* bytes skipped before the magic */
+    uint32_t in_begin, in_end; /* unparsed bytes of in */
+    uint32_t read_size;        /* capacity of the next slab: follows the traffic */
+    uint32_t junk;             /* bytes skipped before the magic */
     uint32_t magic_matched;
     bool magic_seen;
 
     struct cbx_queue control;
     uint32_t control_count;
     struct cbx_circuits circuit_control, fresh, waiting;
-    int64_t control_credit;     /* bytes that control may send before data */
+    uint32_t data_circuits; /* in fresh and waiting */
+    uint32_t round;         /* counts turns of a quantum for each of them */
+    int64_t round_left;     /* bytes until the next one */
+    int64_t control_credit; /* bytes that control may send before data */
     struct cbx_slice out[CBX_LINK_OUT_SLICES];
     uint32_t out_first, out_count;
     uint64_t out_bytes;
 
     struct cbx_pace pace;
-    uint64_t data_received;     /* bytes of data frames, what acks count */
-    uint64_t data_acked;        /* last told */
-    uint64_t ack_every;         /* the neighbour's wish (PACE) */
+    uint64_t data_received; /* bytes of data frames, what acks count */
+    uint64_t data_acked;    /* last told */
+    uint64_t ack_every;     /* the neighbour's wish (PACE) */
     uint64_t pace_told;
-    int64_t ack_at;             /* 0: no ack due */
+    int64_t ack_at; /* 0: no ack due */
     int64_t heard_at, ping_at, ping_sent_at;
     uint64_t ping_nonce;
-    int64_t delay_us;           /* last measured round trip */
+    int64_t delay_us; /* last measured round trip */
 
     struct cbx_circuit *circuits; /* by label */
-    uint32_t next_label;        /* our next one */
-    uint32_t last_seen;         /* greatest label that the neighbour opened */
+    uint32_t next_label;          /* our next one */
+    uint32_t last_seen;           /* greatest label that the neighbour opened */
     struct cbx_link_count count;
 };
 
@@ -143,7 +150,8 @@ int cbx_link_output(struct cbx_link *link, struct iovec *vector, int max, int64_
 void cbx_link_written(struct cbx_link *link, size_t bytes);
 bool cbx_link_has_output(const struct cbx_link *link);
 
-/* Queues a control frame of the link (no label) or an OPEN. CBX_ERR_LIMIT when the queue is full. */
+/* Queues a control frame of the link (no label) or an OPEN. CBX_ERR_LIMIT when the queue is full.
+ */
 int cbx_link_send(struct cbx_link *link, enum cbx_frame_type type, uint32_t label,
                   const struct cbx_field *fields, uint32_t count);
 int cbx_link_send_slice(struct cbx_link *link, struct cbx_slice slice); /* takes the reference */

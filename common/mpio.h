@@ -22,32 +22,24 @@ struct cbx_mpbuf {
     bool full;
 };
 
-void
-cbx_mpbuf_add(struct cbx_mpbuf *buffer, const void *bytes, size_t length);
+void cbx_mpbuf_add(struct cbx_mpbuf *buffer, const void *bytes, size_t length);
 /* The packer's callback; data is a struct cbx_mpbuf. */
-int
-cbx_mpbuf_write(void *data, const char *bytes, size_t length);
+int cbx_mpbuf_write(void *data, const char *bytes, size_t length);
 
-void
-cbx_mp_pack_text(msgpack_packer *packer, const char *text);
-void
-cbx_mp_pack_bin(msgpack_packer *packer, const void *bytes, size_t length);
+void cbx_mp_pack_text(msgpack_packer *packer, const char *text);
+void cbx_mp_pack_bin(msgpack_packer *packer, const void *bytes, size_t length);
 
 /*
  * Decodes one array of exactly count elements that fills bytes exactly, after cbx_mpscan with
  * max_depth. 0: *array points into zone and bytes, and the caller calls msgpack_zone_destroy.
  * CBX_ERR_FORMAT or CBX_ERR_NOMEM: there is nothing to destroy.
  */
-int
-cbx_mp_array(const uint8_t *bytes, size_t length, unsigned count, unsigned max_depth,
-             msgpack_zone *zone, const msgpack_object **array);
+int cbx_mp_array(const uint8_t *bytes, size_t length, unsigned count, unsigned max_depth,
+                 msgpack_zone *zone, const msgpack_object **array);
 
 /* Typed reads: false when the object is of another type or size. Texts hold no NUL and get one. */
-bool
-cbx_mp_text(const msgpack_object *object, char *out, size_t size);
-bool
-cbx_mp_bin(const msgpack_object *object, uint8_t *out, size_t size);
-bool
-cbx_mp_uint(const msgpack_object *object, uint64_t max, uint64_t *out);
+bool cbx_mp_text(const msgpack_object *object, char *out, size_t size);
+bool cbx_mp_bin(const msgpack_object *object, uint8_t *out, size_t size);
+bool cbx_mp_uint(const msgpack_object *object, uint64_t max, uint64_t *out);
 
 #endif

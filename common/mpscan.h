@@ -17,8 +17,7 @@ enum { CBX_MPSCAN_DEPTH_MAX = 8 };
  * CBX_ERR_LIMIT (an array of more than max_elements, arrays nested deeper than max_depth, where the
  * outermost is depth 1 and CBX_MPSCAN_DEPTH_MAX bounds max_depth itself).
  */
-int
-cbx_mpscan(const uint8_t *bytes, size_t length, unsigned max_elements, unsigned max_depth,
-           size_t *used);
+int cbx_mpscan(const uint8_t *bytes, size_t length, unsigned max_elements, unsigned max_depth,
+               size_t *used);
 
 #endif

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 enum {
-    CBX_NOISE_OVERHEAD = 48,      /* e (32) + tag (16) */
+    CBX_NOISE_OVERHEAD = 48, /* e (32) + tag (16) */
     CBX_NOISE_PAYLOAD_MAX = 512,
 };
 
@@ -22,7 +22,7 @@ struct cbx_noise {
     uint64_t nonce;
     bool has_key;
     bool initiator;
-    uint8_t step;                 /* 0: before message 1, 1: before message 2, 2: done */
+    uint8_t step; /* 0: before message 1, 1: before message 2, 2: done */
     uint8_t static_secret[32];
     uint8_t static_public[32];
     uint8_t ephemeral_secret[32];

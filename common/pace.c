@@ -59,12 +59,12 @@ cbx_pace_sent(struct cbx_pace *pace, uint64_t bytes, int64_t now)
     }
     pace->sent += bytes;
     uint64_t last = pace->count
-        ? pace->mark[(pace->first + pace->count - 1) % CBX_PACE_MARKS].offset
-        : pace->acked;
+                        ? pace->mark[(pace->first + pace->count - 1) % CBX_PACE_MARKS].offset
+                        : pace->acked;
     bool due = pace->count == 0 || pace->sent - last >= pace->cap / 16;
     if (!due || pace->count == CBX_PACE_MARKS)
         return;
-    pace->mark[(pace->first + pace->count++) % CBX_PACE_MARKS] = (struct cbx_pace_mark) {
+    pace->mark[(pace->first + pace->count++) % CBX_PACE_MARKS] = (struct cbx_pace_mark){
         .offset = pace->sent,
         .sent_at = now,
         .acked_then = pace->acked,
@@ -140,7 +140,7 @@ cbx_pace_acked(struct cbx_pace *pace, uint64_t total, int64_t now)
     if (total <= pace->acked)
         return 0;
     pace->acked = total;
-    struct cbx_pace_mark newest = { 0 };
+    struct cbx_pace_mark newest = {0};
     while (pace->count && pace->mark[pace->first].offset <= total) {
         newest = pace->mark[pace->first];
         pace->first = (pace->first + 1) % CBX_PACE_MARKS;
@@ -150,8 +150,8 @@ cbx_pace_acked(struct cbx_pace *pace, uint64_t total, int64_t now)
         sample(pace, &newest, now);
     pace->acked_at = now;
     /* Over at its time, once the delay was seen anew: anywhere in the drain, or after it. */
-    if (pace->drain_until && now >= pace->drain_until
-        && now - pace->delay_at <= CBX_PACE_DELAY_WINDOW_US)
+    if (pace->drain_until && now >= pace->drain_until &&
+        now - pace->delay_at <= CBX_PACE_DELAY_WINDOW_US)
         pace->drain_until = 0;
     if (total >= pace->round_end) {
         if (pace->round_limited)

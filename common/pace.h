@@ -5,10 +5,10 @@
  *
  *   cap = rate x (2 x least delay + 5 ms), at least two records, 256 KiB before anything is known.
  *
- * The rate is the greatest of recent delivery samples (as in BBR, draft-cardwell-iccrg-bbr); samples
- * taken while there was nothing to send can raise it and never lower it. The least delay is the
- * minimum of 10 s; when it is that old, one round trip with little in flight measures it anew. When
- * the cap was the limit for a whole round trip, one round trip in eight probes with 1.25 x.
+ * The rate is the greatest of recent delivery samples (as in BBR, draft-cardwell-iccrg-bbr);
+ * samples taken while there was nothing to send can raise it and never lower it. The least delay is
+ * the minimum of 10 s; when it is that old, one round trip with little in flight measures it anew.
+ * When the cap was the limit for a whole round trip, one round trip in eight probes with 1.25 x.
  * Pure: bytes and microseconds in, a number out.
  */
 #ifndef CBX_PACE_H
@@ -36,19 +36,19 @@ struct cbx_pace_mark {
 };
 
 struct cbx_pace {
-    uint64_t sent, acked;     /* bytes since the link began */
+    uint64_t sent, acked; /* bytes since the link began */
     int64_t acked_at;
     uint64_t cap;
-    uint64_t rate[2];         /* bytes/s: greatest of this span and of the one before */
+    uint64_t rate[2]; /* bytes/s: greatest of this span and of the one before */
     int64_t rate_span_began;
-    bool rate_known;          /* a sample of a busy path was seen */
-    int64_t delay_us;         /* least round trip; 0: unknown */
+    bool rate_known;  /* a sample of a busy path was seen */
+    int64_t delay_us; /* least round trip; 0: unknown */
     int64_t delay_at;
-    int64_t drain_until;      /* measuring the delay anew; 0: not */
-    uint64_t round_end;       /* acked at which this round trip is over */
-    bool round_limited;       /* the cap was the limit throughout */
-    uint32_t round;           /* counts limited round trips, for the probe */
-    uint64_t idle_until;      /* samples up to this offset are idle ones */
+    int64_t drain_until; /* measuring the delay anew; 0: not */
+    uint64_t round_end;  /* acked at which this round trip is over */
+    bool round_limited;  /* the cap was the limit throughout */
+    uint32_t round;      /* counts limited round trips, for the probe */
+    uint64_t idle_until; /* samples up to this offset are idle ones */
     struct cbx_pace_mark mark[CBX_PACE_MARKS];
     uint32_t first, count;
 };

@@ -64,8 +64,8 @@ write_turn(struct cbx_pump *pump, int64_t now)
 bool
 cbx_pump_breach(int result)
 {
-    return result == CBX_ERR_FORMAT || result == CBX_ERR_LIMIT || result == CBX_ERR_AUTH
-        || result == CBX_ERR_STATE || result == CBX_ERR_NOTFOUND;
+    return result == CBX_ERR_FORMAT || result == CBX_ERR_LIMIT || result == CBX_ERR_AUTH ||
+           result == CBX_ERR_STATE || result == CBX_ERR_NOTFOUND;
 }
 
 /* The neighbour hears what it did wrong, as far as its carrier takes that at once. */
@@ -74,8 +74,8 @@ last_words(struct cbx_pump *pump, const char *text)
 {
     if (!pump->link.magic_seen)
         return;
-    struct cbx_field fields[] = { cbx_field_uint(CBX_REASON_PROTOCOL),
-                                  cbx_field_uint(BREACH_RETRY_MS), cbx_field_text(text) };
+    struct cbx_field fields[] = {cbx_field_uint(CBX_REASON_PROTOCOL),
+                                 cbx_field_uint(BREACH_RETRY_MS), cbx_field_text(text)};
     pump->link.failed = false;
     if (cbx_link_send(&pump->link, CBX_FRAME_BYE, 0, fields, 3) == 0)
         (void)write_turn(pump, pump->now_us(pump->arg));
@@ -86,7 +86,7 @@ static void
 ready(void *arg)
 {
     struct cbx_pump *pump = arg;
-    struct cbx_error error = { "" };
+    struct cbx_error error = {""};
     int result = read_turn(pump, &error);
     if (result < 0) {
         if (pump->carrier && cbx_pump_breach(result))

@@ -14,7 +14,7 @@ enum { CBX_PUMP_TURN_MAX = 1024 * 1024 }; /* bytes read before others get their 
 
 struct cbx_pump {
     struct cbx_link link;
-    struct cbx_carrier *carrier;   /* NULL once closed */
+    struct cbx_carrier *carrier; /* NULL once closed */
     int64_t (*now_us)(void *arg);
     /* The link is over: error is what ended it. Called once, from cbx_pump_flush or from the
      * carrier's ready; the owner may dispose of the pump inside. */

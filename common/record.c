@@ -3,8 +3,12 @@
 #include <sodium.h>
 #include <string.h>
 
-enum { AD_BASE = 33, AD_MAX = AD_BASE + CBX_SESSION_ID_SIZE + CBX_STREAM_ID_SIZE
-           + 2 * (1 + CBX_SLUG_MAX), TAG = CBX_AEAD_TAG, EPOCH_TEXT = 16 };
+enum {
+    AD_BASE = 33,
+    AD_MAX = AD_BASE + CBX_SESSION_ID_SIZE + CBX_STREAM_ID_SIZE + 2 * (1 + CBX_SLUG_MAX),
+    TAG = CBX_AEAD_TAG,
+    EPOCH_TEXT = 16
+};
 
 void
 cbx_record_keys_derive(struct cbx_record_keys *keys, const uint8_t root[32],
@@ -76,18 +80,20 @@ cbx_record_data(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t la
     uint8_t ad[AD_MAX], head[CBX_RECORD_HEAD];
     uint8_t *text = slab->bytes + CBX_RECORD_HEAD;
     size_t ad_length = additional(ad, CBX_FRAME_DATA, keys->epoch, keys->data_next, offset, 0);
-    struct cbx_field fields[] = { cbx_field_uint(keys->epoch), cbx_field_uint(keys->data_next),
-                                  cbx_field_uint(offset), { .n = n + TAG } };
+    struct cbx_field fields[] = {cbx_field_uint(keys->epoch),
+                                 cbx_field_uint(keys->data_next),
+                                 cbx_field_uint(offset),
+                                 {.n = n + TAG}};
     int length = cbx_frame_write(head, sizeof head, CBX_FRAME_DATA, label, fields, 4);
-    if (length < 0
-        || cbx_aead_seal(aead, keys->cipher, keys->data, keys->data_next, ad, ad_length, text, n) < 0) {
+    if (length < 0 || cbx_aead_seal(aead, keys->cipher, keys->data, keys->data_next, ad, ad_length,
+                                    text, n) < 0) {
         cbx_slab_unref(slab);
-        return (struct cbx_slice) { 0 };
+        return (struct cbx_slice){0};
     }
     keys->data_next++;
     memcpy(text - length, head, (size_t)length);
-    return (struct cbx_slice) { .slab = slab, .data = text - length,
-                                .length = (uint32_t)length + n + TAG };
+    return (struct cbx_slice){
+        .slab = slab, .data = text - length, .length = (uint32_t)length + n + TAG};
 }
 
 struct cbx_slice
@@ -96,9 +102,9 @@ cbx_record_fin(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t lab
     uint8_t ad[AD_MAX], tag[TAG];
     size_t length = additional(ad, CBX_FRAME_FIN, keys->epoch, keys->data_next, offset, 0);
     if (cbx_aead_seal(aead, keys->cipher, keys->data, keys->data_next, ad, length, tag, 0) < 0)
-        return (struct cbx_slice) { 0 };
-    struct cbx_field fields[] = { cbx_field_uint(keys->epoch), cbx_field_uint(keys->data_next),
-                                  cbx_field_uint(offset), cbx_field_bytes(tag, TAG) };
+        return (struct cbx_slice){0};
+    struct cbx_field fields[] = {cbx_field_uint(keys->epoch), cbx_field_uint(keys->data_next),
+                                 cbx_field_uint(offset), cbx_field_bytes(tag, TAG)};
     keys->data_next++;
     return cbx_frame_slice(CBX_FRAME_FIN, label, fields, 4);
 }
@@ -107,8 +113,8 @@ static int
 seal_control(struct cbx_aead *aead, struct cbx_record_keys *keys, const uint8_t *ad, size_t length,
              uint8_t *text, size_t n)
 {
-    int result
-        = cbx_aead_seal(aead, keys->cipher, keys->control, keys->control_next, ad, length, text, n);
+    int result =
+        cbx_aead_seal(aead, keys->cipher, keys->control, keys->control_next, ad, length, text, n);
     keys->control_next++;
     return result;
 }
@@ -121,10 +127,10 @@ cbx_record_credit(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t 
     uint64_t counter = keys->control_next;
     size_t length = additional(ad, CBX_FRAME_CREDIT, keys->epoch, counter, acked, limit);
     if (seal_control(aead, keys, ad, length, tag, 0) < 0)
-        return (struct cbx_slice) { 0 };
-    struct cbx_field fields[]
-        = { cbx_field_uint(keys->epoch), cbx_field_uint(counter), cbx_field_uint(acked),
-            cbx_field_uint(limit), cbx_field_bytes(tag, TAG) };
+        return (struct cbx_slice){0};
+    struct cbx_field fields[] = {cbx_field_uint(keys->epoch), cbx_field_uint(counter),
+                                 cbx_field_uint(acked), cbx_field_uint(limit),
+                                 cbx_field_bytes(tag, TAG)};
     return cbx_frame_slice(CBX_FRAME_CREDIT, label, fields, 5);
 }
 
@@ -132,13 +138,13 @@ struct cbx_slice
 cbx_record_reset(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t label,
                  enum cbx_reason reason)
 {
-    uint8_t ad[AD_MAX], text[1 + TAG] = { (uint8_t)reason };
+    uint8_t ad[AD_MAX], text[1 + TAG] = {(uint8_t)reason};
     uint64_t counter = keys->control_next;
     size_t length = additional(ad, CBX_FRAME_RESET, keys->epoch, counter, 0, 0);
     if (seal_control(aead, keys, ad, length, text, 1) < 0)
-        return (struct cbx_slice) { 0 };
-    struct cbx_field fields[] = { cbx_field_uint(keys->epoch), cbx_field_uint(counter),
-                                  cbx_field_bytes(text, sizeof text) };
+        return (struct cbx_slice){0};
+    struct cbx_field fields[] = {cbx_field_uint(keys->epoch), cbx_field_uint(counter),
+                                 cbx_field_bytes(text, sizeof text)};
     return cbx_frame_slice(CBX_FRAME_RESET, label, fields, 3);
 }
 
@@ -152,10 +158,10 @@ cbx_record_epoch(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t l
     put_bytes(ad + length, session, CBX_SESSION_ID_SIZE);
     put64(put64(text, next), offset);
     if (seal_control(aead, keys, ad, length + CBX_SESSION_ID_SIZE, text, EPOCH_TEXT) < 0)
-        return (struct cbx_slice) { 0 };
-    struct cbx_field fields[]
-        = { cbx_field_uint(keys->epoch), cbx_field_uint(counter),
-            cbx_field_bytes(session, CBX_SESSION_ID_SIZE), cbx_field_bytes(text, sizeof text) };
+        return (struct cbx_slice){0};
+    struct cbx_field fields[] = {cbx_field_uint(keys->epoch), cbx_field_uint(counter),
+                                 cbx_field_bytes(session, CBX_SESSION_ID_SIZE),
+                                 cbx_field_bytes(text, sizeof text)};
     return cbx_frame_slice(CBX_FRAME_EPOCH, label, fields, 4);
 }
 
@@ -183,8 +189,8 @@ cbx_record_open(struct cbx_aead *aead, struct cbx_record_keys *keys, struct cbx_
     uint8_t ad[AD_MAX];
     bool data = cbx_frame_is_data(frame->type);
     uint64_t b = data ? 0 : frame->field[3].u;
-    size_t length = additional(ad, frame->type, frame->field[0].u, frame->field[1].u,
-                               frame->field[2].u, b);
+    size_t length =
+        additional(ad, frame->type, frame->field[0].u, frame->field[1].u, frame->field[2].u, b);
     return open_sealed(aead, keys, data, frame, ad, length, &frame->field[data ? 3 : 4]);
 }
 
@@ -209,8 +215,8 @@ cbx_record_open_epoch(struct cbx_aead *aead, struct cbx_record_keys *keys, struc
     uint8_t ad[AD_MAX];
     size_t length = additional(ad, CBX_FRAME_EPOCH, frame->field[0].u, frame->field[1].u, 0, 0);
     put_bytes(ad + length, frame->field[2].p, CBX_SESSION_ID_SIZE);
-    int result = open_sealed(aead, keys, false, frame, ad, length + CBX_SESSION_ID_SIZE,
-                             &frame->field[3]);
+    int result =
+        open_sealed(aead, keys, false, frame, ad, length + CBX_SESSION_ID_SIZE, &frame->field[3]);
     if (result < 0 || frame->field[3].n != EPOCH_TEXT)
         return CBX_ERR_AUTH;
     *next = get64(frame->field[3].p);
@@ -221,7 +227,8 @@ cbx_record_open_epoch(struct cbx_aead *aead, struct cbx_record_keys *keys, struc
 static size_t
 open_additional(uint8_t out[AD_MAX], const struct cbx_open *open, uint64_t counter)
 {
-    uint8_t *at = out + additional(out, CBX_FRAME_OPEN, open->epoch, counter, open->limit, open->port);
+    uint8_t *at =
+        out + additional(out, CBX_FRAME_OPEN, open->epoch, counter, open->limit, open->port);
     at = put_bytes(at, open->session, sizeof open->session);
     at = put_bytes(at, open->stream_id, sizeof open->stream_id);
     at = put_name(at, open->source, strlen(open->source));
@@ -249,13 +256,17 @@ cbx_record_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t la
     uint64_t counter = keys->data_next;
     size_t ad_length = open_additional(ad, open, counter), n = open_text(text, open);
     if (cbx_aead_seal(aead, keys->cipher, keys->data, counter, ad, ad_length, text, n) < 0)
-        return (struct cbx_slice) { 0 };
+        return (struct cbx_slice){0};
     keys->data_next++;
-    struct cbx_field fields[]
-        = { cbx_field_text(open->source), cbx_field_text(open->target), cbx_field_uint(open->port),
-            cbx_field_bytes(open->session, sizeof open->session),
-            cbx_field_bytes(open->stream_id, sizeof open->stream_id), cbx_field_uint(open->epoch),
-            cbx_field_uint(counter), cbx_field_uint(open->limit), cbx_field_bytes(text, n + TAG) };
+    struct cbx_field fields[] = {cbx_field_text(open->source),
+                                 cbx_field_text(open->target),
+                                 cbx_field_uint(open->port),
+                                 cbx_field_bytes(open->session, sizeof open->session),
+                                 cbx_field_bytes(open->stream_id, sizeof open->stream_id),
+                                 cbx_field_uint(open->epoch),
+                                 cbx_field_uint(counter),
+                                 cbx_field_uint(open->limit),
+                                 cbx_field_bytes(text, n + TAG)};
     return cbx_frame_slice(CBX_FRAME_OPEN, label, fields, 9);
 }
 
@@ -316,16 +327,15 @@ cbx_record_confirm(struct cbx_aead *aead, const struct cbx_session *session, con
 {
     static const uint8_t no_stream[CBX_STREAM_ID_SIZE];
     uint8_t ad[AD_MAX], tag[TAG], key[CBX_AEAD_KEY];
-    size_t length
-        = confirm_additional(ad, session, source, strlen(source), target, strlen(target));
+    size_t length = confirm_additional(ad, session, source, strlen(source), target, strlen(target));
     cbx_record_key(session->root_send, no_stream, 0, CBX_CLASS_CONTROL, key);
     int result = cbx_aead_seal(aead, session->cipher, key, 0, ad, length, tag, 0);
     sodium_memzero(key, sizeof key);
     if (result < 0)
-        return (struct cbx_slice) { 0 };
-    struct cbx_field fields[]
-        = { cbx_field_text(source), cbx_field_text(target),
-            cbx_field_bytes(session->id, sizeof session->id), cbx_field_bytes(tag, TAG) };
+        return (struct cbx_slice){0};
+    struct cbx_field fields[] = {cbx_field_text(source), cbx_field_text(target),
+                                 cbx_field_bytes(session->id, sizeof session->id),
+                                 cbx_field_bytes(tag, TAG)};
     return cbx_frame_slice(CBX_FRAME_CONFIRM, 0, fields, 4);
 }
 
@@ -337,9 +347,9 @@ cbx_record_open_confirm(struct cbx_aead *aead, const struct cbx_session *session
     uint8_t ad[AD_MAX], key[CBX_AEAD_KEY];
     if (memcmp(frame->field[2].p, session->id, sizeof session->id) != 0)
         return CBX_ERR_AUTH;
-    size_t length = confirm_additional(ad, session, (const char *)frame->field[0].p,
-                                       frame->field[0].n, (const char *)frame->field[1].p,
-                                       frame->field[1].n);
+    size_t length =
+        confirm_additional(ad, session, (const char *)frame->field[0].p, frame->field[0].n,
+                           (const char *)frame->field[1].p, frame->field[1].n);
     cbx_record_key(session->root_receive, no_stream, 0, CBX_CLASS_CONTROL, key);
     int result = cbx_aead_open(aead, session->cipher, key, 0, ad, length, frame->field[3].p,
                                frame->field[3].n);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Sealed records of a stream (rule 14; PROTOCOL.md, "Records"): keys of one direction and epoch, and
- * the additional data that binds every header field but the label. Sans-I/O.
+ * Sealed records of a stream (rule 14; PROTOCOL.md, "Records"): keys of one direction and epoch,
+ * and the additional data that binds every header field but the label. Sans-I/O.
  */
 #ifndef CBX_RECORD_H
 #define CBX_RECORD_H
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 enum {
-    CBX_RECORD_HEAD = 96,      /* room for prefix and header before a payload sealed in place */
+    CBX_RECORD_HEAD = 96, /* room for prefix and header before a payload sealed in place */
     CBX_OPEN_TEXT_MAX = 2 * (1 + CBX_SLUG_MAX) + 2 + 4,
 };
 
@@ -38,7 +38,8 @@ void cbx_record_keys_wipe(struct cbx_record_keys *keys);
  * failure (then .slab is NULL).
  */
 struct cbx_slice cbx_record_data(struct cbx_aead *aead, struct cbx_record_keys *keys,
-                                 uint32_t label, uint64_t offset, struct cbx_slab *slab, uint32_t n);
+                                 uint32_t label, uint64_t offset, struct cbx_slab *slab,
+                                 uint32_t n);
 struct cbx_slice cbx_record_fin(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t label,
                                 uint64_t offset);
 struct cbx_slice cbx_record_credit(struct cbx_aead *aead, struct cbx_record_keys *keys,
@@ -52,7 +53,8 @@ struct cbx_slice cbx_record_epoch(struct cbx_aead *aead, struct cbx_record_keys 
 
 /*
  * Opens the record in frame in place: epoch and counter must be the next of keys. 0, CBX_ERR_AUTH.
- * DATA: field 3 holds the text afterwards (n without the tag). RESET: *reason. EPOCH: *next, *offset.
+ * DATA: field 3 holds the text afterwards (n without the tag). RESET: *reason. EPOCH: *next,
+ * *offset.
  */
 int cbx_record_open(struct cbx_aead *aead, struct cbx_record_keys *keys, struct cbx_frame *frame);
 int cbx_record_open_reset(struct cbx_aead *aead, struct cbx_record_keys *keys,
@@ -68,7 +70,7 @@ struct cbx_open {
     uint8_t session[CBX_SESSION_ID_SIZE];
     uint8_t stream_id[CBX_STREAM_ID_SIZE];
     uint64_t epoch;
-    uint64_t limit;            /* first credit for the direction to the dialer */
+    uint64_t limit; /* first credit for the direction to the dialer */
 };
 struct cbx_slice cbx_record_dial(struct cbx_aead *aead, struct cbx_record_keys *keys,
                                  uint32_t label, const struct cbx_open *open);

@@ -17,7 +17,7 @@
 enum {
     CBX_LIFE_SIZE = 16,
     CBX_SESSION_ID_SIZE = 16,
-    CBX_STREAM_ID_SIZE = 40,         /* dialer's life || target's life || 64-bit counter */
+    CBX_STREAM_ID_SIZE = 40, /* dialer's life || target's life || 64-bit counter */
     CBX_HANDSHAKE_MESSAGE_MAX = CBX_NOISE_PAYLOAD_MAX + CBX_NOISE_OVERHEAD,
     CBX_CIPHERS_MAX = 8,
 };
@@ -26,10 +26,10 @@ enum cbx_record_class { CBX_CLASS_DATA = 0, CBX_CLASS_CONTROL = 1 };
 
 /* What this agent says in a handshake payload. */
 struct cbx_session_self {
-    const uint8_t *exchange_secret;  /* 32, borrowed */
-    const uint8_t *exchange_public;  /* 32 */
-    const uint8_t *pond_public;      /* 32 */
-    const uint8_t *chain_hash;       /* 32, own certificate chain */
+    const uint8_t *exchange_secret; /* 32, borrowed */
+    const uint8_t *exchange_public; /* 32 */
+    const uint8_t *pond_public;     /* 32 */
+    const uint8_t *chain_hash;      /* 32, own certificate chain */
     uint8_t life[CBX_LIFE_SIZE];
     uint64_t pond_serial;            /* highest serial seen in the pond */
     uint8_t cipher[CBX_CIPHERS_MAX]; /* offered, best first */
@@ -37,13 +37,13 @@ struct cbx_session_self {
 };
 
 struct cbx_session_peer {
-    const uint8_t *exchange_public;  /* 32, from the verified chain */
-    const uint8_t *chain_hash;       /* 32 */
+    const uint8_t *exchange_public; /* 32, from the verified chain */
+    const uint8_t *chain_hash;      /* 32 */
 };
 
 struct cbx_session {
     uint8_t id[CBX_SESSION_ID_SIZE];
-    uint8_t root_send[32];           /* never cipher keys: record keys are derived */
+    uint8_t root_send[32]; /* never cipher keys: record keys are derived */
     uint8_t root_receive[32];
     uint8_t peer_life[CBX_LIFE_SIZE];
     uint64_t peer_serial;
@@ -91,7 +91,7 @@ uint64_t cbx_stream_id_counter(const uint8_t stream_id[CBX_STREAM_ID_SIZE]);
  */
 enum { CBX_REPLAY_WINDOW = 8192, CBX_REPLAY_WORDS = CBX_REPLAY_WINDOW / 64 + 1 };
 struct cbx_replay {
-    uint64_t highest;                /* counter + 1 of the highest taken; 0: none */
+    uint64_t highest; /* counter + 1 of the highest taken; 0: none */
     uint64_t bits[CBX_REPLAY_WORDS];
 };
 /* Takes the counter: true once, false for a repeat, one too old, or UINT64_MAX (never legal). */

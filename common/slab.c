@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* The sizes that come and go at full speed; everything else goes to malloc each time. */
-static const uint32_t pooled[] = { 16 * 1024, 80 * 1024, 384 * 1024 };
+static const uint32_t pooled[] = {16 * 1024, 80 * 1024, 384 * 1024};
 enum { POOLS = sizeof pooled / sizeof pooled[0] };
 
 static struct cbx_slab *kept[POOLS];
@@ -72,7 +72,7 @@ cbx_slab_unref(struct cbx_slab *slab)
 struct cbx_slice
 cbx_slice_of(struct cbx_slab *slab, uint8_t *data, uint32_t length)
 {
-    return (struct cbx_slice) { .slab = cbx_slab_ref(slab), .data = data, .length = length };
+    return (struct cbx_slice){.slab = cbx_slab_ref(slab), .data = data, .length = length};
 }
 
 struct cbx_slice
@@ -82,16 +82,16 @@ cbx_slice_copy(const uint8_t *data, uint32_t length)
     bool full = length > pooled[1] / 2 && length <= pooled[1];
     struct cbx_slab *slab = cbx_slab_new(full ? pooled[1] : length);
     if (!slab)
-        return (struct cbx_slice) { 0 };
+        return (struct cbx_slice){0};
     memcpy(slab->bytes, data, length);
-    return (struct cbx_slice) { .slab = slab, .data = slab->bytes, .length = length };
+    return (struct cbx_slice){.slab = slab, .data = slab->bytes, .length = length};
 }
 
 void
 cbx_slice_drop(struct cbx_slice *slice)
 {
     cbx_slab_unref(slice->slab);
-    *slice = (struct cbx_slice) { 0 };
+    *slice = (struct cbx_slice){0};
 }
 
 size_t

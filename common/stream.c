@@ -14,12 +14,14 @@ of_circuit(struct cbx_circuit *circuit)
 }
 
 int
-cbx_stream_init(struct cbx_stream *stream, const struct cbx_stream_env *env, bool dialer,
+cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dialer,
                 uint64_t *peer_used, int64_t now)
 {
     memset(stream, 0, sizeof *stream);
     STAILQ_INIT(&stream->queue);
     stream->env = env;
+    if (!env->blocked.tqh_last)
+        TAILQ_INIT(&env->blocked);
     stream->dialer = dialer;
     stream->write = CBX_WRITE_WAIT;
     stream->out.pool_used = env->send_used;
@@ -49,13 +51,45 @@ drop_queue(struct cbx_stream *stream)
 }
 
 static void
+unblock(struct cbx_stream *stream)
+{
+    if (stream->blocked)
+        TAILQ_REMOVE(&stream->env->blocked, stream, blocked_entry);
+    stream->blocked = false;
+}
+
+/* The send budget got room: as many of those who wait as may share it look again. */
+static void
+wake_blocked(struct cbx_stream_env *env)
+{
+    uint64_t left = *env->send_used < env->send_total ? env->send_total - *env->send_used : 0;
+    struct cbx_stream *stream, *next;
+    for (stream = TAILQ_FIRST(&env->blocked); stream && left > 0; stream = next) {
+        next = TAILQ_NEXT(stream, blocked_entry);
+        if (cbx_send_room(&stream->out) == 0)
+            continue;
+        unblock(stream);
+        cbx_circuit_data_ready(&stream->circuit);
+        left -= left < CBX_WINDOW_FLOOR ? left : CBX_WINDOW_FLOOR;
+    }
+}
+
+static void
+give_back(struct cbx_stream *stream)
+{
+    unblock(stream);
+    cbx_send_close(&stream->out);
+    wake_blocked(stream->env);
+}
+
+static void
 finish(struct cbx_stream *stream)
 {
     if (stream->is_finished)
         return;
     stream->is_finished = true;
     cbx_window_close(&stream->in);
-    cbx_send_close(&stream->out);
+    give_back(stream);
     stream->env->ops->finished(stream);
 }
 
@@ -121,7 +155,7 @@ cbx_stream_dispose(struct cbx_stream *stream)
 {
     drop_queue(stream);
     cbx_window_close(&stream->in);
-    cbx_send_close(&stream->out);
+    give_back(stream);
     cbx_circuit_remove(&stream->circuit);
     cbx_record_keys_wipe(&stream->send_keys);
     cbx_record_keys_wipe(&stream->receive_keys);
@@ -140,8 +174,8 @@ derive(struct cbx_stream *stream, const struct cbx_session *session, uint64_t ep
 }
 
 int
-cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link,
-                const struct cbx_session *session, const struct cbx_open *open)
+cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link, const struct cbx_session *session,
+                const struct cbx_open *open)
 {
     uint32_t label = cbx_link_label(link);
     if (label == 0)
@@ -161,9 +195,8 @@ cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link,
 }
 
 int
-cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link,
-                const struct cbx_session *session, struct cbx_frame *frame,
-                const struct cbx_open *open, int64_t now)
+cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link, const struct cbx_session *session,
+                struct cbx_frame *frame, const struct cbx_open *open, int64_t now)
 {
     memcpy(stream->id, open->stream_id, sizeof stream->id);
     derive(stream, session, open->epoch);
@@ -192,9 +225,9 @@ cbx_stream_accept(struct cbx_stream *stream)
 static bool
 epoch_used_up(const struct cbx_stream *stream)
 {
-    return stream->out.sent - stream->epoch_began >= stream->env->epoch_bytes_max
-        || stream->send_keys.data_next >= stream->env->epoch_records_max
-        || stream->send_keys.control_next >= stream->env->epoch_records_max;
+    return stream->out.sent - stream->epoch_began >= stream->env->epoch_bytes_max ||
+           stream->send_keys.data_next >= stream->env->epoch_records_max ||
+           stream->send_keys.control_next >= stream->env->epoch_records_max;
 }
 
 void
@@ -211,8 +244,8 @@ cbx_stream_rekey(struct cbx_stream *stream)
 static bool
 epoch_may_start(struct cbx_stream *stream)
 {
-    return stream->epoch_due && stream->out.acked >= stream->epoch_began
-        && stream->env->ops->newest(stream) != NULL;
+    return stream->epoch_due && stream->out.acked >= stream->epoch_began &&
+           stream->env->ops->newest(stream) != NULL;
 }
 
 /* Switches our direction to its next epoch; the record that says so is the old one's last. */
@@ -224,9 +257,9 @@ start_epoch(struct cbx_stream *stream)
     struct cbx_record_keys next;
     cbx_record_keys_derive(&next, session->root_send, stream->id, stream->send_keys.epoch + 1,
                            session->cipher);
-    struct cbx_slice slice
-        = cbx_record_epoch(stream->env->aead, &stream->send_keys, stream->circuit.label,
-                           session->id, next.epoch, stream->out.sent);
+    struct cbx_slice slice =
+        cbx_record_epoch(stream->env->aead, &stream->send_keys, stream->circuit.label, session->id,
+                         next.epoch, stream->out.sent);
     if (slice.slab) {
         stream->send_keys = next;
         stream->epoch_began = stream->out.sent;
@@ -241,9 +274,9 @@ build_credit(struct cbx_stream *stream, int64_t now)
     stream->accept_due = stream->credit_due = false;
     bool fin = stream->read == CBX_READ_ENDED;
     cbx_window_announce(&stream->in, now);
-    struct cbx_slice slice
-        = cbx_record_credit(stream->env->aead, &stream->send_keys, stream->circuit.label,
-                            stream->in.acked + (fin ? 1 : 0), stream->in.limit);
+    struct cbx_slice slice =
+        cbx_record_credit(stream->env->aead, &stream->send_keys, stream->circuit.label,
+                          stream->in.acked + (fin ? 1 : 0), stream->in.limit);
     if (fin) {
         stream->read = CBX_READ_DONE;
         cbx_window_close(&stream->in);
@@ -259,8 +292,8 @@ next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
     if (stream->is_finished)
         return 0;
     if (stream->reset) {
-        *out = cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label,
-                                stream->reset);
+        *out =
+            cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label, stream->reset);
         finish(stream);
     } else if (epoch_may_start(stream)) {
         *out = start_epoch(stream);
@@ -320,6 +353,16 @@ pull_record(struct cbx_stream *stream, uint64_t room, struct cbx_slice *out)
     return 1;
 }
 
+/* A CREDIT wakes it; where only the budget is in the way, also the CREDIT of another stream. */
+static void
+wait_for_room(struct cbx_stream *stream)
+{
+    if (stream->blocked || cbx_send_wanted(&stream->out) == 0)
+        return;
+    TAILQ_INSERT_TAIL(&stream->env->blocked, stream, blocked_entry);
+    stream->blocked = true;
+}
+
 static int
 next_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_slice *out)
 {
@@ -337,8 +380,10 @@ next_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_sl
             return 0; /* data_ready follows once the epoch has begun */
         }
         uint64_t credit = cbx_send_room(&stream->out);
-        if (credit == 0)
-            return 0; /* CREDIT wakes it */
+        if (credit == 0) {
+            wait_for_room(stream);
+            return 0;
+        }
         result = pull_record(stream, credit, out);
     }
     if (result < 0) {
@@ -352,6 +397,10 @@ static int
 control_then_data(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
 {
     struct cbx_stream *stream = of_circuit(circuit);
+    /* A stream that only receives has no data whose turn would tell. */
+    if (stream->write != CBX_WRITE_WAIT &&
+        stream->send_keys.control_next >= stream->env->epoch_records_max)
+        stream->epoch_due = true;
     bool epoch = stream->epoch_due;
     int result = next_control(circuit, now, out);
     if (result > 0 && epoch && !stream->epoch_due)
@@ -359,8 +408,7 @@ control_then_data(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *ou
     return result;
 }
 
-static const struct cbx_circuit_ops circuit_ops = { .data = next_data,
-                                                    .control = control_then_data };
+static const struct cbx_circuit_ops circuit_ops = {.data = next_data, .control = control_then_data};
 
 void
 cbx_stream_readable(struct cbx_stream *stream)
@@ -369,6 +417,8 @@ cbx_stream_readable(struct cbx_stream *stream)
         return;
     if (cbx_send_room(&stream->out) > 0)
         cbx_circuit_data_ready(&stream->circuit);
+    else
+        wait_for_room(stream);
 }
 
 /* ---- receiving ---- */
@@ -389,8 +439,8 @@ void
 cbx_stream_announce(struct cbx_stream *stream, int64_t now)
 {
     (void)now;
-    if (stream->is_over || stream->read == CBX_READ_DONE || stream->write == CBX_WRITE_WAIT
-        || stream->in.consumed == stream->in.acked)
+    if (stream->is_over || stream->read == CBX_READ_DONE || stream->write == CBX_WRITE_WAIT ||
+        stream->in.consumed == stream->in.acked)
         return;
     stream->credit_due = true;
     cbx_circuit_control_ready(&stream->circuit);
@@ -435,7 +485,7 @@ enqueue(struct cbx_stream *stream, struct cbx_slab *slab, uint8_t *bytes, uint32
         struct cbx_slab *own = cbx_slab_new(n < TAIL_ROOM ? TAIL_ROOM : n);
         if (own) {
             memcpy(own->bytes, bytes, n);
-            queued->slice = (struct cbx_slice) { .slab = own, .data = own->bytes, .length = n };
+            queued->slice = (struct cbx_slice){.slab = own, .data = own->bytes, .length = n};
         }
     }
     if (!queued->slice.slab) {
@@ -509,9 +559,9 @@ static void
 take_data(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
     maybe_next_epoch(stream, frame);
-    if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN
-        || frame->field[2].u != stream->received
-        || cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
+    if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN ||
+        frame->field[2].u != stream->received ||
+        cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
         fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
@@ -530,8 +580,8 @@ take_data(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
     }
     if (taken > 0)
         consumed(stream, (uint64_t)taken, now);
-    if ((uint32_t)taken < text->n
-        && enqueue(stream, frame->raw.slab, text->p + taken, text->n - (uint32_t)taken) < 0)
+    if ((uint32_t)taken < text->n &&
+        enqueue(stream, frame->raw.slab, text->p + taken, text->n - (uint32_t)taken) < 0)
         fail(stream, CBX_REASON_OVERLOADED);
 }
 
@@ -539,9 +589,9 @@ static void
 take_fin(struct cbx_stream *stream, struct cbx_frame *frame)
 {
     maybe_next_epoch(stream, frame);
-    if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN
-        || frame->field[2].u != stream->received
-        || cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
+    if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN ||
+        frame->field[2].u != stream->received ||
+        cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
         fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
@@ -568,6 +618,7 @@ take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
         fail(stream, CBX_REASON_FLOW);
         return;
     }
+    wake_blocked(stream->env);
     if (stream->write == CBX_WRITE_WAIT) {
         if (!stream->dialer) {
             fail(stream, CBX_REASON_PROTOCOL);
@@ -606,8 +657,8 @@ take_epoch(struct cbx_stream *stream, struct cbx_frame *frame)
         enter_epoch(stream);
     struct cbx_record_keys *keys = control_keys(stream);
     const struct cbx_session *session = stream->env->ops->session(stream, frame->field[2].p);
-    if (cbx_record_open_epoch(stream->env->aead, keys, frame, &next, &offset) < 0 || !session
-        || stream->next_valid || next != keys->epoch + 1 || offset < stream->received) {
+    if (cbx_record_open_epoch(stream->env->aead, keys, frame, &next, &offset) < 0 || !session ||
+        stream->next_valid || next != keys->epoch + 1 || offset < stream->received) {
         fail(stream, CBX_REASON_INTEGRITY);
         return;
     }

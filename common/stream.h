@@ -10,8 +10,9 @@
  * Read half (bytes for our program):    OPEN -> FIN -> ENDED -> DONE
  *   FIN: came, bytes before it may still wait for the program. ENDED: the program was told.
  *   DONE: our acknowledgement of it went out.
- * Both DONE is the clean end. RESET (ours or theirs), CLOSE and a lost link end both halves at once.
- * The close table in PROTOCOL.md has a row for each case; tests/unit/test_stream.c a test for each.
+ * Both DONE is the clean end. RESET (ours or theirs), CLOSE and a lost link end both halves at
+ * once. The close table in PROTOCOL.md has a row for each case; tests/unit/test_stream.c a test for
+ * each.
  *
  * Callbacks never free the stream; `over` and `finished` only mark, the owner frees later.
  */
@@ -24,8 +25,13 @@
 
 struct cbx_stream;
 
-enum cbx_write_state { CBX_WRITE_WAIT, CBX_WRITE_OPEN, CBX_WRITE_EOF, CBX_WRITE_FIN,
-                       CBX_WRITE_DONE };
+enum cbx_write_state {
+    CBX_WRITE_WAIT,
+    CBX_WRITE_OPEN,
+    CBX_WRITE_EOF,
+    CBX_WRITE_FIN,
+    CBX_WRITE_DONE
+};
 enum cbx_read_state { CBX_READ_OPEN, CBX_READ_FIN, CBX_READ_ENDED, CBX_READ_DONE };
 
 struct cbx_stream_ops {
@@ -46,48 +52,54 @@ struct cbx_stream_ops {
     const struct cbx_session *(*newest)(struct cbx_stream *stream);
 };
 
+/* Streams that only the send budget keeps from sending, longest first. */
+TAILQ_HEAD(cbx_stream_list, cbx_stream);
+
 /* What all streams of an agent share. */
 struct cbx_stream_env {
+    struct cbx_stream_list blocked; /* the streams' own: begins as zeros */
     const struct cbx_stream_ops *ops;
     struct cbx_aead *aead;
     struct cbx_budget *budget;
     uint64_t *send_used;
     uint64_t send_total;
-    uint64_t epoch_bytes_max;    /* 64 GiB */
-    uint64_t epoch_records_max;  /* 2^32 */
+    uint64_t epoch_bytes_max;   /* 64 GiB */
+    uint64_t epoch_records_max; /* 2^32 */
 };
 
 struct cbx_stream {
     struct cbx_circuit circuit;
-    const struct cbx_stream_env *env;
+    struct cbx_stream_env *env;
+    TAILQ_ENTRY(cbx_stream) blocked_entry;
+    bool blocked;
     enum cbx_write_state write;
     enum cbx_read_state read;
     bool dialer;
     bool is_over, is_finished;
-    bool program_gone;        /* over was told: no more pull or push */
-    bool accept_due;          /* target: the first CREDIT, which is the answer */
+    bool program_gone; /* over was told: no more pull or push */
+    bool accept_due;   /* target: the first CREDIT, which is the answer */
     bool credit_due;
     bool epoch_due;
-    enum cbx_reason reset;    /* to be sent; NONE: none */
+    enum cbx_reason reset; /* to be sent; NONE: none */
     uint8_t id[CBX_STREAM_ID_SIZE];
 
     struct cbx_record_keys send_keys, receive_keys;
     struct cbx_record_keys next_keys; /* receive: announced by EPOCH, from next_offset on */
     uint64_t next_offset;
     bool next_valid;
-    uint64_t epoch_began;     /* send offset at which this epoch began */
+    uint64_t epoch_began; /* send offset at which this epoch began */
 
     struct cbx_send_window out;
     struct cbx_receive_window in;
-    uint64_t received;        /* next offset expected */
-    uint64_t fin_offset;      /* of the far side's FIN */
-    struct cbx_queue queue;   /* received, not yet taken by the program */
+    uint64_t received;             /* next offset expected */
+    uint64_t fin_offset;           /* of the far side's FIN */
+    struct cbx_queue queue;        /* received, not yet taken by the program */
     struct cbx_queued *queue_tail; /* its last, NULL when empty */
     uint64_t bytes_in, bytes_out;
 };
 
 /* A stream without a circuit yet. peer_used as in window.h. CBX_ERR_LIMIT: no floor is free. */
-int cbx_stream_init(struct cbx_stream *stream, const struct cbx_stream_env *env, bool dialer,
+int cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dialer,
                     uint64_t *peer_used, int64_t now);
 
 /*

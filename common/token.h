@@ -22,7 +22,7 @@ enum {
 struct cbx_token {
     uint32_t address_count;
     char address[CBX_TOKEN_ADDRESSES_MAX][CBX_ADDRESS_TEXT_MAX]; /* "host:port", "[v6]:port" */
-    uint8_t host_key_sha256[32];  /* of the hub's SSH host key blob */
+    uint8_t host_key_sha256[32]; /* of the hub's SSH host key blob */
     char user[CBX_USER_MAX + 1];
     uint8_t pond_public[32];
     uint8_t secret[CBX_SECRET_SIZE];
@@ -34,7 +34,8 @@ int cbx_token_format(const struct cbx_token *token, char out[CBX_TOKEN_TEXT_MAX]
 
 /* Leading and trailing white space is skipped. Errors say what is wrong without showing any part
  * of the token: truncated, a character changed (checksum), not a token, another version. */
-int cbx_token_parse(const char *text, size_t length, struct cbx_token *out, struct cbx_error *error);
+int cbx_token_parse(const char *text, size_t length, struct cbx_token *out,
+                    struct cbx_error *error);
 
 void cbx_token_wipe(struct cbx_token *token);
 

@@ -16,9 +16,9 @@
 #include <stdint.h>
 
 enum {
-    CBX_CERT_MAX = 4096,           /* one certificate, signatures included */
-    CBX_LABELS_TEXT_MAX = 512,     /* "k=v,k=v" */
-    CBX_CLOCK_GRACE_S = 300,       /* rule 3: peers check ends with five minutes' grace */
+    CBX_CERT_MAX = 4096,       /* one certificate, signatures included */
+    CBX_LABELS_TEXT_MAX = 512, /* "k=v,k=v" */
+    CBX_CLOCK_GRACE_S = 300,   /* rule 3: peers check ends with five minutes' grace */
     CBX_HASH_SIZE = 32,
     CBX_SECRET_SIZE = 32,
 };
@@ -31,27 +31,27 @@ struct cbx_cert {
 
 struct cbx_invite_cert {
     char pond[CBX_SLUG_MAX + 1];
-    char slug[CBX_SLUG_MAX + 1];   /* "" for a role invite (later) */
-    char role[CBX_SLUG_MAX + 1];   /* "" for a slug invite */
-    struct cbx_expose expose;      /* the most that the peer may expose */
+    char slug[CBX_SLUG_MAX + 1]; /* "" for a role invite (later) */
+    char role[CBX_SLUG_MAX + 1]; /* "" for a slug invite */
+    struct cbx_expose expose;    /* the most that the peer may expose */
     char labels[CBX_LABELS_TEXT_MAX + 1];
-    uint32_t uses;                 /* 1 for a slug */
-    uint64_t serial;               /* pond serial: order, rule 3 */
-    int64_t issued;                /* Unix seconds */
-    int64_t join_by;               /* last moment to join; the hub checks */
-    int64_t ends;                  /* the certificate's end; peers check */
-    uint8_t signing_key[32];       /* public half; signs the peer certificate */
+    uint32_t uses;           /* 1 for a slug */
+    uint64_t serial;         /* pond serial: order, rule 3 */
+    int64_t issued;          /* Unix seconds */
+    int64_t join_by;         /* last moment to join; the hub checks */
+    int64_t ends;            /* the certificate's end; peers check */
+    uint8_t signing_key[32]; /* public half; signs the peer certificate */
 };
 
 struct cbx_peer_cert {
     char pond[CBX_SLUG_MAX + 1];
     char slug[CBX_SLUG_MAX + 1];
-    uint8_t identity[32];          /* Ed25519 public key */
-    uint8_t exchange[32];          /* X25519 public key */
+    uint8_t identity[32]; /* Ed25519 public key */
+    uint8_t exchange[32]; /* X25519 public key */
     struct cbx_expose expose;
     int64_t issued;
     int64_t ends;
-    uint8_t invite_hash[32];       /* BLAKE2b-256 of the invite certificate's bytes */
+    uint8_t invite_hash[32]; /* BLAKE2b-256 of the invite certificate's bytes */
 };
 
 /* "k=v,k=v" in printable ASCII: keys are not empty, values hold no comma. Empty text is legal. */
@@ -77,8 +77,9 @@ int cbx_invite_cert_open(const uint8_t *bytes, size_t length, const uint8_t pond
  * grace. CBX_ERR_EXPIRED when only time is wrong. Either out may be NULL.
  */
 int cbx_chain_open(const struct cbx_cert *invite, const struct cbx_cert *peer,
-                   const uint8_t pond_public[32], int64_t now_unix, struct cbx_invite_cert *invite_out,
-                   struct cbx_peer_cert *peer_out, struct cbx_error *error);
+                   const uint8_t pond_public[32], int64_t now_unix,
+                   struct cbx_invite_cert *invite_out, struct cbx_peer_cert *peer_out,
+                   struct cbx_error *error);
 
 void cbx_cert_hash(const uint8_t *bytes, size_t length, uint8_t out[32]);
 /* Hash of a chain: BLAKE2b-256("cbx chain 1" || u32 length || invite || u32 length || peer). */

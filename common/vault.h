@@ -30,9 +30,9 @@ struct cbx_vault_cache; /* the last Argon2id result, in locked memory */
 
 /* Where the key comes from. Exactly one of the first two is set. */
 struct cbx_vault_key {
-    char *key_file;        /* 32 random bytes, 0600; NULL when a passphrase is used */
-    char *passphrase;      /* NUL-terminated, locked memory by sodium_malloc; NULL otherwise */
-    uint32_t opslimit;     /* cost of new seals by passphrase; 0: the defaults above */
+    char *key_file;    /* 32 random bytes, 0600; NULL when a passphrase is used */
+    char *passphrase;  /* NUL-terminated, locked memory by sodium_malloc; NULL otherwise */
+    uint32_t opslimit; /* cost of new seals by passphrase; 0: the defaults above */
     uint32_t memlimit_kib;
     struct cbx_vault_cache *cache; /* spares Argon2id at every save; NULL: none is kept */
 };

@@ -14,15 +14,13 @@ struct cbx_vault_cost {
 };
 
 /* Cost and salt for a new seal. */
-void
-cbx_vault_key_draw(const struct cbx_vault_key *key, struct cbx_vault_cost *cost,
-                   uint8_t salt[CBX_VAULT_SALT_SIZE]);
+void cbx_vault_key_draw(const struct cbx_vault_key *key, struct cbx_vault_cost *cost,
+                        uint8_t salt[CBX_VAULT_SALT_SIZE]);
 
 /* The key file's bytes, or Argon2id's result (kept in key->cache). The caller has checked cost
  * against the limits, and wipes out. */
-int
-cbx_vault_key_master(const struct cbx_vault_key *key, const struct cbx_vault_cost *cost,
-                     const uint8_t salt[CBX_VAULT_SALT_SIZE], uint8_t out[CBX_VAULT_MASTER_SIZE],
-                     struct cbx_error *error);
+int cbx_vault_key_master(const struct cbx_vault_key *key, const struct cbx_vault_cost *cost,
+                         const uint8_t salt[CBX_VAULT_SALT_SIZE],
+                         uint8_t out[CBX_VAULT_MASTER_SIZE], struct cbx_error *error);
 
 #endif

@@ -3,8 +3,14 @@
 #include "err.h"
 #include <string.h>
 
-enum { METER_MIN_US = 5000, DELAY_MAX_US = 1000 * 1000, SLACK_US = 20 * 1000,
-       RECORD_MIN = 4096, RECORD_MAX = 65536, RECORD_TIME_US = 10 * 1000 };
+enum {
+    METER_MIN_US = 5000,
+    DELAY_MAX_US = 1000 * 1000,
+    SLACK_US = 20 * 1000,
+    RECORD_MIN = 4096,
+    RECORD_MAX = 65536,
+    RECORD_TIME_US = 10 * 1000
+};
 
 static uint64_t
 least(uint64_t a, uint64_t b)
@@ -40,7 +46,8 @@ allowed(struct cbx_receive_window *window, uint64_t wanted)
         uint64_t common = link->total - link->total / 4;
         uint64_t left = others + CBX_WINDOW_FLOOR < common ? common - others - CBX_WINDOW_FLOOR : 0;
         uint64_t half = link->total / 2;
-        uint64_t peer = peer_others + CBX_WINDOW_FLOOR < half ? half - peer_others - CBX_WINDOW_FLOOR : 0;
+        uint64_t peer =
+            peer_others + CBX_WINDOW_FLOOR < half ? half - peer_others - CBX_WINDOW_FLOOR : 0;
         most += least(quarter, least(left, peer));
     }
     if (most < wanted)
@@ -59,6 +66,8 @@ cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *link, uint
         link->cut = true;
         return CBX_ERR_LIMIT;
     }
+    if (link->used > link->total / 2)
+        link->cut = true; /* more is asked for before the floors run out */
     window->target = link->used < link->total / 4 ? CBX_WINDOW_FIRST : CBX_WINDOW_FLOOR;
     window->open = true;
     window->meter_began = now;
@@ -89,8 +98,8 @@ static void
 retarget(struct cbx_receive_window *window, int64_t now)
 {
     int64_t span = now - window->meter_began;
-    int64_t delay = window->delay_us && window->delay_us < DELAY_MAX_US ? window->delay_us
-                                                                        : DELAY_MAX_US;
+    int64_t delay =
+        window->delay_us && window->delay_us < DELAY_MAX_US ? window->delay_us : DELAY_MAX_US;
     if (span < METER_MIN_US || span < delay / 2)
         return;
     double wanted = (double)window->meter_bytes / (double)span * (2.0 * (double)delay + SLACK_US);
@@ -145,23 +154,31 @@ cbx_window_close(struct cbx_receive_window *window)
     recount(window);
 }
 
+/* What the stream might send if the agent's budget were endless. */
 uint64_t
-cbx_send_room(const struct cbx_send_window *window)
+cbx_send_wanted(const struct cbx_send_window *window)
 {
     if (window->records + window->records_before >= CBX_RECORDS_UNACKED_MAX)
         return 0;
     uint64_t unacked = window->sent - window->acked;
     uint64_t credit = window->limit > window->sent ? window->limit - window->sent : 0;
     uint64_t own = unacked < CBX_WINDOW_MAX ? CBX_WINDOW_MAX - unacked : 0;
-    uint64_t pool = *window->pool_used < window->pool_total
-        ? window->pool_total - *window->pool_used
-        : 0;
-    /* A floor is the stream's own: with nothing in flight no CREDIT would wake it when others
-     * have freed the pool. */
+    return least(credit, own);
+}
+
+uint64_t
+cbx_send_room(const struct cbx_send_window *window)
+{
+    uint64_t used = *window->pool_used, total = window->pool_total, common = total - total / 4;
+    uint64_t wanted = cbx_send_wanted(window);
+    uint64_t pool = used < common ? common - used : 0;
+    /* The last quarter is for floors only, so that a few stalled streams do not stop the others. */
+    uint64_t unacked = window->sent - window->acked;
     uint64_t floor = unacked < CBX_WINDOW_FLOOR ? CBX_WINDOW_FLOOR - unacked : 0;
-    if (pool < floor)
-        pool = floor;
-    return least(credit, least(own, pool));
+    uint64_t rest = used < total ? total - used : 0;
+    if (pool < least(floor, rest))
+        pool = least(floor, rest);
+    return least(wanted, pool);
 }
 
 uint32_t

@@ -14,31 +14,31 @@
 
 enum {
     CBX_WINDOW_FLOOR = 4096,
-    CBX_WINDOW_FIRST = 32 * 1024,       /* at the start, while three quarters are free */
+    CBX_WINDOW_FIRST = 32 * 1024, /* at the start, while three quarters are free */
     CBX_WINDOW_MAX = 16 * 1024 * 1024,
-    CBX_RECORDS_UNACKED_MAX = 1024,     /* of one stream: what a relay may have to queue */
+    CBX_RECORDS_UNACKED_MAX = 1024, /* of one stream: what a relay may have to queue */
 };
 
 /* What one node may have outstanding over one link. */
 struct cbx_budget {
     uint64_t total;
     uint64_t used;
-    bool cut;          /* a grant was smaller than the stream called for: ask for more allowance */
+    bool cut; /* a grant was smaller than the stream called for: ask for more allowance */
 };
 
 struct cbx_receive_window {
-    struct cbx_budget *link;   /* borrowed */
-    uint64_t *peer_used;       /* outstanding of all streams of the same peer, borrowed */
-    uint64_t consumed;         /* bytes the program took */
-    uint64_t acked;            /* last announced consumed */
-    uint64_t limit;            /* last announced limit */
-    uint64_t target;           /* how much should be outstanding */
-    uint64_t counted;          /* what of it is in the budgets */
+    struct cbx_budget *link; /* borrowed */
+    uint64_t *peer_used;     /* outstanding of all streams of the same peer, borrowed */
+    uint64_t consumed;       /* bytes the program took */
+    uint64_t acked;          /* last announced consumed */
+    uint64_t limit;          /* last announced limit */
+    uint64_t target;         /* how much should be outstanding */
+    uint64_t counted;        /* what of it is in the budgets */
     int64_t meter_began;
     uint64_t meter_bytes;
-    uint64_t probe_limit;      /* the limit before the last grant ... */
-    int64_t probe_at;          /* ... and when that grant was made; 0: no probe */
-    int64_t delay_us;          /* least time from a grant to bytes beyond the old limit; 0 unknown */
+    uint64_t probe_limit; /* the limit before the last grant ... */
+    int64_t probe_at;     /* ... and when that grant was made; 0: no probe */
+    int64_t delay_us;     /* least time from a grant to bytes beyond the old limit; 0 unknown */
     bool open;
 };
 
@@ -58,17 +58,20 @@ struct cbx_send_window {
     uint64_t sent;
     uint64_t acked;
     uint64_t limit;
-    uint64_t *pool_used;       /* the agent's unacknowledged bytes, borrowed */
+    uint64_t *pool_used; /* the agent's unacknowledged bytes, borrowed */
     uint64_t pool_total;
     int64_t meter_began;
     uint64_t meter_bytes;
-    uint64_t rate;             /* acknowledged bytes/s; 0 unknown */
+    uint64_t rate;                    /* acknowledged bytes/s; 0 unknown */
     uint32_t records, records_before; /* sent since records_mark, and in the span before it */
     uint64_t records_mark;
 };
 
 /* How many bytes may be taken from the program now (0: blocked). */
 uint64_t cbx_send_room(const struct cbx_send_window *window);
+/* The same without the agent's budget: more than the room means that only the budget is in the way.
+ */
+uint64_t cbx_send_wanted(const struct cbx_send_window *window);
 /* Size of the next record (rule 26): at most 10 ms of the acknowledged rate, 4 to 64 KiB. */
 uint32_t cbx_send_record_size(const struct cbx_send_window *window);
 /* One record went out. */

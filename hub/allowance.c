@@ -76,6 +76,7 @@ bool
 hub_allowance_charge(struct hub_allowance *link, uint64_t more, uint64_t less)
 {
     link->granted -= less <= link->granted ? less : link->granted;
-    link->granted += more;
+    /* The numbers come from the agent: their sum must not run over. */
+    link->granted = more > UINT64_MAX - link->granted ? UINT64_MAX : link->granted + more;
     return link->granted <= link->value;
 }

@@ -10,12 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { HUB_ALLOWANCE_FIRST = 4 * 1024 * 1024, HUB_ALLOWANCE_LEAST = 32 * 1024,
-       HUB_ALLOWANCE_MOST = 128 * 1024 * 1024 };
+enum {
+    HUB_ALLOWANCE_FIRST = 4 * 1024 * 1024,
+    HUB_ALLOWANCE_LEAST = 32 * 1024,
+    HUB_ALLOWANCE_MOST = 128 * 1024 * 1024
+};
 
 struct hub_allowances {
-    uint64_t total;   /* queue_max */
-    uint64_t sum;     /* of all values that count */
+    uint64_t total; /* queue_max */
+    uint64_t sum;   /* of all values that count */
     uint32_t links;
 };
 
@@ -24,7 +27,7 @@ struct hub_allowance {
     uint64_t asked;   /* a lower value was asked for and not yet confirmed; 0: none */
     uint64_t granted; /* outstanding, as seen in OPEN and CREDIT */
     uint32_t sequence;
-    bool wants;       /* asked for more and got none yet */
+    bool wants; /* asked for more and got none yet */
 };
 
 /* A new link: false when not even the least is free. */

@@ -83,8 +83,8 @@ hub_link_bye(struct hub_link *link, enum cbx_reason reason, uint32_t retry_ms, c
 {
     if (link->phase == HUB_CLOSING)
         return;
-    struct cbx_field fields[]
-        = { cbx_field_uint(reason), cbx_field_uint(retry_ms), cbx_field_text(text) };
+    struct cbx_field fields[] = {cbx_field_uint(reason), cbx_field_uint(retry_ms),
+                                 cbx_field_text(text)};
     cbx_link_send(&link->pump.link, CBX_FRAME_BYE, 0, fields, 3);
     link->phase = HUB_CLOSING;
     link->deadline = hub_now(link->core) + HUB_CLOSING_US;
@@ -186,10 +186,10 @@ static void
 welcome(struct hub_link *link)
 {
     struct hub_core *core = link->core;
-    struct cbx_field fields[] = { cbx_field_text(link->pond), cbx_field_text(link->slug),
-                                  cbx_field_uint(link->peer->generation),
-                                  cbx_field_uint(link->allowance.value),
-                                  cbx_field_text(link->address) };
+    struct cbx_field fields[] = {cbx_field_text(link->pond), cbx_field_text(link->slug),
+                                 cbx_field_uint(link->peer->generation),
+                                 cbx_field_uint(link->allowance.value),
+                                 cbx_field_text(link->address)};
     link->phase = HUB_READY;
     link->since_unix = core->ops->now_unix_ms(core->arg) / 1000;
     core->count.attached++;
@@ -210,23 +210,28 @@ take_want(struct hub_link *link)
     struct hub_core *core = link->core;
     if (!hub_allowance_want(&core->allowances, &link->allowance))
         return;
-    struct cbx_field fields[]
-        = { cbx_field_uint(link->allowance.sequence), cbx_field_uint(link->allowance.value) };
+    struct cbx_field fields[] = {cbx_field_uint(link->allowance.sequence),
+                                 cbx_field_uint(link->allowance.value)};
     cbx_link_send(&link->pump.link, CBX_FRAME_ALLOW, 0, fields, 2);
 }
 
-/* Somebody wants more than is free: idle links are asked to give back. */
+/* Idle links are asked to give back: all of them when somebody wants more than is free, and those
+ * above their share when little is left, or the next link could not even attach. */
 static void
 reclaim(struct hub_core *core)
 {
+    const struct hub_allowances *all = &core->allowances;
+    uint64_t share = all->total / 2 / (all->links + 1);
+    bool wanted = false, tight = all->sum > all->total - all->total / 4;
     struct hub_link *link;
-    bool wanted = false;
     TAILQ_FOREACH(link, &core->links, entry)
     {
-        if (link->phase == HUB_READY && link->allowance.wants)
-            wanted = true;
+        struct hub_allowance *one = &link->allowance;
+        if (one->granted <= one->value / 4)
+            one->wants = false; /* that has passed: it would keep for ever what it once had */
+        wanted |= link->phase == HUB_READY && one->wants;
     }
-    if (!wanted)
+    if (!wanted && !tight)
         return;
     TAILQ_FOREACH(link, &core->links, entry)
     {
@@ -234,9 +239,10 @@ reclaim(struct hub_core *core)
             continue;
         if (link->allowance.wants) {
             take_want(link);
-        } else if (hub_allowance_reclaim(&link->allowance)) {
-            struct cbx_field fields[] = { cbx_field_uint(link->allowance.sequence),
-                                          cbx_field_uint(link->allowance.asked) };
+        } else if ((wanted || link->allowance.value > share) &&
+                   hub_allowance_reclaim(&link->allowance)) {
+            struct cbx_field fields[] = {cbx_field_uint(link->allowance.sequence),
+                                         cbx_field_uint(link->allowance.asked)};
             cbx_link_send(&link->pump.link, CBX_FRAME_ALLOW, 0, fields, 2);
         }
     }
@@ -306,7 +312,7 @@ on_wake(void *owner, struct cbx_link *unused)
     hub_link_wake(owner);
 }
 
-static const struct cbx_link_ops link_ops = { .frame = take_frame, .wake = on_wake };
+static const struct cbx_link_ops link_ops = {.frame = take_frame, .wake = on_wake};
 
 /* ---- the core ---- */
 
@@ -354,15 +360,15 @@ hub_core_free(struct hub_core *core)
 static void
 greet(struct hub_link *link, const struct reg_login *login)
 {
-    struct cbx_field hello[]
-        = { cbx_field_uint(PROTOCOL_VERSION), cbx_field_uint(login->kind == REG_LOGIN_INVITE),
-            cbx_field_text(link->core->config.software ? link->core->config.software : "cbx-hub") };
+    struct cbx_field hello[] = {
+        cbx_field_uint(PROTOCOL_VERSION), cbx_field_uint(login->kind == REG_LOGIN_INVITE),
+        cbx_field_text(link->core->config.software ? link->core->config.software : "cbx-hub")};
     cbx_link_send(&link->pump.link, CBX_FRAME_HUB_HELLO, 0, hello, 3);
     if (login->kind != REG_LOGIN_INVITE)
         return;
-    struct cbx_field offer[]
-        = { cbx_field_text(login->invite->slug),
-            cbx_field_bytes(login->invite->cert.bytes, login->invite->cert.length) };
+    struct cbx_field offer[] = {
+        cbx_field_text(login->invite->slug),
+        cbx_field_bytes(login->invite->cert.bytes, login->invite->cert.length)};
     cbx_link_send(&link->pump.link, CBX_FRAME_JOIN_OFFER, 0, offer, 2);
 }
 
@@ -390,8 +396,8 @@ hub_core_attach(struct hub_core *core, struct cbx_carrier *carrier, const char *
     strncpy(link->fingerprint, fingerprint, sizeof link->fingerprint - 1);
     strncpy(link->address, address, sizeof link->address - 1);
     TAILQ_INSERT_TAIL(&core->links, link, entry);
-    struct cbx_link_config config = { .hub = true, .keepalive_us = core->config.keepalive_us,
-                                      .gone_us = core->config.gone_us };
+    struct cbx_link_config config = {
+        .hub = true, .keepalive_us = core->config.keepalive_us, .gone_us = core->config.gone_us};
     int result = cbx_pump_start(&link->pump, carrier, &config, &link_ops, link, core->ops->now_us,
                                 pump_over, link);
     if (result < 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the hub's engine shares between its files: core.c (links and their phases), core_join.c, directory.c
- * (what agents are told), switch.c (circuits), core_json.c (what people are told).
+ * What the hub's engine shares between its files: core.c (links and their phases), core_join.c,
+ * directory.c (what agents are told), switch.c (circuits), core_json.c (what people are told).
  *
  * A link's phases and what it may send in each (the table is in core.c):
  *   HELLO      peer: AGENT_HELLO within 10 s          join: JOIN within 10 s
@@ -21,8 +21,12 @@
 #include "session.h"
 #include <sys/queue.h>
 
-enum { HUB_CIRCUIT_CONTROL_MAX = 256, HUB_CIRCUIT_FRAMES_MAX = 1100, HUB_SHED_MAX = 20000,
-       HUB_CLOSING_US = 2 * 1000 * 1000 };
+enum {
+    HUB_CIRCUIT_CONTROL_MAX = 256,
+    HUB_CIRCUIT_FRAMES_MAX = 1100,
+    HUB_SHED_MAX = 20000,
+    HUB_CLOSING_US = 2 * 1000 * 1000
+};
 
 enum hub_phase { HUB_HELLO, HUB_COMMITTING, HUB_READY, HUB_CLOSING };
 
@@ -42,7 +46,7 @@ struct hub_link {
     bool dirty;
     enum hub_phase phase;
     enum reg_login_kind kind;
-    struct reg_peer *peer;          /* NULL for join links and after removal */
+    struct reg_peer *peer; /* NULL for join links and after removal */
     char pond[CBX_SLUG_MAX + 1];
     char slug[CBX_SLUG_MAX + 1];
     char fingerprint[CBX_FINGERPRINT_TEXT_MAX];
@@ -50,14 +54,14 @@ struct hub_link {
     char software[64];
     uint64_t connection;
     uint8_t life[CBX_LIFE_SIZE];
-    uint64_t ticket;                /* COMMITTING: what it waits for */
-    int64_t began, deadline;        /* us; deadline 0: none */
+    uint64_t ticket;         /* COMMITTING: what it waits for */
+    int64_t began, deadline; /* us; deadline 0: none */
     int64_t since_unix;
     struct hub_allowance allowance;
     struct hub_rate opens, handshakes, chains;
-    uint32_t shed;                  /* frames dropped for their rate */
+    uint32_t shed; /* frames dropped for their rate */
     uint32_t circuits;
-    uint64_t bytes_from, bytes_to;  /* stream payload relayed */
+    uint64_t bytes_from, bytes_to; /* stream payload relayed */
 };
 TAILQ_HEAD(hub_links, hub_link);
 
@@ -69,9 +73,9 @@ struct hub_half {
     uint32_t data_count, control_count;
     uint64_t data_bytes;
     /* What this side's agent has said. */
-    uint64_t sent;                  /* next offset of its bytes */
-    uint64_t limit;                 /* what it granted */
-    uint64_t acked;                 /* what it acknowledged of the other's bytes */
+    uint64_t sent;  /* next offset of its bytes */
+    uint64_t limit; /* what it granted */
+    uint64_t acked; /* what it acknowledged of the other's bytes */
     bool fin;
 };
 
@@ -79,14 +83,15 @@ struct hub_half {
 struct hub_circuit {
     TAILQ_ENTRY(hub_circuit) entry;
     struct hub_half half[2];
-    bool answered;                  /* the target has taken the OPEN */
-    bool done;                      /* nothing more will come; freed once drained */
+    bool answered; /* the target has taken the OPEN */
+    bool done;     /* nothing more will come; freed once drained */
     bool reaping;
 };
 
 struct hub_counts {
     uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
-    uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins, never_spoke;
+    uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins,
+        never_spoke;
 };
 
 struct hub_core {
@@ -98,9 +103,9 @@ struct hub_core {
     struct hub_circuits reap;
     struct hub_allowances allowances;
     struct hub_counts count;
-    uint64_t ticket;                /* last one given out */
-    uint64_t committed;             /* last one on disk */
-    uint64_t held;                  /* bytes waiting in circuits */
+    uint64_t ticket;    /* last one given out */
+    uint64_t committed; /* last one on disk */
+    uint64_t held;      /* bytes waiting in circuits */
     uint32_t circuit_count;
     int64_t swept_at, started_unix;
     bool shutting_down;

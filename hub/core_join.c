@@ -11,14 +11,13 @@ join_text(enum cbx_reason reason, const struct cbx_error *error)
     case CBX_REASON_USED:
         return "this invite was used by another lease: ask for a new one, and if nobody of yours "
                "used it, it leaked";
-    case CBX_REASON_EXPIRED:
-        return "this invite is past its last moment to join: ask for a new one";
     default:
         return error->text[0] ? error->text : "the join was refused";
     }
 }
 
-/* Entries that the join took the place of: their links end, the pond hears of names that are gone. */
+/* Entries that the join took the place of: their links end, the pond hears of names that are gone.
+ */
 static void
 drop_replaced(struct hub_core *core, struct reg_peer *replaced, const struct reg_peer *peer)
 {
@@ -30,8 +29,8 @@ drop_replaced(struct hub_core *core, struct reg_peer *replaced, const struct reg
             old->peer = NULL;
             hub_link_bye(old, CBX_REASON_SUPERSEDED, 0, "a newer invite replaced this lease");
         }
-        if (!peer || strcmp(peer->slug, replaced->slug) != 0
-            || strcmp(peer->pond, replaced->pond) != 0)
+        if (!peer || strcmp(peer->slug, replaced->slug) != 0 ||
+            strcmp(peer->pond, replaced->pond) != 0)
             hub_directory_tell(core, replaced, true);
         reg_peer_free(replaced);
         replaced = next;
@@ -46,7 +45,7 @@ hub_join_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_e
         return cbx_fail(error, CBX_ERR_STATE, "JOIN on a link that is no join link");
     struct reg_login login = registry_login(core->registry, link->fingerprint);
     enum cbx_reason reason = CBX_REASON_USED;
-    struct cbx_error why = { "" };
+    struct cbx_error why = {""};
     struct reg_peer *peer = NULL, *replaced = NULL;
     int result = CBX_ERR_NOTFOUND;
     if (login.kind == REG_LOGIN_INVITE)

@@ -20,7 +20,7 @@ labels_json(const char *text)
     while (text && *text) {
         size_t n = strcspn(text, ","), key = strcspn(text, "=,");
         if (key < n) {
-            char name[CBX_LABELS_TEXT_MAX + 1] = { 0 };
+            char name[CBX_LABELS_TEXT_MAX + 1] = {0};
             memcpy(name, text, key < sizeof name ? key : sizeof name - 1);
             json_object_set_new(labels, name, json_stringn(text + key + 1, n - key - 1));
         }
@@ -36,12 +36,12 @@ peer_json(const struct reg_peer *peer)
     const struct hub_link *link = hub_peer_link(peer);
     char name[2 * CBX_SLUG_MAX + 8];
     snprintf(name, sizeof name, "%s.%s.cbx", peer->slug, peer->pond);
-    json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I, s:I}", "slug", peer->slug,
-                            "pond", peer->pond, "name", name, "state", link ? "ready" : "away",
-                            "generation", (json_int_t)peer->generation, "serial",
-                            (json_int_t)peer->serial, "expose", ports_json(peer), "labels",
-                            labels_json(peer->labels), "joined", (json_int_t)peer->joined, "ends",
-                            (json_int_t)peer->ends);
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I, s:I}", "slug", peer->slug, "pond",
+                  peer->pond, "name", name, "state", link ? "ready" : "away", "generation",
+                  (json_int_t)peer->generation, "serial", (json_int_t)peer->serial, "expose",
+                  ports_json(peer), "labels", labels_json(peer->labels), "joined",
+                  (json_int_t)peer->joined, "ends", (json_int_t)peer->ends);
     if (!out || !link)
         return out;
     json_object_set_new(out, "plane", json_string("ssh"));
@@ -69,9 +69,10 @@ hub_core_peers_json(const struct hub_core *core, const char *pond)
 json_t *
 hub_core_invites_json(const struct hub_core *core)
 {
-    static const char *const state[] = { "open", "joined", "used" };
+    static const char *const state[] = {"open", "joined", "used"};
     json_t *invites = json_array();
-    for (struct reg_invite *invite = registry_invites(core->registry); invite; invite = invite->next)
+    for (struct reg_invite *invite = registry_invites(core->registry); invite;
+         invite = invite->next)
         json_array_append_new(
             invites, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "id", invite->id, "pond",
                                invite->pond, "slug", invite->slug, "state", state[invite->state],
@@ -89,15 +90,15 @@ counters_json(const struct hub_counts *count)
             json_object_set_new(refused, cbx_reason_text((enum cbx_reason)i),
                                 json_integer((json_int_t)count->refused[i]));
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "attached",
-                     (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
-                     (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "opened",
-                     (json_int_t)count->opened, "relayed_frames", (json_int_t)count->relayed_frames,
-                     "relayed_bytes", (json_int_t)count->relayed_bytes, "stale_frames",
-                     (json_int_t)count->stale, "breaches", (json_int_t)count->breaches,
-                     "shed_frames", (json_int_t)count->shed, "unknown_logins",
-                     (json_int_t)count->unknown_logins, "never_spoke",
-                     (json_int_t)count->never_spoke, "refused", refused);
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+                     "attached", (json_int_t)count->attached, "joined", (json_int_t)count->joined,
+                     "evicted", (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked,
+                     "opened", (json_int_t)count->opened, "relayed_frames",
+                     (json_int_t)count->relayed_frames, "relayed_bytes",
+                     (json_int_t)count->relayed_bytes, "stale_frames", (json_int_t)count->stale,
+                     "breaches", (json_int_t)count->breaches, "shed_frames",
+                     (json_int_t)count->shed, "unknown_logins", (json_int_t)count->unknown_logins,
+                     "never_spoke", (json_int_t)count->never_spoke, "refused", refused);
 }
 
 json_t *

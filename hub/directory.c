@@ -12,12 +12,14 @@ send_peer(struct hub_link *link, const struct reg_peer *peer, bool gone)
     static const uint8_t no_life[CBX_LIFE_SIZE];
     const struct hub_link *live = hub_peer_link(peer);
     uint64_t state = gone ? PEER_GONE_STATE : live ? PEER_READY_STATE : PEER_AWAY_STATE;
-    struct cbx_field fields[]
-        = { cbx_field_text(peer->slug), cbx_field_uint(state), cbx_field_uint(peer->generation),
-            cbx_field_uint(peer->serial),
-            cbx_field_bytes(live ? live->life : no_life, CBX_LIFE_SIZE),
-            cbx_field_bytes(peer->chain_hash, 32), cbx_field_text(peer->ports ? peer->ports : ""),
-            cbx_field_text(peer->labels ? peer->labels : "") };
+    struct cbx_field fields[] = {cbx_field_text(peer->slug),
+                                 cbx_field_uint(state),
+                                 cbx_field_uint(peer->generation),
+                                 cbx_field_uint(peer->serial),
+                                 cbx_field_bytes(live ? live->life : no_life, CBX_LIFE_SIZE),
+                                 cbx_field_bytes(peer->chain_hash, 32),
+                                 cbx_field_text(peer->ports ? peer->ports : ""),
+                                 cbx_field_text(peer->labels ? peer->labels : "")};
     return cbx_link_send(&link->pump.link, CBX_FRAME_PEER, 0, fields, 8);
 }
 
@@ -64,8 +66,8 @@ hub_directory_chain(struct hub_link *link, const struct cbx_frame *frame)
     char slug[CBX_SLUG_MAX + 1];
     take_slug(slug, &frame->field[0]);
     const struct reg_peer *peer = registry_peer(link->core->registry, link->pond, slug);
-    struct cbx_field fields[3] = { cbx_field_text(slug), cbx_field_bytes((const uint8_t *)"", 0),
-                                   cbx_field_bytes((const uint8_t *)"", 0) };
+    struct cbx_field fields[3] = {cbx_field_text(slug), cbx_field_bytes((const uint8_t *)"", 0),
+                                  cbx_field_bytes((const uint8_t *)"", 0)};
     if (peer) {
         fields[1] = cbx_field_bytes(peer->invite_cert.bytes, peer->invite_cert.length);
         fields[2] = cbx_field_bytes(peer->peer_cert.bytes, peer->peer_cert.length);
@@ -76,8 +78,7 @@ hub_directory_chain(struct hub_link *link, const struct cbx_frame *frame)
 static void
 refuse_handshake(struct hub_link *link, const char *from, const char *to, enum cbx_reason reason)
 {
-    struct cbx_field fields[]
-        = { cbx_field_text(from), cbx_field_text(to), cbx_field_uint(reason) };
+    struct cbx_field fields[] = {cbx_field_text(from), cbx_field_text(to), cbx_field_uint(reason)};
     cbx_link_send(&link->pump.link, CBX_FRAME_NO_HANDSHAKE, 0, fields, 3);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "listen.h"
 #include "clock.h"
+#include "descriptors.h"
 #include "log.h"
 #include "spawner.h"
 #include <errno.h>
@@ -263,6 +264,14 @@ pause_accepting(struct listen *listen, int code)
     ev_timer_start(listen->loop, &listen->pause);
 }
 
+/* What those not attached yet are going to take: a socket and two pipes each, in place of the
+ * socket that sshd gets. */
+static uint32_t
+promised_descriptors(const struct listen *listen)
+{
+    return 2 * slots_count(listen->slots) + slots_count_state(listen->slots, SLOTS_SSHD);
+}
+
 static void
 on_pause_over(struct ev_loop *loop, ev_timer *watcher, int events)
 {
@@ -283,6 +292,12 @@ on_connection(struct ev_loop *loop, ev_io *watcher, int events)
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         struct sockaddr_storage address;
         socklen_t length = sizeof address;
+
+        if (cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, watcher->fd,
+                                   promised_descriptors(listen))) {
+            pause_accepting(listen, EMFILE);
+            return;
+        }
         int fd = accept4(watcher->fd, (struct sockaddr *)&address, &length,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
 

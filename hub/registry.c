@@ -161,7 +161,8 @@ open_join(struct join *join, const struct reg_invite *invite, const uint8_t *byt
           int64_t now_unix, struct cbx_error *error)
 {
     if (now_unix > invite->join_by || now_unix > invite->ends)
-        return cbx_fail(error, CBX_ERR_EXPIRED, "%s.%s: the invite is past its last moment to join",
+        return cbx_fail(error, CBX_ERR_EXPIRED,
+                        "%s.%s: the invite is past its last moment to join; ask for a new one",
                         invite->slug, invite->pond);
     if (length == 0 || length > CBX_CERT_MAX)
         return cbx_fail(error, CBX_ERR_FORMAT, "peer certificate: %zu bytes", length);

@@ -18,7 +18,7 @@
 
 enum {
     REG_INVITE_ID_SIZE = 8,
-    REG_PEERS_MAX = 10000,   /* in one registry */
+    REG_PEERS_MAX = 10000, /* in one registry */
     REG_INVITES_MAX = 10000,
 };
 
@@ -47,7 +47,7 @@ struct reg_invite {
     uint64_t serial;
     int64_t issued, join_by, ends;
     enum reg_invite_state state;
-    uint8_t identity[32];  /* who joined, from JOINED on */
+    uint8_t identity[32]; /* who joined, from JOINED on */
     struct reg_invite *next;
 };
 
@@ -60,13 +60,13 @@ struct reg_peer {
     struct reg_blob invite_cert, peer_cert;
     uint8_t chain_hash[32];
     uint64_t serial;
-    uint64_t generation;   /* of the newest attach; 0: never attached */
+    uint64_t generation; /* of the newest attach; 0: never attached */
     int64_t joined, ends;
-    char *ports;           /* "5432,8080" */
-    char *labels;          /* "k=v,k=v" */
-    uint16_t *port;        /* sorted; what the hub itself checks */
+    char *ports;    /* "5432,8080" */
+    char *labels;   /* "k=v,k=v" */
+    uint16_t *port; /* sorted; what the hub itself checks */
     uint32_t port_count;
-    void *live;            /* the core's: current link, NULL when away */
+    void *live; /* the core's: current link, NULL when away */
     struct reg_peer *next;
 };
 
@@ -102,9 +102,9 @@ int registry_authorized_keys(const struct registry *registry, const char *progra
 struct reg_login registry_login(const struct registry *registry, const char *fingerprint);
 
 /* Registers an invite whose certificate verifies under pond_public. The pond's public key is fixed
- * by its first invite; another key for a known pond is refused (CBX_ERR_AUTH). A pond is known while
- * it has an invite or a peer. An older invite of the slug that nobody used yet is dropped and freed.
- * CBX_ERR_EXISTS when the serial is not newer. */
+ * by its first invite; another key for a known pond is refused (CBX_ERR_AUTH). A pond is known
+ * while it has an invite or a peer. An older invite of the slug that nobody used yet is dropped and
+ * freed. CBX_ERR_EXISTS when the serial is not newer. */
 int registry_add_invite(struct registry *registry, const uint8_t pond_public[32],
                         const uint8_t *cert, size_t length, const uint8_t login_key[32],
                         int64_t now_unix, struct reg_invite **out, struct cbx_error *error);
@@ -113,19 +113,20 @@ int registry_add_invite(struct registry *registry, const uint8_t pond_public[32]
 int registry_drop_invite(struct registry *registry, const char *id, struct cbx_error *error);
 
 /*
- * A join under an invite (rules 1, 6): checks the chain, the window, that neither key is known under
- * another identity, then records the peer. The same identity may repeat it. A peer of the same slug
- * with a lower serial, or the same identity's older entry, is removed and handed out through
- * *replaced (its live pointer tells the core whom to evict; free with reg_peer_free). It is a list by
- * next: there are two when an identity leaves one slug for another that had an older peer. Joined
- * invites of those removed are freed. A repeat of the very same join changes nothing.
+ * A join under an invite (rules 1, 6): checks the chain, the window, that neither key is known
+ * under another identity, then records the peer. The same identity may repeat it. A peer of the
+ * same slug with a lower serial, or the same identity's older entry, is removed and handed out
+ * through *replaced (its live pointer tells the core whom to evict; free with reg_peer_free). It is
+ * a list by next: there are two when an identity leaves one slug for another that had an older
+ * peer. Joined invites of those removed are freed. A repeat of the very same join changes nothing.
  * *reason gets what the agent is told: DENIED, USED, EXPIRED, PROTOCOL, OVERLOADED, INTERNAL.
  */
 int registry_join(struct registry *registry, struct reg_invite *invite, const uint8_t *peer_cert,
                   size_t length, int64_t now_unix, struct reg_peer **out,
                   struct reg_peer **replaced, enum cbx_reason *reason, struct cbx_error *error);
 
-/* The identity logged in: burns its invite (drops it from the list). True when something changed. */
+/* The identity logged in: burns its invite (drops it from the list). True when something changed.
+ */
 bool registry_burn(struct registry *registry, const struct reg_peer *peer);
 
 /* max(last + 1, now_ms), stored in the peer. */
@@ -133,14 +134,15 @@ uint64_t registry_next_generation(struct registry *registry, struct reg_peer *pe
 
 /* Takes the peer out and hands it over (NULL when there is none). Its joined invite is freed: a
  * removed peer cannot come back by its old token. */
-struct reg_peer *registry_remove_peer(struct registry *registry, const char *pond, const char *slug);
+struct reg_peer *registry_remove_peer(struct registry *registry, const char *pond,
+                                      const char *slug);
 void reg_peer_free(struct reg_peer *peer);
 
 /* Drops invites past join_by, peers past ends (+grace) that are not live. True when changed. */
 bool registry_expire(struct registry *registry, int64_t now_unix);
 
 struct reg_peer *registry_peer(const struct registry *registry, const char *pond, const char *slug);
-struct reg_peer *registry_peers(const struct registry *registry);     /* list head, by next */
+struct reg_peer *registry_peers(const struct registry *registry); /* list head, by next */
 struct reg_invite *registry_invites(const struct registry *registry);
 bool reg_peer_exposes(const struct reg_peer *peer, uint16_t port);
 

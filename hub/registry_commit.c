@@ -112,8 +112,7 @@ registry_drop_waiters(struct registry *registry)
     waiters_free(&registry->queued);
 }
 
-static void
-on_written(void *arg, int result, const char *text);
+static void on_written(void *arg, int result, const char *text);
 
 /* Starts a write for all that are queued. On failure they stay queued. */
 static int

@@ -170,8 +170,8 @@ load_peer(struct registry *registry, const msgpack_object *object, struct cbx_er
     return result;
 }
 
-typedef int
-load_record(struct registry *registry, const msgpack_object *object, struct cbx_error *error);
+typedef int load_record(struct registry *registry, const msgpack_object *object,
+                        struct cbx_error *error);
 
 static int
 load_list(struct registry *registry, const msgpack_object *list, uint32_t max, const char *what,

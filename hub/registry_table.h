@@ -83,53 +83,43 @@ struct registry {
 };
 
 /* Both return NULL when memory is out. The certificates have been opened by the caller. */
-struct reg_invite *
-registry_invite_new(const uint8_t *bytes, size_t length, const struct cbx_invite_cert *cert,
-                    const uint8_t pond_public[32], const uint8_t login_key[32]);
-struct reg_peer *
-registry_peer_new(const struct cbx_cert *invite, const struct cbx_cert *peer,
-                  const struct cbx_invite_cert *invite_cert, const struct cbx_peer_cert *peer_cert);
-void
-registry_invite_free(struct reg_invite *invite);
+struct reg_invite *registry_invite_new(const uint8_t *bytes, size_t length,
+                                       const struct cbx_invite_cert *cert,
+                                       const uint8_t pond_public[32], const uint8_t login_key[32]);
+struct reg_peer *registry_peer_new(const struct cbx_cert *invite, const struct cbx_cert *peer,
+                                   const struct cbx_invite_cert *invite_cert,
+                                   const struct cbx_peer_cert *peer_cert);
+void registry_invite_free(struct reg_invite *invite);
 
 /* NULL when the name is not known, or no legal name at all. */
-struct reg_slug *
-registry_slug(const struct registry *registry, const char *pond, const char *slug);
+struct reg_slug *registry_slug(const struct registry *registry, const char *pond, const char *slug);
 /* The pond's public key; NULL when the pond has neither invites nor peers. */
-const uint8_t *
-registry_pond_public(const struct registry *registry, const char *pond);
-struct reg_peer *
-registry_find_exchange(const struct registry *registry, const uint8_t exchange[32]);
+const uint8_t *registry_pond_public(const struct registry *registry, const char *pond);
+struct reg_peer *registry_find_exchange(const struct registry *registry,
+                                        const uint8_t exchange[32]);
 
 /*
  * Into lists and look-ups. 0 or CBX_ERR_NOMEM, with nothing changed. An object of the same name or
  * keys may still be linked, and must be unlinked by the caller next. The name's entry points to
  * the new object from here on.
  */
-int
-registry_link_invite(struct registry *registry, struct reg_invite *invite);
-int
-registry_link_peer(struct registry *registry, struct reg_peer *peer, const uint8_t pond_public[32]);
+int registry_link_invite(struct registry *registry, struct reg_invite *invite);
+int registry_link_peer(struct registry *registry, struct reg_peer *peer,
+                       const uint8_t pond_public[32]);
 /* Out of them; the object itself stays, with next NULL. */
-void
-registry_unlink_invite(struct registry *registry, struct reg_invite *invite);
-void
-registry_unlink_peer(struct registry *registry, struct reg_peer *peer);
+void registry_unlink_invite(struct registry *registry, struct reg_invite *invite);
+void registry_unlink_peer(struct registry *registry, struct reg_peer *peer);
 /* Unlinks and frees. */
-void
-registry_delete_invite(struct registry *registry, struct reg_invite *invite);
+void registry_delete_invite(struct registry *registry, struct reg_invite *invite);
 
 /* OPEN or JOINED -> JOINED by identity. An older joined invite of the name is deleted. */
-void
-registry_mark_joined(struct registry *registry, struct reg_invite *invite,
-                     const uint8_t identity[32]);
+void registry_mark_joined(struct registry *registry, struct reg_invite *invite,
+                          const uint8_t identity[32]);
 
 /* registry_commit.c: frees callbacks that have not run, without running them. */
-void
-registry_drop_waiters(struct registry *registry);
+void registry_drop_waiters(struct registry *registry);
 
 /* Deletes all invites and peers. */
-void
-registry_clear(struct registry *registry);
+void registry_clear(struct registry *registry);
 
 #endif

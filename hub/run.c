@@ -5,6 +5,7 @@
  */
 #include "account.h"
 #include "cmd.h"
+#include "descriptors.h"
 #include "log.h"
 #include "preflight.h"
 #include "serve.h"
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -146,18 +146,6 @@ open_registry(struct run *run, struct cbx_error *error)
     return registry_load(run->registry, error);
 }
 
-/* Three descriptors an agent, and the soft limit is often 1,024. sshd gets its own limit back. */
-static void
-raise_descriptors(void)
-{
-    struct rlimit limit;
-
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    (void)setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int
 prepare(struct run *run, struct cbx_error *error)
 {
@@ -167,7 +155,7 @@ prepare(struct run *run, struct cbx_error *error)
         result = prepare_sshd(run, error);
     if (result == 0)
         result = open_registry(run, error);
-    raise_descriptors();
+    cbx_descriptors_raise(); /* three an agent; sshd gets its own limit back */
     return result;
 }
 

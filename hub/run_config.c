@@ -222,26 +222,27 @@ struct file_state {
     struct cbx_error error;
 };
 
-/* fgets that counts lines: inih does not say where it is. Its own lines end at 200 characters. */
+/* fgets that counts lines: inih does not say where it is. Its own lines end at 200 characters, and
+ * at a NUL byte. What follows a wrong line is not read: it may have no end. */
 static char *
 read_line(char *out, int size, void *arg)
 {
     struct file_state *state = arg;
-    char *got = fgets(out, size, state->file);
 
-    if (got == NULL)
+    memset(out, '\n', (size_t)size); /* the last NUL is then the one that fgets wrote */
+    if (state->wrong_line != 0 || fgets(out, size, state->file) == NULL)
         return NULL;
     state->line++;
-    if (strchr(out, '\n') == NULL && !feof(state->file)) {
-        if (state->wrong_line == 0)
-            (void)cbx_fail(&state->error, CBX_ERR_USAGE, "the line is longer than %d characters",
-                           size - 2);
-        if (state->wrong_line == 0)
-            state->wrong_line = state->line;
-        for (int c = getc(state->file); c != EOF && c != '\n';)
-            c = getc(state->file);
-    }
-    return got;
+    size_t used = (size_t)((char *)memrchr(out, '\0', (size_t)size) - out);
+    if (strlen(out) != used)
+        (void)cbx_fail(&state->error, CBX_ERR_USAGE, "a NUL byte: this is no text file");
+    else if (out[used - 1] != '\n' && !feof(state->file))
+        (void)cbx_fail(&state->error, CBX_ERR_USAGE, "the line is longer than %d characters",
+                       size - 2);
+    else
+        return out;
+    state->wrong_line = state->line;
+    return NULL;
 }
 
 static int

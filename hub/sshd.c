@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "sshd.h"
+#include "host_key.h"
 #include "proc.h"
 #include "vault.h"
 #include <errno.h>
@@ -11,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEYGEN_MS = 20000, CHECK_MS = 10000, KEY_FILE_MAX = 4096 };
+enum { KEYGEN_MS = 20000, CHECK_MS = 10000 };
 
 static int
 name_file(char *out, const char *folder, const char *name, struct cbx_error *error)
@@ -109,7 +110,7 @@ keep_host_key(const char *made, const char *path, struct cbx_error *error)
 {
     uint8_t *bytes = NULL;
     size_t length = 0;
-    int result = cbx_file_load(made, KEY_FILE_MAX, &bytes, &length, error);
+    int result = cbx_file_load(made, HOST_KEY_FILE_MAX, &bytes, &length, error);
 
     if (result == 0)
         result = cbx_file_save(path, bytes, length, 0600, error);
@@ -153,6 +154,10 @@ check_host_key_file(const char *path, struct cbx_error *error)
     if (!S_ISREG(status.st_mode))
         return cbx_fail(error, CBX_ERR_FORMAT, "the host key %s is not a plain file: move it away",
                         path);
+    if (status.st_size > HOST_KEY_FILE_MAX)
+        return cbx_fail(error, CBX_ERR_LIMIT,
+                        "the host key %s is longer than a key can be: restore it from a backup",
+                        path);
     if (status.st_uid != geteuid())
         return cbx_fail(error, CBX_ERR_IO,
                         "the host key %s belongs to uid %u, not to us (uid %u): chown it", path,
@@ -186,6 +191,31 @@ hash_public_line(char *line, const char *path, uint8_t sha256[32], struct cbx_er
     return 0;
 }
 
+static int
+damaged(const char *path, const char *what, struct cbx_error *error)
+{
+    return cbx_fail(error, CBX_ERR_FORMAT,
+                    "the host key %s cannot be read (%s): restore it from a backup, or remove it "
+                    "and invite every lease anew",
+                    path, what);
+}
+
+/* ssh-keygen reads the public half only. */
+static int
+check_halves(const char *path, struct cbx_error *error)
+{
+    uint8_t *bytes = NULL;
+    size_t length = 0;
+    int result = cbx_file_load(path, HOST_KEY_FILE_MAX, &bytes, &length, error);
+
+    if (result == 0 && host_key_check((const char *)bytes, length) != 0)
+        result = damaged(path, "its secret half is not that of its public half", error);
+    if (bytes != NULL)
+        sodium_memzero(bytes, length);
+    free(bytes);
+    return result;
+}
+
 int
 sshd_host_key(const struct sshd_files *files, uint8_t sha256[32], struct cbx_error *error)
 {
@@ -210,11 +240,9 @@ sshd_host_key(const struct sshd_files *files, uint8_t sha256[32], struct cbx_err
     if (result != 0)
         return result;
     if (said.status != 0)
-        return cbx_fail(error, CBX_ERR_FORMAT,
-                        "the host key %s cannot be read (%s): restore it from a backup, or remove "
-                        "it and invite every lease anew",
-                        files->host_key, proc_first_line(&said));
-    return hash_public_line(said.output, files->host_key, sha256, error);
+        return damaged(files->host_key, proc_first_line(&said), error);
+    result = hash_public_line(said.output, files->host_key, sha256, error);
+    return result != 0 ? result : check_halves(files->host_key, error);
 }
 
 /* AuthorizedKeysFile expands %, HostKey does not. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The switch: (link, label) to (link, label). It reads offsets and limits, which stand in the clear
- * and which the seal keeps it from changing, polices them (rules 17, 22, 24, 27), and passes frames on:
- * a large one as a slice of the slab it was read into, a small or stalled one as a copy of its own
- * size, so that a slow reader never pins large buffers.
+ * and which the seal keeps it from changing, polices them (rules 17, 22, 24, 27), and passes frames
+ * on: a large one as a slice of the slab it was read into, a small or stalled one as a copy of its
+ * own size, so that a slow reader never pins large buffers.
  *
  * A circuit ends when both FINs are acknowledged, when one side resets, when the hub says CLOSE, or
  * with a link. What had to be told is drained first; then it is freed from the reap list, never
@@ -15,9 +15,10 @@
 
 enum { COPY_BELOW = 4096, STALLED_ABOVE = 1024 * 1024 };
 
-static int half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_slice *out);
+static int half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now,
+                     struct cbx_slice *out);
 static int half_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out);
-static const struct cbx_circuit_ops half_ops = { .data = half_data, .control = half_control };
+static const struct cbx_circuit_ops half_ops = {.data = half_data, .control = half_control};
 
 static struct hub_half *
 half_of(struct cbx_circuit *circuit)
@@ -72,8 +73,8 @@ drained(const struct hub_half *half)
 static void
 maybe_reap(struct hub_core *core, struct hub_circuit *circuit)
 {
-    if (circuit->reaping || !circuit->done || !drained(&circuit->half[0])
-        || !drained(&circuit->half[1]))
+    if (circuit->reaping || !circuit->done || !drained(&circuit->half[0]) ||
+        !drained(&circuit->half[1]))
         return;
     circuit->reaping = true;
     TAILQ_INSERT_TAIL(&core->reap, circuit, entry);
@@ -135,8 +136,9 @@ push_control(struct hub_half *half, struct cbx_slice slice)
 static struct cbx_slice
 relabelled(const struct cbx_frame *frame, const struct hub_half *to, bool copy)
 {
-    struct cbx_slice slice = copy ? cbx_slice_copy(frame->raw.data, frame->raw.length)
-                                  : cbx_slice_of(frame->raw.slab, frame->raw.data, frame->raw.length);
+    struct cbx_slice slice =
+        copy ? cbx_slice_copy(frame->raw.data, frame->raw.length)
+             : cbx_slice_of(frame->raw.slab, frame->raw.data, frame->raw.length);
     if (slice.slab)
         cbx_frame_relabel(slice.data, to->circuit.label);
     return slice;
@@ -320,7 +322,8 @@ new_circuit(struct hub_link *from, uint32_t label, struct hub_link *to)
 }
 
 static int
-take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now, struct cbx_error *error)
+take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
+          struct cbx_error *error)
 {
     enum cbx_reason reason = CBX_REASON_OVERLOADED;
     if (cbx_link_take_label(&link->pump.link, frame->label) < 0)
@@ -331,15 +334,18 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now, str
         refuse(link, frame->label, reason);
         return 0;
     }
+    uint64_t limit = frame->field[7].u;
     struct hub_link *target = find_target(link, frame, &reason);
+    /* Before there is a circuit: the target would hear of the end of one that it never saw. */
+    if (target && !hub_allowance_charge(&link->allowance, limit, 0))
+        return cbx_fail(error, CBX_ERR_LIMIT, "OPEN: credit beyond the allowance");
     struct hub_circuit *circuit = target ? new_circuit(link, frame->label, target) : NULL;
     if (!circuit) {
+        hub_allowance_charge(&link->allowance, 0, target ? limit : 0);
         refuse(link, frame->label, reason);
         return 0;
     }
-    circuit->half[0].limit = frame->field[7].u;
-    if (!hub_allowance_charge(&link->allowance, circuit->half[0].limit, 0))
-        return cbx_fail(error, CBX_ERR_LIMIT, "OPEN: credit beyond the allowance");
+    circuit->half[0].limit = limit;
     if (cbx_link_send_slice(&target->pump.link, relabelled(frame, &circuit->half[1], true)) < 0) {
         say_close(&circuit->half[0], CBX_REASON_OVERLOADED);
         end_circuit(link->core, circuit);
@@ -400,8 +406,8 @@ credit_legal(const struct hub_half *from, const struct cbx_frame *frame)
     const struct hub_circuit *circuit = from->owner;
     const struct hub_half *to = from == &circuit->half[0] ? &circuit->half[1] : &circuit->half[0];
     uint64_t acked = frame->field[2].u, limit = frame->field[3].u;
-    return acked >= from->acked && acked <= to->sent && limit >= from->limit
-        && (circuit->answered || from == &circuit->half[1]);
+    return acked >= from->acked && acked <= to->sent && limit >= from->limit &&
+           (circuit->answered || from == &circuit->half[1]);
 }
 
 static int
@@ -450,8 +456,8 @@ static int
 take_stray(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error)
 {
     const struct cbx_link *pump = &link->pump.link;
-    bool known = frame->label & 1 ? frame->label <= pump->last_seen
-                                  : frame->label < pump->next_label;
+    bool known =
+        frame->label & 1 ? frame->label <= pump->last_seen : frame->label < pump->next_label;
     if (!known)
         return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u was never opened",
                         cbx_frame_name(frame->type), frame->label);

@@ -45,9 +45,9 @@ def hub(world):
 class Pair:
     """Lease web with an echo server behind web.cbx:8080, and lease cli with a proxy."""
 
-    def __init__(self, world):
+    def __init__(self, world, hub_options=()):
         self.world = world
-        self.hub = Hub(world).start()
+        self.hub = Hub(world).start(extra=hub_options)
         self.echo = Server(world, echo)
         self.web = Agent(world, "web", self.hub)
         self.cli = Agent(world, "cli", self.hub)

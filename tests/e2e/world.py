@@ -22,6 +22,7 @@ HUB = str(BUILD / "cbx-hub")
 AGENT = str(BUILD / "cbx-agent")
 AS_ROOT = ["--as-root"] if os.geteuid() == 0 else []
 SBIN = "/usr/sbin:/sbin"
+SANITIZER = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
 
 def find(program):
@@ -53,6 +54,7 @@ class Process:
 
     def __init__(self, world, name, argv, **options):
         self.name = name
+        self.ours = str(argv[0]) in (HUB, AGENT)
         self.out = world.dir / f"{name}.out"
         self.err = world.dir / f"{name}.err"
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
@@ -183,11 +185,15 @@ class World:
                     os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError:
                     pass
+        unclean = [p.name for p in alive if p.ours and p.child.returncode != 0]
+        reports = [name for name, text in self.logs() if SANITIZER.search(text)]
         if os.environ.get("CBX_KEEP"):
             print(f"kept: {self.dir}")
         else:
             shutil.rmtree(self.dir, ignore_errors=True)
         assert not left, f"left running: {left}"
+        assert not unclean, f"did not end well on SIGTERM: {unclean}"
+        assert not reports, f"a sanitizer objects: {reports}"
 
 
 class Hub:

@@ -185,7 +185,7 @@ on_wake(void *owner, struct cbx_link *link)
     (void)link;
 }
 
-static const struct cbx_link_ops link_ops = { .frame = on_frame, .wake = on_wake };
+static const struct cbx_link_ops link_ops = {.frame = on_frame, .wake = on_wake};
 
 /* ---- the pair ---- */
 
@@ -217,16 +217,15 @@ pair_init(struct pair *pair, enum cbx_cipher cipher)
         end->sessions = 1;
         end->takes = UINT64_MAX;
         end->budget.total = 128 * 1024 * 1024;
-        end->env = (struct cbx_stream_env) { .ops = &stream_ops,
-                                             .aead = pair->aead,
-                                             .budget = &end->budget,
-                                             .send_used = &end->send_used,
-                                             .send_total = 64 * 1024 * 1024,
-                                             .epoch_bytes_max = UINT64_C(64) << 30,
-                                             .epoch_records_max = UINT64_C(1) << 32 };
-        struct cbx_link_config config = { .hub = i == PAIR_TARGET,
-                                          .keepalive_us = 15 * SECOND,
-                                          .gone_us = 45 * SECOND };
+        end->env = (struct cbx_stream_env){.ops = &stream_ops,
+                                           .aead = pair->aead,
+                                           .budget = &end->budget,
+                                           .send_used = &end->send_used,
+                                           .send_total = 64 * 1024 * 1024,
+                                           .epoch_bytes_max = UINT64_C(64) << 30,
+                                           .epoch_records_max = UINT64_C(1) << 32};
+        struct cbx_link_config config = {
+            .hub = i == PAIR_TARGET, .keepalive_us = 15 * SECOND, .gone_us = 45 * SECOND};
         int one = cbx_link_init(&end->link, &config, &link_ops, end, pair->now);
         if (one < 0)
             result = one;
@@ -250,7 +249,7 @@ pair_dispose(struct pair *pair)
 struct cbx_open
 pair_open(void)
 {
-    struct cbx_open open = { .source = "cli", .target = "web", .port = PORT, .epoch = 1 };
+    struct cbx_open open = {.source = "cli", .target = "web", .port = PORT, .epoch = 1};
     memset(open.session, 0x10, sizeof open.session);
     memset(open.stream_id, 0x44, sizeof open.stream_id);
     return open;
@@ -355,7 +354,7 @@ pair_data(struct pair *pair, int from, uint64_t offset, uint32_t n)
     struct cbx_stream *stream = &pair->end[from].stream;
     struct cbx_slab *slab = cbx_slab_new(CBX_RECORD_HEAD + n + CBX_AEAD_TAG);
     if (!slab)
-        return (struct cbx_slice) { 0 };
+        return (struct cbx_slice){0};
     for (uint32_t i = 0; i < n; i++)
         slab->bytes[CBX_RECORD_HEAD + i] = pair_byte(from, offset + i);
     return cbx_record_data(pair->aead, &stream->send_keys, stream->circuit.label, offset, slab, n);
@@ -366,10 +365,9 @@ pair_clean(const struct pair *pair)
 {
     for (int i = 0; i < 2; i++) {
         const struct pair_end *end = &pair->end[i], *other = &pair->end[1 - i];
-        if (end->over != 1 || end->reason != CBX_REASON_NONE || end->finished != 1
-            || end->ended != 1 || end->corrupt || end->late || end->received != other->to_send
-            || end->ended_at != other->to_send || end->budget.used || end->send_used
-            || end->peer_used)
+        if (end->over != 1 || end->reason != CBX_REASON_NONE || end->finished != 1 ||
+            end->ended != 1 || end->corrupt || end->late || end->received != other->to_send ||
+            end->ended_at != other->to_send || end->budget.used || end->send_used || end->peer_used)
             return false;
     }
     return true;

@@ -44,7 +44,7 @@ struct pair_end {
     enum cbx_reason reason;
     bool by_target;
 
-    int64_t lazy_at;    /* 0: none is due */
+    int64_t lazy_at;                         /* 0: none is due */
     uint32_t frames[CBX_FRAME_TYPE_MAX + 1]; /* that came, by type */
     uint64_t last_acked, last_limit;         /* of the last CREDIT that came */
 };
@@ -68,9 +68,9 @@ struct cbx_open pair_open(void);
 int pair_dial(struct pair *pair);
 
 /* Gives the program of one end more bytes to send, and says whether its input ends behind them. */
-void pair_give(struct pair *pair, int end, uint64_t bytes, bool ends);
+void pair_give(struct pair *pair, int which, uint64_t bytes, bool ends);
 /* The program of one end takes so many bytes more (UINT64_MAX: all). */
-void pair_take(struct pair *pair, int end, uint64_t bytes);
+void pair_take(struct pair *pair, int which, uint64_t bytes);
 
 /* Moves until nothing moves any more, without time passing. */
 void pair_move(struct pair *pair);
@@ -85,7 +85,7 @@ struct cbx_slice pair_data(struct pair *pair, int from, uint64_t offset, uint32_
 /* Both programs were told a clean end, after exactly the bytes that the other gave. */
 bool pair_clean(const struct pair *pair);
 /* Bytes and memory that wait for the program of one end. */
-uint64_t pair_queued(const struct pair *pair, int end, uint64_t *memory);
+uint64_t pair_queued(const struct pair *pair, int which, uint64_t *memory);
 uint8_t pair_byte(int end, uint64_t offset);
 
 #endif

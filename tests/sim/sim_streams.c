@@ -5,25 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <cmocka.h>
-
-static uint64_t
-seed(void)
-{
-    const char *text = getenv("CBX_SEED");
-    uint64_t value = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
-    fprintf(stderr, "# CBX_SEED=%llu replays this run\n", (unsigned long long)value);
-    return value;
-}
-
-static bool
-program_closed(void *arg)
-{
-    const struct world_program *program = arg;
-    return program->closed;
-}
 
 static void
 finish(struct world *world, int64_t limit_us)
@@ -44,9 +27,9 @@ static void
 one_stream_carries_bytes_both_ways(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    world_agent(world, "web", "8080", (struct world_path) { 0 });
-    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    world_agent(world, "web", "8080", (struct world_path){0});
+    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path){0});
     world_dial(cli, "web", 8080, 100000, 3000000);
     finish(world, 60000000);
 }
@@ -55,8 +38,8 @@ static void
 chopped_at_every_byte_nothing_changes(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    struct world_path path = { .chop = 1 };
+    struct world *world = world_new(world_seed(), 0);
+    struct world_path path = {.chop = 1};
     world_agent(world, "web", "8080", path);
     struct world_agent *cli = world_agent(world, "cli", NULL, path);
     world_dial(cli, "web", 8080, 3000, 5000);
@@ -67,19 +50,19 @@ static void
 random_chopping_delays_and_stalls(void **state)
 {
     (void)state;
-    uint64_t base = seed();
+    uint64_t base = world_seed();
     for (int round = 0; round < 6; round++) {
         struct world *world = world_new(base + (uint64_t)round, 0);
-        struct world_path path = { .chop = 1 + (uint32_t)world_random(world, 40000),
-                                   .delay_us = (int64_t)world_random(world, 50000),
-                                   .stall_1_in = 2 + (uint32_t)world_random(world, 20),
-                                   .buffer = 4096 + (uint32_t)world_random(world, 200000) };
+        struct world_path path = {.chop = 1 + (uint32_t)world_random(world, 40000),
+                                  .delay_us = (int64_t)world_random(world, 50000),
+                                  .stall_1_in = 2 + (uint32_t)world_random(world, 20),
+                                  .buffer = 4096 + (uint32_t)world_random(world, 200000)};
         world_agent(world, "web", "8080", path);
         path.delay_us = (int64_t)world_random(world, 20000);
         struct world_agent *cli = world_agent(world, "cli", NULL, path);
         for (int i = 0; i < 8; i++) {
-            struct world_program *program = world_dial(cli, "web", 8080, world_random(world, 300000),
-                                                       world_random(world, 300000));
+            struct world_program *program = world_dial(
+                cli, "web", 8080, world_random(world, 300000), world_random(world, 300000));
             program->push_chop = world_random(world, 2) ? 5000 : 0;
             program->far->pull_limit = world_random(world, 2) ? 700 : 0;
         }
@@ -91,14 +74,14 @@ static void
 a_slow_reader_stops_only_its_own_stream(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    world_agent(world, "web", "8080", (struct world_path) { 0 });
-    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    world_agent(world, "web", "8080", (struct world_path){0});
+    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path){0});
     struct world_program *still = world_dial(cli, "web", 8080, 0, 20000000);
     still->paused = true;
     world_run(world, 200000);
     struct world_program *other = world_dial(cli, "web", 8080, 0, 4000000);
-    assert_true(world_until(world, 30000000, program_closed, other));
+    assert_true(world_until(world, 30000000, world_closed, other));
     assert_int_equal(other->received, 4000000);
     assert_int_equal(still->received, 0);
     assert_true(still->far->sent <= 17000000);
@@ -110,9 +93,9 @@ static void
 half_close_leaves_the_other_direction_open(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    world_agent(world, "web", "8080", (struct world_path) { 0 });
-    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    world_agent(world, "web", "8080", (struct world_path){0});
+    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path){0});
     struct world_program *program = world_dial(cli, "web", 8080, 1000, 100000);
     program->far->pull_limit = 1000;
     program->far->gap_us = 10000;
@@ -126,9 +109,9 @@ static void
 a_reset_reaches_the_far_program(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    world_agent(world, "web", "8080", (struct world_path) { 0 });
-    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    world_agent(world, "web", "8080", (struct world_path){0});
+    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path){0});
     struct world_program *program = world_dial(cli, "web", 8080, 1000, 1000);
     program->reset_at_end = true;
     assert_true(world_until(world, 10000000, world_all_closed, world));
@@ -141,19 +124,19 @@ static void
 refusals_have_their_reasons(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path) { 0 });
-    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path){0});
+    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path){0});
     struct world_program *unknown = world_dial(cli, "nobody", 8080, 0, 0);
     struct world_program *closed = world_dial(cli, "web", 81, 0, 0);
-    world_until(world, 5000000, program_closed, unknown);
-    world_until(world, 5000000, program_closed, closed);
+    world_until(world, 5000000, world_closed, unknown);
+    world_until(world, 5000000, world_closed, closed);
     assert_int_equal(unknown->reason, CBX_REASON_UNKNOWN_NAME);
     assert_int_equal(closed->reason, CBX_REASON_NOT_EXPOSED);
     world_cut(web);
     world_run(world, 1000000);
     struct world_program *away = world_dial(cli, "web", 8080, 0, 0);
-    world_until(world, 5000000, program_closed, away);
+    world_until(world, 5000000, world_closed, away);
     assert_int_equal(away->reason, CBX_REASON_PEER_AWAY);
     world_free(world);
 }
@@ -162,20 +145,20 @@ static void
 a_lost_link_ends_its_streams_and_new_dials_work(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path) { 0 });
-    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path){0});
+    struct world_agent *cli = world_agent(world, "cli", NULL, (struct world_path){0});
     struct world_program *first = world_dial(cli, "web", 8080, 100, 100);
     first->hold_end = first->far->hold_end = true;
     world_run(world, 500000);
     assert_true(first->opened);
     world_cut(web);
-    assert_true(world_until(world, 5000000, program_closed, first));
+    assert_true(world_until(world, 5000000, world_closed, first));
     assert_int_equal(first->reason, CBX_REASON_LOST);
     web->up = false;
     world_connect(web);
     struct world_program *second = world_dial(cli, "web", 8080, 5000, 5000);
-    assert_true(world_until(world, 5000000, program_closed, second));
+    assert_true(world_until(world, 5000000, world_closed, second));
     assert_int_equal(second->reason, CBX_REASON_NONE);
     assert_int_equal(second->received, 5000);
     world_free(world);
@@ -185,12 +168,12 @@ static void
 a_lease_dials_its_own_name(void **state)
 {
     (void)state;
-    struct world *world = world_new(seed(), 0);
-    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path) { 0 });
+    struct world *world = world_new(world_seed(), 0);
+    struct world_agent *web = world_agent(world, "web", "8080", (struct world_path){0});
     struct world_program *program = world_dial(web, "web", 8080, 300000, 500000);
     program->push_chop = 3000;
     struct world_program *closed = world_dial(web, "web", 81, 0, 0);
-    assert_true(world_until(world, 5000000, program_closed, closed));
+    assert_true(world_until(world, 5000000, world_closed, closed));
     assert_int_equal(closed->reason, CBX_REASON_NOT_EXPOSED);
     closed->reason = CBX_REASON_NONE;
     closed->ended = closed->far->closed = closed->far->ended = true;

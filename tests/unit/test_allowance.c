@@ -20,7 +20,7 @@ static int
 fresh(void **state)
 {
     (void)state;
-    all = (struct hub_allowances) { .total = 1024 * MIB };
+    all = (struct hub_allowances){.total = 1024 * MIB};
     memset(&link_a, 0, sizeof link_a);
     memset(&link_b, 0, sizeof link_b);
     return 0;

@@ -13,40 +13,40 @@
 #include <string.h>
 
 struct row {
-    unsigned type;
     const char *name, *kinds;
+    unsigned type;
     bool label;
 };
 
 static const struct row rows[] = {
-    { 1, "HUB_HELLO", "uct", false },
-    { 2, "AGENT_HELLO", "ulut", false },
-    { 3, "WELCOME", "ssuut", false },
-    { 4, "JOIN_OFFER", "sC", false },
-    { 5, "JOIN", "C", false },
-    { 6, "JOINED", "", false },
-    { 7, "BYE", "cut", false },
-    { 8, "PING", "uu", false },
-    { 9, "PONG", "uu", false },
-    { 10, "ACK", "u", false },
-    { 11, "PACE", "u", false },
-    { 12, "ALLOW", "uu", false },
-    { 13, "ALLOWED", "u", false },
-    { 14, "WANT", "u", false },
-    { 16, "PEER", "scuulhtt", false },
-    { 17, "SYNCED", "u", false },
-    { 18, "CHAIN_GET", "s", false },
-    { 19, "CHAIN", "sCC", false },
-    { 20, "HANDSHAKE", "sschhm", false },
-    { 21, "CONFIRM", "sslg", false },
-    { 22, "NO_HANDSHAKE", "ssc", false },
-    { 32, "OPEN", "sspliuuuO", true },
-    { 33, "DATA", "uuuB", true },
-    { 34, "FIN", "uuug", true },
-    { 35, "CREDIT", "uuuug", true },
-    { 36, "RESET", "uur", true },
-    { 37, "EPOCH", "uulr", true },
-    { 38, "CLOSE", "c", true },
+    {"HUB_HELLO", "uct", 1, false},
+    {"AGENT_HELLO", "ulut", 2, false},
+    {"WELCOME", "ssuut", 3, false},
+    {"JOIN_OFFER", "sC", 4, false},
+    {"JOIN", "C", 5, false},
+    {"JOINED", "", 6, false},
+    {"BYE", "cut", 7, false},
+    {"PING", "uu", 8, false},
+    {"PONG", "uu", 9, false},
+    {"ACK", "u", 10, false},
+    {"PACE", "u", 11, false},
+    {"ALLOW", "uu", 12, false},
+    {"ALLOWED", "u", 13, false},
+    {"WANT", "u", 14, false},
+    {"PEER", "scuulhtt", 16, false},
+    {"SYNCED", "u", 17, false},
+    {"CHAIN_GET", "s", 18, false},
+    {"CHAIN", "sCC", 19, false},
+    {"HANDSHAKE", "sschhm", 20, false},
+    {"CONFIRM", "sslg", 21, false},
+    {"NO_HANDSHAKE", "ssc", 22, false},
+    {"OPEN", "sspliuuuO", 32, true},
+    {"DATA", "uuuB", 33, true},
+    {"FIN", "uuug", 34, true},
+    {"CREDIT", "uuuug", 35, true},
+    {"RESET", "uur", 36, true},
+    {"EPOCH", "uulr", 37, true},
+    {"CLOSE", "c", 38, true},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -55,10 +55,9 @@ struct limit {
     uint64_t least, most; /* of the value, or of the length in bytes */
 };
 static const struct limit limits[] = {
-    { 'u', 0, UINT64_MAX }, { 'c', 0, 255 },  { 'p', 1, 65535 },  { 's', 1, 41 },
-    { 't', 0, 1024 },       { 'l', 16, 16 },  { 'h', 32, 32 },    { 'i', 40, 40 },
-    { 'g', 16, 16 },        { 'r', 16, 64 },  { 'O', 16, 256 },   { 'm', 1, 560 },
-    { 'C', 0, 4096 },       { 'B', 17, 65552 },
+    {'u', 0, UINT64_MAX}, {'c', 0, 255}, {'p', 1, 65535}, {'s', 1, 41},     {'t', 0, 1024},
+    {'l', 16, 16},        {'h', 32, 32}, {'i', 40, 40},   {'g', 16, 16},    {'r', 16, 64},
+    {'O', 16, 256},       {'m', 1, 560}, {'C', 0, 4096},  {'B', 17, 65552},
 };
 enum { LIMITS = sizeof limits / sizeof limits[0] };
 
@@ -129,7 +128,7 @@ write_row(const struct row *row, bool most)
 static int
 decode(uint8_t *bytes, size_t length, struct cbx_frame *frame)
 {
-    struct cbx_slice raw = { .data = bytes, .length = (uint32_t)length };
+    struct cbx_slice raw = {.data = bytes, .length = (uint32_t)length};
     return cbx_frame_decode(&decoder, raw, frame, &error);
 }
 
@@ -260,10 +259,9 @@ static void
 example_ping(void **state)
 {
     (void)state;
-    static const uint8_t bytes[] = { 0, 0, 0, 6, 0x93, 8, 1, 0xcd, 0x01, 0x2c };
-    struct cbx_field fields[] = { cbx_field_uint(1), cbx_field_uint(300) };
-    assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_PING, 0, fields, 2),
-                     sizeof bytes);
+    static const uint8_t bytes[] = {0, 0, 0, 6, 0x93, 8, 1, 0xcd, 0x01, 0x2c};
+    struct cbx_field fields[] = {cbx_field_uint(1), cbx_field_uint(300)};
+    assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_PING, 0, fields, 2), sizeof bytes);
     assert_memory_equal(out, bytes, sizeof bytes);
 }
 
@@ -271,7 +269,7 @@ static void
 example_close_with_its_label(void **state)
 {
     (void)state;
-    static const uint8_t bytes[] = { 0, 0, 0, 8, 0x93, 38, 0xce, 0, 0, 1, 2, 4 };
+    static const uint8_t bytes[] = {0, 0, 0, 8, 0x93, 38, 0xce, 0, 0, 1, 2, 4};
     struct cbx_field field = cbx_field_uint(4);
     assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_CLOSE, 258, &field, 1),
                      sizeof bytes);
@@ -282,7 +280,7 @@ static void
 example_chain_get(void **state)
 {
     (void)state;
-    static const uint8_t bytes[] = { 0, 0, 0, 6, 0x92, 18, 0xa3, 'w', 'e', 'b' };
+    static const uint8_t bytes[] = {0, 0, 0, 6, 0x92, 18, 0xa3, 'w', 'e', 'b'};
     struct cbx_field field = cbx_field_text("web");
     assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_CHAIN_GET, 0, &field, 1),
                      sizeof bytes);
@@ -294,10 +292,10 @@ static void
 a_payload_without_bytes_writes_its_head_only(void **state)
 {
     (void)state;
-    static const uint8_t bytes[] = { 0, 0, 0, 34,  0x96, 33, 0xce, 0,    0,    0,
-                                     1, 1, 0, 0xce, 0,   1,  0,    0,    0xc4, 18 };
-    struct cbx_field fields[]
-        = { cbx_field_uint(1), cbx_field_uint(0), cbx_field_uint(65536), { .n = 18 } };
+    static const uint8_t bytes[] = {0, 0, 0, 34,   0x96, 33, 0xce, 0, 0,    0,
+                                    1, 1, 0, 0xce, 0,    1,  0,    0, 0xc4, 18};
+    struct cbx_field fields[] = {
+        cbx_field_uint(1), cbx_field_uint(0), cbx_field_uint(65536), {.n = 18}};
     assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_DATA, 1, fields, 4), sizeof bytes);
     assert_memory_equal(out, bytes, sizeof bytes);
     assert_int_equal(cbx_frame_length(out, 4), sizeof bytes + 18);
@@ -335,7 +333,7 @@ static void
 a_length_needs_four_bytes(void **state)
 {
     (void)state;
-    static const uint8_t bytes[] = { 0xff, 0xff, 0xff, 0xff };
+    static const uint8_t bytes[] = {0xff, 0xff, 0xff, 0xff};
     for (size_t n = 0; n < 4; n++)
         assert_int_equal(cbx_frame_length(bytes, n), 0);
     assert_int_equal(cbx_frame_length(bytes, 4), CBX_ERR_LIMIT);
@@ -345,11 +343,11 @@ static void
 lengths_are_2_to_66064(void **state)
 {
     (void)state;
-    assert_int_equal(cbx_frame_length((uint8_t[]) { 0, 0, 0, 0 }, 4), CBX_ERR_FORMAT);
-    assert_int_equal(cbx_frame_length((uint8_t[]) { 0, 0, 0, 1 }, 4), CBX_ERR_FORMAT);
-    assert_int_equal(cbx_frame_length((uint8_t[]) { 0, 0, 0, 2 }, 4), 6);
-    assert_int_equal(cbx_frame_length((uint8_t[]) { 0, 1, 0x02, 0x10 }, 4), 66068);
-    assert_int_equal(cbx_frame_length((uint8_t[]) { 0, 1, 0x02, 0x11 }, 4), CBX_ERR_LIMIT);
+    assert_int_equal(cbx_frame_length((uint8_t[]){0, 0, 0, 0}, 4), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_frame_length((uint8_t[]){0, 0, 0, 1}, 4), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_frame_length((uint8_t[]){0, 0, 0, 2}, 4), 6);
+    assert_int_equal(cbx_frame_length((uint8_t[]){0, 1, 0x02, 0x10}, 4), 66068);
+    assert_int_equal(cbx_frame_length((uint8_t[]){0, 1, 0x02, 0x11}, 4), CBX_ERR_LIMIT);
 }
 
 /* The prefix says what is there, the array says more. */
@@ -413,8 +411,7 @@ every_field_is_held_to_its_limits_when_written(void **state)
                     continue;
                 fields[f] = field_of(rows[i].kinds[f], over ? limit->most + 1 : limit->least - 1);
                 assert_true(cbx_frame_write(out, sizeof out, (enum cbx_frame_type)rows[i].type, 7,
-                                            fields, count)
-                            < 0);
+                                            fields, count) < 0);
             }
             fields[f] = good;
         }
@@ -430,10 +427,10 @@ texts_are_printable_and_slugs_are_slugs(void **state)
         start(3 + 1, CBX_FRAME_BYE);
         put_kind('c', 1);
         put_kind('u', 0);
-        put((uint8_t[]) { 0xa1, (uint8_t)byte }, 2);
+        put((uint8_t[]){0xa1, (uint8_t)byte}, 2);
         assert_int_equal(decode_made(&frame), byte >= 0x20 && byte <= 0x7e ? 0 : CBX_ERR_FORMAT);
         start(2, CBX_FRAME_CHAIN_GET);
-        put((uint8_t[]) { 0xa1, (uint8_t)byte }, 2);
+        put((uint8_t[]){0xa1, (uint8_t)byte}, 2);
         bool slug = (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9');
         assert_int_equal(decode_made(&frame), slug ? 0 : CBX_ERR_FORMAT);
     }
@@ -444,16 +441,16 @@ a_field_of_another_msgpack_type_is_refused(void **state)
 {
     (void)state;
     static const uint8_t others[][6] = {
-        { 1, 0xc0 },             /* nil */
-        { 1, 0xc2 },             /* false */
-        { 1, 0xff },             /* -1 */
-        { 2, 0xd0, 0x80 },       /* int 8 */
-        { 5, 0xca, 0, 0, 0, 0 }, /* float */
-        { 1, 0x90 },             /* an empty array */
-        { 2, 0x91, 0x90 },       /* a nested one */
-        { 1, 0x80 },             /* a map */
-        { 3, 0xd4, 1, 1 },       /* an ext */
-        { 1, 0xc1 },
+        {1, 0xc0},             /* nil */
+        {1, 0xc2},             /* false */
+        {1, 0xff},             /* -1 */
+        {2, 0xd0, 0x80},       /* int 8 */
+        {5, 0xca, 0, 0, 0, 0}, /* float */
+        {1, 0x90},             /* an empty array */
+        {2, 0x91, 0x90},       /* a nested one */
+        {1, 0x80},             /* a map */
+        {3, 0xd4, 1, 1},       /* an ext */
+        {1, 0xc1},
     };
     struct cbx_frame frame;
     for (int i = 0; i < ROWS; i++) {
@@ -512,7 +509,7 @@ a_label_in_a_shorter_or_longer_form_is_refused(void **state)
     static const struct {
         uint8_t first;
         int size;
-    } forms[] = { { 7, 0 }, { 0xcc, 1 }, { 0xcd, 2 }, { 0xcf, 8 }, { 0xd2, 4 }, { 0xca, 4 } };
+    } forms[] = {{7, 0}, {0xcc, 1}, {0xcd, 2}, {0xcf, 8}, {0xd2, 4}, {0xca, 4}};
     struct cbx_frame frame;
     for (size_t i = 0; i < sizeof forms / sizeof forms[0]; i++) {
         start(3, CBX_FRAME_CLOSE);
@@ -528,14 +525,14 @@ a_type_that_is_no_small_number_is_refused(void **state)
     (void)state;
     struct cbx_frame frame;
     static const uint8_t cases[][8] = {
-        { 3, 0x91, 0xcc, 6 },      /* JOINED's number in two bytes */
-        { 2, 0x91, 0xff },         /* -1 */
-        { 2, 0x91, 0x90 },         /* an array */
-        { 3, 0x91, 0xa1, 6 },      /* a text */
-        { 1, 0x90 },               /* nothing at all */
-        { 4, 0xdc, 0, 1, 6 },      /* the array in its three-byte form */
-        { 2, 6, 6 },               /* no array */
-        { 3, 0x81, 6, 6 },         /* a map */
+        {3, 0x91, 0xcc, 6}, /* JOINED's number in two bytes */
+        {2, 0x91, 0xff},    /* -1 */
+        {2, 0x91, 0x90},    /* an array */
+        {3, 0x91, 0xa1, 6}, /* a text */
+        {1, 0x90},          /* nothing at all */
+        {4, 0xdc, 0, 1, 6}, /* the array in its three-byte form */
+        {2, 6, 6},          /* no array */
+        {3, 0x81, 6, 6},    /* a map */
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         made = 4;
@@ -564,12 +561,12 @@ hostile_lengths_cost_nothing(void **state)
 {
     (void)state;
     static const uint8_t cases[][9] = {
-        { 6, 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff }, /* an array of 4 G elements */
-        { 6, 0x91, 0xdb, 0xff, 0xff, 0xff, 0xff }, /* a text of 4 GB */
-        { 6, 0x91, 0xc6, 0xff, 0xff, 0xff, 0xff },
-        { 6, 0x91, 0xdf, 0xff, 0xff, 0xff, 0xff }, /* a map */
-        { 5, 0xdd, 0xff, 0xff, 0xff, 0xff },
-        { 4, 0x92, 33, 0x91, 0x91 },               /* deeper than anything legal */
+        {6, 0x91, 0xdd, 0xff, 0xff, 0xff, 0xff}, /* an array of 4 G elements */
+        {6, 0x91, 0xdb, 0xff, 0xff, 0xff, 0xff}, /* a text of 4 GB */
+        {6, 0x91, 0xc6, 0xff, 0xff, 0xff, 0xff},
+        {6, 0x91, 0xdf, 0xff, 0xff, 0xff, 0xff}, /* a map */
+        {5, 0xdd, 0xff, 0xff, 0xff, 0xff},
+        {4, 0x92, 33, 0x91, 0x91}, /* deeper than anything legal */
     };
     struct cbx_frame frame;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -616,8 +613,8 @@ a_small_buffer_is_never_passed(void **state)
         int length = write_row(&rows[i], false);
         for (int size = 0; size < length; size++) {
             uint8_t *small = malloc((size_t)size + 1);
-            assert_int_equal(cbx_frame_write(small, (size_t)size,
-                                             (enum cbx_frame_type)rows[i].type, 7, fields, count),
+            assert_int_equal(cbx_frame_write(small, (size_t)size, (enum cbx_frame_type)rows[i].type,
+                                             7, fields, count),
                              CBX_ERR_LIMIT);
             free(small);
         }
@@ -628,7 +625,7 @@ static void
 a_wrong_field_count_or_type_is_not_written(void **state)
 {
     (void)state;
-    struct cbx_field fields[3] = { cbx_field_uint(1), cbx_field_uint(1), cbx_field_uint(1) };
+    struct cbx_field fields[3] = {cbx_field_uint(1), cbx_field_uint(1), cbx_field_uint(1)};
     assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_PING, 0, fields, 1),
                      CBX_ERR_FORMAT);
     assert_int_equal(cbx_frame_write(out, sizeof out, CBX_FRAME_PING, 0, fields, 3),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Rule 25 on a model of one path: a bottleneck of some rate, a delay each way, acks that come back. */
+/* Rule 25 on a model of one path: a bottleneck of some rate, a delay each way, acks that come back.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,7 +64,7 @@ send_piece(void)
     path.random = path.random * 1664525 + 1013904223;
     int64_t jitter = path.jitter ? (int64_t)(path.random >> 8) % path.jitter : 0;
     struct piece *piece = &path.flying[(path.first + path.count++) % FLYING_MAX];
-    *piece = (struct piece) { path.pace.sent, path.free_at + path.delay + jitter };
+    *piece = (struct piece){path.pace.sent, path.free_at + path.delay + jitter};
 }
 
 static void
@@ -115,12 +116,12 @@ assert_near(uint64_t value, uint64_t least, uint64_t most)
 /* ---- tests ---- */
 
 static void
-before_anything_is_known_the_cap_is_256_kib(void **state)
+before_anything_is_known_the_cap_has_its_start(void **state)
 {
     (void)state;
     begin(1000000, 20 * MS);
-    assert_int_equal(cbx_pace_room(&path.pace), 256 * KIB);
-    assert_int_equal(cbx_pace_quarter(&path.pace), 64 * KIB);
+    assert_int_equal(cbx_pace_room(&path.pace), CBX_PACE_START);
+    assert_int_equal(cbx_pace_quarter(&path.pace), CBX_PACE_START / 4);
     assert_int_equal(cbx_pace_rate(&path.pace), 0);
 }
 
@@ -129,12 +130,12 @@ what_is_sent_takes_room_and_what_is_acked_gives_it_back(void **state)
 {
     (void)state;
     begin(1000000, 20 * MS);
-    cbx_pace_sent(&path.pace, 200 * KIB, path.now);
+    cbx_pace_sent(&path.pace, CBX_PACE_START - 56 * KIB, path.now);
     assert_int_equal(cbx_pace_room(&path.pace), 56 * KIB);
     cbx_pace_sent(&path.pace, 100 * KIB, path.now); /* a record may pass the cap */
     assert_int_equal(cbx_pace_room(&path.pace), 0);
     path.pace.rate_known = false;
-    assert_int_equal(cbx_pace_acked(&path.pace, 300 * KIB, path.now + 100 * MS), 0);
+    assert_int_equal(cbx_pace_acked(&path.pace, CBX_PACE_START + 44 * KIB, path.now + 100 * MS), 0);
     assert_true(cbx_pace_room(&path.pace) > 0);
 }
 
@@ -245,7 +246,7 @@ idle_samples_make_no_rate_known(void **state)
     (void)state;
     begin(2500000, 20 * MS);
     run_sparse(5 * SECOND, 50 * MS);
-    assert_int_equal(path.pace.cap, 256 * KIB);
+    assert_int_equal(path.pace.cap, CBX_PACE_START);
 }
 
 static void
@@ -392,7 +393,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(before_anything_is_known_the_cap_is_256_kib),
+        cmocka_unit_test(before_anything_is_known_the_cap_has_its_start),
         cmocka_unit_test(what_is_sent_takes_room_and_what_is_acked_gives_it_back),
         cmocka_unit_test(an_ack_beyond_what_was_sent_is_refused),
         cmocka_unit_test(an_older_ack_changes_nothing),

@@ -52,8 +52,8 @@ plain(enum cbx_frame_type type, const struct cbx_field *fields, uint32_t count)
 }
 
 #define PLAIN(type, ...)                                                                           \
-    plain(type, (struct cbx_field[]) { __VA_ARGS__ },                                              \
-          sizeof((struct cbx_field[]) { __VA_ARGS__ }) / sizeof(struct cbx_field))
+    plain(type, (struct cbx_field[]){__VA_ARGS__},                                                 \
+          sizeof((struct cbx_field[]){__VA_ARGS__}) / sizeof(struct cbx_field))
 #define U cbx_field_uint
 #define T cbx_field_text
 #define B(n) cbx_field_bytes(filler, n)
@@ -65,7 +65,8 @@ link_frames_are_as_documented(void **state)
     memset(filler, 0xab, sizeof filler);
     PLAIN(CBX_FRAME_HUB_HELLO, U(1), U(0), T("cbx-hub"));
     PLAIN(CBX_FRAME_AGENT_HELLO, U(1), B(16), U(134217728), T("cbx-agent"));
-    PLAIN(CBX_FRAME_WELCOME, T("demo"), T("web"), U(1700000000000), U(4194304), T("192.0.2.1:5000"));
+    PLAIN(CBX_FRAME_WELCOME, T("demo"), T("web"), U(1700000000000), U(4194304),
+          T("192.0.2.1:5000"));
     PLAIN(CBX_FRAME_JOIN_OFFER, T("web"), B(3));
     PLAIN(CBX_FRAME_JOIN, B(3));
     plain(CBX_FRAME_JOINED, NULL, 0);
@@ -91,8 +92,8 @@ records_are_as_documented(void **state)
 {
     (void)state;
     struct cbx_record_keys k = keys();
-    struct cbx_open open = { .source = "cli", .target = "web", .port = 8080, .epoch = 1,
-                             .limit = 32768 };
+    struct cbx_open open = {
+        .source = "cli", .target = "web", .port = 8080, .epoch = 1, .limit = 32768};
     memset(open.session, 0x05, sizeof open.session);
     memset(open.stream_id, 0x09, sizeof open.stream_id);
     check("OPEN", cbx_record_dial(aead, &k, LABEL, &open));
@@ -104,7 +105,7 @@ records_are_as_documented(void **state)
     check("CREDIT", cbx_record_credit(aead, &k, LABEL, 5, 40000));
     check("EPOCH", cbx_record_epoch(aead, &k, LABEL, open.session, 2, 6));
     check("RESET", cbx_record_reset(aead, &k, LABEL, CBX_REASON_RESET));
-    struct cbx_session session = { .cipher = CBX_CIPHER_CHACHA20POLY1305 };
+    struct cbx_session session = {.cipher = CBX_CIPHER_CHACHA20POLY1305};
     memset(session.id, 0x05, sizeof session.id);
     memset(session.root_send, 0x07, sizeof session.root_send);
     check("CONFIRM", cbx_record_confirm(aead, &session, "cli", "web"));

@@ -35,7 +35,7 @@ static void
 no_slab_may_be_dropped(void **state)
 {
     (void)state;
-    struct cbx_slice none = { 0 };
+    struct cbx_slice none = {0};
     cbx_slab_unref(NULL);
     cbx_slice_drop(&none);
 }

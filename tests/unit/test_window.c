@@ -27,12 +27,12 @@ static int
 fresh(void **state)
 {
     (void)state;
-    budget = (struct cbx_budget) { .total = 4 * MIB };
+    budget = (struct cbx_budget){.total = 4 * MIB};
     peer = pool = 0;
     now = SECOND;
     memset(&window, 0, sizeof window);
     memset(many, 0, sizeof many);
-    sender = (struct cbx_send_window) { .pool_used = &pool, .pool_total = 64 * MIB };
+    sender = (struct cbx_send_window){.pool_used = &pool, .pool_total = 64 * MIB};
     return 0;
 }
 
@@ -252,7 +252,7 @@ stream_at(uint64_t rate, int64_t delay, int64_t us)
         if (!cbx_window_consumed(&window, part, now))
             continue;
         cbx_window_announce(&window, now);
-        grants[(first + count++) % 4096] = (struct grant) { window.limit, now + delay };
+        grants[(first + count++) % 4096] = (struct grant){window.limit, now + delay};
     }
 }
 
@@ -351,13 +351,32 @@ the_agents_send_budget_holds_whatever_is_granted(void **state)
 {
     (void)state;
     sender.pool_total = 1 * MIB;
-    pool = 1 * MIB - 100;
+    pool = 700 * KIB;
     cbx_send_credit(&sender, 0, 1024 * MIB, now);
-    assert_int_equal(cbx_send_room(&sender), 100);
-    cbx_send_sent(&sender, 100);
+    assert_int_equal(cbx_send_room(&sender), 68 * KIB);
+    assert_int_equal(cbx_send_wanted(&sender), 16 * MIB);
+    cbx_send_sent(&sender, 68 * KIB);
     assert_int_equal(cbx_send_room(&sender), 0);
     cbx_send_credit(&sender, 60, 1024 * MIB, now);
     assert_int_equal(cbx_send_room(&sender), 60);
+}
+
+/* A few streams whose readers stall must not stop all the others. */
+static void
+the_last_quarter_of_the_send_budget_is_for_floors(void **state)
+{
+    (void)state;
+    sender.pool_total = 1 * MIB;
+    pool = 1 * MIB - 6 * KIB;
+    cbx_send_credit(&sender, 0, 1024 * MIB, now);
+    assert_int_equal(cbx_send_room(&sender), 4 * KIB);
+    cbx_send_sent(&sender, 3 * KIB);
+    assert_int_equal(cbx_send_room(&sender), 1 * KIB);
+    cbx_send_sent(&sender, 1 * KIB);
+    assert_int_equal(cbx_send_room(&sender), 0);
+    cbx_send_credit(&sender, 4 * KIB, 1024 * MIB, now);
+    pool = 1 * MIB - 100; /* and never more than there is */
+    assert_int_equal(cbx_send_room(&sender), 100);
 }
 
 static void
@@ -397,9 +416,8 @@ records_are_counted_across_partial_acks(void **state)
             cbx_send_sent(&sender, 1);
         assert_true(sender.sent - acked <= 1024);
         acked += 1 + (sender.sent - acked) * (uint64_t)(round % 4) / 3;
-        assert_int_equal(cbx_send_credit(&sender, acked > sender.sent ? sender.sent : acked,
-                                         16 * MIB, now),
-                         0);
+        assert_int_equal(
+            cbx_send_credit(&sender, acked > sender.sent ? sender.sent : acked, 16 * MIB, now), 0);
         acked = sender.acked;
     }
     cbx_send_credit(&sender, sender.sent, 16 * MIB, now);
@@ -477,6 +495,7 @@ main(void)
         cmocka_unit_test_setup(credit_is_what_may_be_sent, fresh),
         cmocka_unit_test_setup(credit_that_breaks_a_rule_is_refused_and_changes_nothing, fresh),
         cmocka_unit_test_setup(the_agents_send_budget_holds_whatever_is_granted, fresh),
+        cmocka_unit_test_setup(the_last_quarter_of_the_send_budget_is_for_floors, fresh),
         cmocka_unit_test_setup(a_stream_keeps_16_mib_at_most, fresh),
         cmocka_unit_test_setup(a_stream_has_1024_records_unacknowledged_at_most, fresh),
         cmocka_unit_test_setup(records_are_counted_across_partial_acks, fresh),

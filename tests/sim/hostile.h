@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pond for a hostile hub: cli dials web:8080 (the victim), web:8081 (its neighbour in the same
+ * session) and db:5432 (the bystander). An attack is one function that sees every frame.
+ */
+#ifndef SIM_HOSTILE_H
+#define SIM_HOSTILE_H
+
+#include "filter.h"
+#include "mesh_internal.h"
+#include "world.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { VICTIM = 8080, NEIGHBOUR = 8081, BYSTANDER = 5432, STREAM_BYTES = 60000 };
+
+/* What the hub does to a frame. NULL: it is honest. */
+extern enum world_verdict (*hostile_act)(struct world_flow *flow, struct cbx_frame *frame);
+extern int hostile_left; /* how often it still does it; set with hostile_set */
+extern int hostile_done; /* how often it has done it */
+
+struct hostile {
+    struct world *world;
+    struct world_agent *web, *db, *cli;
+    struct world_program *victim, *neighbour, *bystander;
+};
+
+void hostile_begin(struct hostile *all);
+void hostile_end(struct hostile *all);
+void hostile_set(enum world_verdict (*act)(struct world_flow *flow, struct cbx_frame *frame),
+                 int times);
+/* True, and counted, while the attack has tries left. */
+bool hostile_turn(void);
+/* The frame goes to this agent (or comes from it), is of this type and of this port's circuit. */
+bool hostile_goes_to(const struct world_flow *flow, const char *slug, const struct cbx_frame *frame,
+                     enum cbx_frame_type type, uint16_t port);
+bool hostile_comes_from(const struct world_flow *flow, const char *slug,
+                        const struct cbx_frame *frame, enum cbx_frame_type type, uint16_t port);
+bool hostile_names(const struct cbx_field *field, const char *text);
+
+/* Dials all three, STREAM_BYTES each way; runs until all are closed. */
+void hostile_dial(struct hostile *all);
+void hostile_run(struct hostile *all);
+/* Runs until both its ends are closed. */
+void hostile_wait(struct hostile *all, struct world_program *program);
+/* One dial from cli until it is over. */
+struct world_program *hostile_try(struct hostile *all, const char *slug, uint16_t port);
+
+/* The dial failed with this reason, as the hub's word or ours, and no target program ever ran. */
+void hostile_refused(const struct world_program *program, enum cbx_reason reason);
+/* Both ends of the victim saw the attack: `here` found it, the other heard of it under seal. */
+void hostile_found(const struct world_program *here, enum cbx_reason reason);
+/* A stream that nobody touched. */
+void hostile_untouched(const struct world_program *program);
+/* No byte that was not sent, none twice, no stream that was not dialed, links still up. */
+void hostile_nothing_false(struct hostile *all);
+
+#endif
