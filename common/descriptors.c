@@ -40,6 +40,7 @@ cbx_descriptors_scarce(enum cbx_descriptors_use use, int open, uint32_t promised
     int next = fcntl(open, F_DUPFD_CLOEXEC, 0);
     if (next < 0)
         return true;
+    uint64_t number = (uint64_t)next;
     (void)close(next);
-    return (uint64_t)next + promised >= first_reserved(use);
+    return number + promised >= first_reserved(use);
 }
