@@ -82,8 +82,11 @@ check_blob(const uint8_t *blob, size_t length)
     if (length < sizeof magic || memcmp(blob, magic, sizeof magic) != 0)
         return false;
     reader.at += sizeof magic;
-    return take_word(&reader, "none") && take_word(&reader, "none") &&
-           take_string(&reader, &options) && take_number(&reader, &keys) && keys == 1 &&
+    if (!take_word(&reader, "none")) /* no cipher */
+        return false;
+    if (!take_word(&reader, "none")) /* no passphrase */
+        return false;
+    return take_string(&reader, &options) && take_number(&reader, &keys) && keys == 1 &&
            take_string(&reader, &outer) && take_public(&outer, &shown) &&
            take_string(&reader, &inner) && take_number(&inner, &first) &&
            take_number(&inner, &second) && first == second && take_public(&inner, &public_key) &&

@@ -65,9 +65,20 @@ def cpu_seconds_below(process):
     return sum(seen[pid][1] for pid in family if pid in seen)
 
 
+def settled_descriptors(process):
+    """Its open descriptors, once none was opened or closed for a while."""
+    before, since = None, time.monotonic()
+    while time.monotonic() - since < 0.5:
+        now = {int(name) for name in os.listdir(f"/proc/{process.child.pid}/fd")}
+        if now != before:
+            before, since = now, time.monotonic()
+        time.sleep(0.02)
+    return before
+
+
 def leave_descriptors(process, clients):
     """Lowers its limit, so that from now on that many more descriptors are for its clients."""
-    taken = {int(name) for name in os.listdir(f"/proc/{process.child.pid}/fd")}
+    taken = settled_descriptors(process)
     limit = 0
     # A part is kept back for commands and files (common/descriptors.h).
     while len(set(range(limit - min(32, limit // 4))) - taken) < clients:

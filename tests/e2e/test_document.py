@@ -16,8 +16,9 @@ def pond():
     world = World()
     try:
         pond = Pair(world).start()
-        pond.stranger = RawAgent(world, pond.hub.invite("stranger", "--label", "lang=python", expose=["7", "9=10.0.0.1:80"]))
-        pond.stranger.join().attach()
+        token = pond.hub.invite("stranger", "--label", "lang=python", expose=["7", "9=10.0.0.1:80"])
+        pond.stranger = RawAgent(world, token).join()
+        pond.stranger.attach()
         yield pond
     finally:
         world.close()
