@@ -4,6 +4,8 @@
 
 enum world_verdict (*hostile_act)(struct world_flow *flow, struct cbx_frame *frame);
 int hostile_left, hostile_done;
+struct hostile_touch hostile_touch;
+const uint8_t hostile_life[CBX_LIFE_SIZE] = {1, 2, 3};
 
 static enum world_verdict
 filter(struct world_flow *flow, struct cbx_frame *frame)
@@ -33,9 +35,11 @@ void
 hostile_begin(struct hostile *all)
 {
     struct world_path path = {.delay_us = 1000};
-    *all = (struct hostile){.world = world_new(world_seed(), 0)};
+    memset(all, 0, sizeof *all);
+    all->world = world_new(world_seed(), 0);
     hostile_set(NULL, 0);
     all->world->filter = filter;
+    all->world->filter_arg = all;
     all->web = world_agent(all->world, "web", "8080,8081", path);
     all->db = world_agent(all->world, "db", "8080,5432", path);
     all->cli = world_agent(all->world, "cli", "8080", path);
@@ -71,9 +75,18 @@ hostile_comes_from(const struct world_flow *flow, const char *slug, const struct
            flow->port == port;
 }
 
+bool
+hostile_touched(const struct world_flow *flow, const struct cbx_frame *frame)
+{
+    return hostile_goes_to(flow, hostile_touch.to, frame, hostile_touch.type, VICTIM) &&
+           hostile_touch.skip-- <= 0 && hostile_turn();
+}
+
 void
 hostile_dial(struct hostile *all)
 {
+    all->integrity_web = world_count(all->web, "integrity");
+    all->integrity_cli = world_count(all->cli, "integrity");
     all->victim = world_dial(all->cli, "web", VICTIM, STREAM_BYTES, STREAM_BYTES);
     all->neighbour = world_dial(all->cli, "web", NEIGHBOUR, STREAM_BYTES, STREAM_BYTES);
     all->bystander = world_dial(all->cli, "db", BYSTANDER, STREAM_BYTES, STREAM_BYTES);
@@ -151,6 +164,20 @@ hostile_found(const struct world_program *here, enum cbx_reason reason)
 }
 
 void
+hostile_found_by(struct hostile *all, const struct world_agent *finder)
+{
+    bool by_web = finder == all->web;
+    hostile_run(all);
+    assert_true(hostile_done > 0);
+    hostile_found(by_web ? all->victim->far : all->victim, CBX_REASON_INTEGRITY);
+    assert_int_equal(world_count(all->web, "integrity"), all->integrity_web + by_web);
+    assert_int_equal(world_count(all->cli, "integrity"), all->integrity_cli + !by_web);
+    hostile_untouched(all->neighbour);
+    hostile_untouched(all->bystander);
+    hostile_nothing_false(all);
+}
+
+void
 hostile_untouched(const struct world_program *program)
 {
     assert_true(world_is_clean(program));
@@ -167,4 +194,81 @@ hostile_nothing_false(struct hostile *all)
     }
     assert_int_equal(all->world->false_streams, 0);
     assert_true(all->web->up && all->db->up && all->cli->up);
+}
+
+/* ---- the directory ---- */
+
+static enum world_verdict
+show_chain(struct world_flow *flow, struct cbx_frame *frame)
+{
+    const struct hostile *all = flow->world->filter_arg;
+    if (!hostile_goes_to(flow, "cli", frame, CBX_FRAME_CHAIN, 0) ||
+        !hostile_names(&frame->field[0], all->slug))
+        return WORLD_PASS;
+    hostile_done++;
+    frame->field[1] = cbx_field_bytes(all->invite.bytes, all->invite.length);
+    frame->field[2] = cbx_field_bytes(all->peer.bytes, all->peer.length);
+    return WORLD_CHANGED;
+}
+
+void
+hostile_list(struct hostile *all, const char *slug, uint64_t state,
+             const uint8_t life[CBX_LIFE_SIZE])
+{
+    struct world_flow flow;
+    uint8_t hash[32];
+    cbx_chain_hash(&all->invite, &all->peer, hash);
+    struct cbx_field fields[] = {cbx_field_text(slug),
+                                 cbx_field_uint(state),
+                                 cbx_field_uint(1),
+                                 cbx_field_uint(1),
+                                 cbx_field_bytes(life, CBX_LIFE_SIZE),
+                                 cbx_field_bytes(hash, 32),
+                                 cbx_field_text("8080"),
+                                 cbx_field_text("")};
+    assert_true(world_flow_of(all->cli, true, &flow));
+    world_inject(&flow, CBX_FRAME_PEER, 0, fields, 8);
+    world_run(all->world, 50000);
+}
+
+void
+hostile_show(struct hostile *all, const struct world_agent *agent)
+{
+    all->slug = "web";
+    all->invite = agent->joined.invite_cert;
+    all->peer = agent->joined.peer_cert;
+    hostile_set(show_chain, 0);
+}
+
+void
+hostile_honest(struct hostile *all)
+{
+    hostile_show(all, all->web);
+    hostile_set(NULL, 0);
+    hostile_list(all, "web", 1, all->web->mesh->life);
+}
+
+void
+hostile_works(struct hostile *all)
+{
+    hostile_honest(all);
+    hostile_untouched(hostile_try(all, "web", VICTIM));
+}
+
+void
+hostile_restart(struct hostile *all)
+{
+    mesh_free(all->web->mesh);
+    world_start(all->web);
+    all->web->up = false;
+    world_connect(all->web);
+    world_run(all->world, 100000);
+}
+
+struct mesh_peer *
+hostile_peer(const struct world_agent *agent, const char *slug)
+{
+    struct mesh_peer *peer = mesh_peer_find(agent->mesh, slug, strlen(slug));
+    assert_non_null(peer);
+    return peer;
 }

@@ -27,7 +27,21 @@ struct hostile {
     struct world *world;
     struct world_agent *web, *db, *cli;
     struct world_program *victim, *neighbour, *bystander;
+    uint64_t integrity_web, integrity_cli; /* counters when it dialed last */
+    struct cbx_cert invite, peer;          /* what the hub shows as the chain of slug */
+    const char *slug;
 };
+
+/* A frame that an attack is about: of the victim's circuit, after `skip` of its kind. */
+struct hostile_touch {
+    enum cbx_frame_type type;
+    const char *to; /* on its way to this agent */
+    int skip;
+    uint32_t field;
+    int how; /* a test's own variants */
+};
+extern struct hostile_touch hostile_touch;
+extern const uint8_t hostile_life[CBX_LIFE_SIZE]; /* nobody's */
 
 void hostile_begin(struct hostile *all);
 void hostile_end(struct hostile *all);
@@ -42,6 +56,21 @@ bool hostile_comes_from(const struct world_flow *flow, const char *slug,
                         const struct cbx_frame *frame, enum cbx_frame_type type, uint16_t port);
 bool hostile_names(const struct cbx_field *field, const char *text);
 
+/* This is the frame: taken from the attack's tries. */
+bool hostile_touched(const struct world_flow *flow, const struct cbx_frame *frame);
+
+/* The hub shows the chain of this agent as web's (all->invite, all->peer: change them). */
+void hostile_show(struct hostile *all, const struct world_agent *agent);
+/* Tells cli of a peer in this state; its chain has the hash of the one shown. */
+void hostile_list(struct hostile *all, const char *slug, uint64_t state,
+                  const uint8_t life[CBX_LIFE_SIZE]);
+/* The directory as it is; and a dial, to see that all works. */
+void hostile_honest(struct hostile *all);
+void hostile_works(struct hostile *all);
+/* Another process of web: no session, no window of what it has seen. */
+void hostile_restart(struct hostile *all);
+struct mesh_peer *hostile_peer(const struct world_agent *agent, const char *slug);
+
 /* Dials all three, STREAM_BYTES each way; runs until all are closed. */
 void hostile_dial(struct hostile *all);
 void hostile_run(struct hostile *all);
@@ -54,6 +83,8 @@ struct world_program *hostile_try(struct hostile *all, const char *slug, uint16_
 void hostile_refused(const struct world_program *program, enum cbx_reason reason);
 /* Both ends of the victim saw the attack: `here` found it, the other heard of it under seal. */
 void hostile_found(const struct world_program *here, enum cbx_reason reason);
+/* Runs; the victim ended as `integrity`, found and counted by finder; the others went on. */
+void hostile_found_by(struct hostile *all, const struct world_agent *finder);
 /* A stream that nobody touched. */
 void hostile_untouched(const struct world_program *program);
 /* No byte that was not sent, none twice, no stream that was not dialed, links still up. */
