@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Loads. CBX_SEED replays a run. Asserted at every step (world_check_memory):
- *  - the hub: credit outstanding per link <= its allowance; the sum of allowances <= queue_max;
- * bytes queued in circuits, beside the headers of their records, <= that sum;
+ *  - the hub: credit outstanding per link <= its allowance; their sum <= queue_max; bytes queued in
+ *    circuits, beside the headers of their records, <= that sum;
  *  - each agent: unacknowledged bytes, beside the one of each FIN, <= its send budget; credit that
  *    it granted <= its own budget and <= the allowance that the hub counts for it.
  * Asserted at the end of each load: every byte came once, in order, and every stream ended as it

@@ -88,7 +88,7 @@ struct world {
 struct world *world_new(uint64_t seed, uint64_t hub_queue_max);
 void world_free(struct world *world);
 uint64_t world_random(struct world *world, uint64_t below);
-/* From CBX_SEED, or the time; printed. */
+/* 1, or CBX_SEED, or the time where that says "random"; printed. */
 uint64_t world_seed(void);
 
 /* Invites, joins over a join link, attaches; asserts that it worked. */
