@@ -88,8 +88,7 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
         joiner->reason = CBX_REASON_DENIED;
         return CBX_ERR_AUTH;
     }
-    if (strlen(result->invite.slug) != slug->n ||
-        memcmp(result->invite.slug, slug->p, slug->n) != 0)
+    if (!cbx_field_is(slug, result->invite.slug))
         return fail(joiner, CBX_REASON_DENIED, error,
                     "the hub names this lease differently from the invite's certificate");
     if (memcmp(result->invite.signing_key, joiner->signing->public_key, 32) != 0)

@@ -156,14 +156,6 @@ ask_for_more(struct mesh *mesh, int64_t now)
 
 /* ---- frames ---- */
 
-static void
-copy_text(char *out, size_t size, const struct cbx_field *field)
-{
-    size_t n = field->n < size - 1 ? field->n : size - 1;
-    memcpy(out, field->p, n);
-    out[n] = '\0';
-}
-
 static int
 take_hello(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
 {
@@ -174,18 +166,12 @@ take_hello(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *e
                         (unsigned long long)frame->field[0].u, PROTOCOL_VERSION);
     if (frame->field[1].u != 0)
         return cbx_fail(error, CBX_ERR_STATE, "the hub takes this identity for an invite");
-    copy_text(mesh->hub_software, sizeof mesh->hub_software, &frame->field[2]);
+    cbx_field_copy(mesh->hub_software, sizeof mesh->hub_software, &frame->field[2]);
     mesh->phase = MESH_WAITING;
     struct cbx_field fields[] = {
         cbx_field_uint(PROTOCOL_VERSION), cbx_field_bytes(mesh->life, sizeof mesh->life),
         cbx_field_uint(mesh->config.receive_budget), cbx_field_text(mesh->software)};
     return cbx_link_send(&mesh->pump.link, CBX_FRAME_AGENT_HELLO, 0, fields, 4);
-}
-
-static bool
-field_is(const struct cbx_field *field, const char *text)
-{
-    return field->n == strlen(text) && memcmp(field->p, text, field->n) == 0;
 }
 
 /* Who we are stands in our certificate: the hub cannot rename us (rule 2). */
@@ -194,14 +180,14 @@ take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error 
 {
     if (mesh->phase != MESH_WAITING)
         return cbx_fail(error, CBX_ERR_STATE, "WELCOME out of turn");
-    if (!field_is(&frame->field[0], mesh->config.pond) ||
-        !field_is(&frame->field[1], mesh->config.slug))
+    if (!cbx_field_is(&frame->field[0], mesh->config.pond) ||
+        !cbx_field_is(&frame->field[1], mesh->config.slug))
         return cbx_fail(error, CBX_ERR_AUTH,
                         "the hub calls this lease by a name that is not in its "
                         "certificate");
     mesh->generation = frame->field[2].u;
     set_allowance(mesh, frame->field[3].u);
-    copy_text(mesh->seen_address, sizeof mesh->seen_address, &frame->field[4]);
+    cbx_field_copy(mesh->seen_address, sizeof mesh->seen_address, &frame->field[4]);
     mesh->phase = MESH_SYNCING;
     struct mesh_peer *peer, *next;
     HASH_ITER(hh, mesh->peers, peer, next)
@@ -225,7 +211,7 @@ take_bye(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *err
     uint64_t code = frame->field[0].u;
     mesh->bye = code <= CBX_REASON_MAX ? (enum cbx_reason)code : CBX_REASON_LOST;
     mesh->bye_retry_ms = frame->field[1].u < 3600000 ? (uint32_t)frame->field[1].u : 3600000;
-    copy_text(mesh->bye_text, sizeof mesh->bye_text, &frame->field[2]);
+    cbx_field_copy(mesh->bye_text, sizeof mesh->bye_text, &frame->field[2]);
     return cbx_fail(error, CBX_ERR_CLOSED, "%s", mesh->bye_text);
 }
 

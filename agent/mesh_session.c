@@ -314,7 +314,7 @@ static struct mesh_peer *
 sender_of(struct mesh *mesh, const struct cbx_frame *frame)
 {
     const struct cbx_field *to = &frame->field[1];
-    if (to->n != strlen(mesh->config.slug) || memcmp(to->p, mesh->config.slug, to->n) != 0) {
+    if (!cbx_field_is(to, mesh->config.slug)) {
         mesh->count.stale++;
         return NULL;
     }

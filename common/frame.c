@@ -89,6 +89,20 @@ cbx_field_bytes(const uint8_t *bytes, size_t length)
     return (struct cbx_field){.p = (uint8_t *)(uintptr_t)bytes, .n = (uint32_t)length};
 }
 
+bool
+cbx_field_is(const struct cbx_field *field, const char *text)
+{
+    return field->n == strlen(text) && memcmp(field->p, text, field->n) == 0;
+}
+
+void
+cbx_field_copy(char *out, size_t size, const struct cbx_field *field)
+{
+    size_t n = field->n < size - 1 ? field->n : size - 1;
+    memcpy(out, field->p, n);
+    out[n] = '\0';
+}
+
 static bool
 text_valid(const uint8_t *text, uint32_t length)
 {

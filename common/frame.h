@@ -89,6 +89,9 @@ cbx_field_uint(uint64_t value)
 }
 struct cbx_field cbx_field_text(const char *text);
 struct cbx_field cbx_field_bytes(const uint8_t *bytes, size_t length);
+bool cbx_field_is(const struct cbx_field *field, const char *text);
+/* As NUL-terminated text, cut to size. */
+void cbx_field_copy(char *out, size_t size, const struct cbx_field *field);
 
 /*
  * Encodes prefix, type, label and fields into bytes. fields must match the type's table. When the

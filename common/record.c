@@ -270,18 +270,11 @@ cbx_record_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t la
     return cbx_frame_slice(CBX_FRAME_OPEN, label, fields, 9);
 }
 
-static void
-copy_name(char out[CBX_SLUG_MAX + 1], const struct cbx_field *field)
-{
-    memcpy(out, field->p, field->n);
-    out[field->n] = '\0';
-}
-
 void
 cbx_open_read(const struct cbx_frame *frame, struct cbx_open *open)
 {
-    copy_name(open->source, &frame->field[0]);
-    copy_name(open->target, &frame->field[1]);
+    cbx_field_copy(open->source, sizeof open->source, &frame->field[0]);
+    cbx_field_copy(open->target, sizeof open->target, &frame->field[1]);
     open->port = (uint16_t)frame->field[2].u;
     memcpy(open->session, frame->field[3].p, sizeof open->session);
     memcpy(open->stream_id, frame->field[4].p, sizeof open->stream_id);

@@ -122,14 +122,6 @@ pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
 
 /* ---- attaching ---- */
 
-static void
-copy_text(char *out, size_t size, const struct cbx_field *field)
-{
-    size_t n = field->n < size - 1 ? field->n : size - 1;
-    memcpy(out, field->p, n);
-    out[n] = '\0';
-}
-
 /* The new generation ends the old one at once (rule 7). */
 static void
 evict(struct hub_core *core, struct reg_peer *peer, const uint8_t life[CBX_LIFE_SIZE])
@@ -165,7 +157,7 @@ take_agent_hello(struct hub_link *link, const struct cbx_frame *frame, struct cb
         return 0;
     }
     memcpy(link->life, frame->field[1].p, CBX_LIFE_SIZE);
-    copy_text(link->software, sizeof link->software, &frame->field[3]);
+    cbx_field_copy(link->software, sizeof link->software, &frame->field[3]);
     if (!hub_allowance_join(&core->allowances, &link->allowance)) {
         hub_link_bye(link, CBX_REASON_OVERLOADED, 5000,
                      "the hub's --queue-max is used up by the links it has");

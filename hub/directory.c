@@ -53,18 +53,11 @@ hub_directory_tell(struct hub_core *core, const struct reg_peer *peer, bool gone
     }
 }
 
-static void
-take_slug(char out[CBX_SLUG_MAX + 1], const struct cbx_field *field)
-{
-    memcpy(out, field->p, field->n);
-    out[field->n] = '\0';
-}
-
 void
 hub_directory_chain(struct hub_link *link, const struct cbx_frame *frame)
 {
     char slug[CBX_SLUG_MAX + 1];
-    take_slug(slug, &frame->field[0]);
+    cbx_field_copy(slug, sizeof slug, &frame->field[0]);
     const struct reg_peer *peer = registry_peer(link->core->registry, link->pond, slug);
     struct cbx_field fields[3] = {cbx_field_text(slug), cbx_field_bytes((const uint8_t *)"", 0),
                                   cbx_field_bytes((const uint8_t *)"", 0)};
@@ -87,8 +80,8 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
                    struct cbx_error *error)
 {
     char source[CBX_SLUG_MAX + 1], target[CBX_SLUG_MAX + 1];
-    take_slug(source, &frame->field[0]);
-    take_slug(target, &frame->field[1]);
+    cbx_field_copy(source, sizeof source, &frame->field[0]);
+    cbx_field_copy(target, sizeof target, &frame->field[1]);
     if (strcmp(source, link->slug) != 0)
         return cbx_fail(error, CBX_ERR_AUTH, "%s under the name of another peer",
                         cbx_frame_name(frame->type));

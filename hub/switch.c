@@ -250,21 +250,14 @@ refuse(struct hub_link *link, uint32_t label, enum cbx_reason reason)
     cbx_link_send(&link->pump.link, CBX_FRAME_CLOSE, label, &field, 1);
 }
 
-static bool
-field_is(const struct cbx_field *field, const char *text)
-{
-    return field->n == strlen(text) && memcmp(field->p, text, field->n) == 0;
-}
-
 /* The link that an OPEN leads to, or NULL with the reason. */
 static struct hub_link *
 find_target(struct hub_link *link, const struct cbx_frame *frame, enum cbx_reason *reason)
 {
     char slug[CBX_SLUG_MAX + 1];
-    memcpy(slug, frame->field[1].p, frame->field[1].n);
-    slug[frame->field[1].n] = '\0';
+    cbx_field_copy(slug, sizeof slug, &frame->field[1]);
     /* Who dials is what sshd checked, never what the frame says. */
-    if (!field_is(&frame->field[0], link->slug)) {
+    if (!cbx_field_is(&frame->field[0], link->slug)) {
         *reason = CBX_REASON_DENIED;
         return NULL;
     }
