@@ -17,9 +17,9 @@
 
 /*
  * Where the process stands with its hub. The uplink logs in with the key of the phase:
- *   TRIAL   identity; is the chain that was submitted before the last run ended recorded?
- *           attached -> ATTACH, login denied -> JOIN
- *   JOIN    invite's login key; joined -> STORE, refused for good -> STOP
+ *   TRIAL   identity; is the chain that was submitted recorded, by the last run or by a join whose
+ *           link was lost? attached -> ATTACH, login denied -> JOIN
+ *   JOIN    invite's login key; joined -> STORE, refused for good -> STOP, lost -> TRIAL
  *   STORE   none; the membership is on its way to the disk -> ATTACH
  *   ATTACH  identity; for the rest of the process's life, through lost links
  *   STOP    saying goodbye; nothing new begins

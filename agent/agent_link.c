@@ -307,11 +307,28 @@ on_joined(void *arg, const struct joiner_result *result)
     agent_want(agent, AGENT_PHASE_STORE);
 }
 
+/* The hub may have recorded what was submitted: the identity is tried before the invite is again.
+ * The uplink stays, and so do its waits. */
+static void
+try_identity(struct agent *agent)
+{
+    if (agent_first_phase(agent) != AGENT_PHASE_TRIAL)
+        return;
+    if (!begin_mesh(agent, &agent->state.submitted)) {
+        agent_stop(agent, 1, "out of memory");
+        return;
+    }
+    agent->phase = AGENT_PHASE_TRIAL;
+    uplink_login(agent->uplink, &agent->state.identity.sign);
+}
+
 static void
 on_join_failed(void *arg, enum cbx_reason reason, const char *text)
 {
     struct agent *agent = arg;
     char cause[CBX_ERROR_TEXT_MAX];
+    if (agent->phase != AGENT_PHASE_JOIN)
+        return; /* it was late, and now its link is gone, too */
     switch (reason) {
     case CBX_REASON_USED:
         refuse_token(agent, "this token was used already, by another machine: ask the operator for "
@@ -329,6 +346,7 @@ on_join_failed(void *arg, enum cbx_reason reason, const char *text)
         /* The joiner is freed when the next link begins. */
         uplink_lost(agent->uplink, 0);
         say_trouble(agent, UPLINK_PROTOCOL, text);
+        try_identity(agent);
     }
 }
 
@@ -368,6 +386,8 @@ on_up(void *arg, struct cbx_carrier *carrier)
         carrier->ops->close(carrier);
         return;
     }
+    joiner_free(agent->joiner);
+    agent->joiner = NULL;
     if (mesh_attach(agent->mesh, carrier) != CBX_OK)
         uplink_lost(agent->uplink, 0);
     agent_wake(agent);
@@ -378,6 +398,10 @@ on_denied(struct agent *agent, const char *text)
 {
     if (agent->phase == AGENT_PHASE_JOIN) {
         refuse_token(agent, token_refused);
+    } else if (agent->phase == AGENT_PHASE_TRIAL && agent->joiner != NULL) {
+        end_mesh(agent); /* the join of this run never came there: again, after the uplink's wait */
+        agent->phase = AGENT_PHASE_JOIN;
+        uplink_login(agent->uplink, &agent->login);
     } else if (agent->phase == AGENT_PHASE_TRIAL) {
         uplink_stop(agent->uplink);
         agent_want(agent, AGENT_PHASE_JOIN);

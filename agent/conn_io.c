@@ -55,8 +55,9 @@ conn_watch(struct conn *conn)
     watch_one(conn->set->loop, &conn->writing, (events & EV_WRITE) != 0);
 }
 
-void
-conn_become_due(struct conn *conn)
+/* To be settled at the end of the batch. */
+static void
+become_due(struct conn *conn)
 {
     if (conn->due)
         return;
@@ -71,7 +72,7 @@ conn_set_phase(struct conn *conn, enum conn_phase phase)
     conn->state.phase = phase;
     conn_watch(conn);
     if (phase >= CONN_REFUSED && phase != CONN_FAREWELL)
-        conn_become_due(conn);
+        become_due(conn);
 }
 
 static void
@@ -86,7 +87,7 @@ set_input(struct conn *conn, enum conn_input input)
     conn->state.input = input;
     conn_watch(conn);
     if (input == CONN_INPUT_BROKEN)
-        conn_become_due(conn);
+        become_due(conn);
 }
 
 void
@@ -103,7 +104,7 @@ conn_set_output(struct conn *conn, enum conn_output output)
         (void)shutdown(conn->fd, SHUT_WR);
     conn_watch(conn);
     if (output == CONN_OUTPUT_BROKEN)
-        conn_become_due(conn);
+        become_due(conn);
 }
 
 static bool
@@ -247,7 +248,7 @@ end_opened(void *arg)
         conn->words_left = conn->speech->opened_length;
         (void)conn_say(conn);
     }
-    conn_become_due(conn);
+    become_due(conn);
 }
 
 void

@@ -36,8 +36,6 @@ extern const struct mesh_end conn_end;
 void conn_io_init(struct conn *conn);
 /* Starts and stops the watchers as conn_events says. */
 void conn_watch(struct conn *conn);
-/* To be settled at the end of the batch. */
-void conn_become_due(struct conn *conn);
 void conn_set_phase(struct conn *conn, enum conn_phase phase);
 void conn_set_output(struct conn *conn, enum conn_output output);
 /* Writes what it can of our own words; true when none are left and the output still stands. */

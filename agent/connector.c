@@ -208,9 +208,11 @@ finish(struct connector *c, CURLcode code)
 static void
 act(struct connector *c, curl_socket_t fd, int mask)
 {
-    int running = 0;
-    (void)curl_multi_socket_action(c->multi, fd, mask, &running);
-    int left = 0;
+    int running = 0, left = 0;
+    if (curl_multi_socket_action(c->multi, fd, mask, &running) != CURLM_OK) {
+        finish(c, CURLE_OUT_OF_MEMORY); /* or want_socket was: libcurl says nothing after that */
+        return;
+    }
     const CURLMsg *message = curl_multi_info_read(c->multi, &left);
     if (message != NULL && message->msg == CURLMSG_DONE)
         finish(c, message->data.result);

@@ -164,12 +164,6 @@ map(enum cbx_reason reason)
     }
 }
 
-int
-http_connect_status(enum cbx_reason reason)
-{
-    return map(reason).status;
-}
-
 size_t
 http_connect_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
 {

@@ -49,7 +49,6 @@ size_t http_connect_rejection(const struct http_connect *http, char *out, size_t
 
 extern const char http_connect_opened[];
 enum { HTTP_CONNECT_OPENED_LENGTH = 39 };
-int http_connect_status(enum cbx_reason reason);
 /* The response to a dial that failed; as conn_speech.refused. */
 size_t http_connect_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
 

@@ -109,8 +109,7 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
 static int
 take_bye(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_error *error)
 {
-    uint64_t code = frame->field[0].u;
-    joiner->reason = code && code <= CBX_REASON_MAX ? (enum cbx_reason)code : CBX_REASON_LOST;
+    joiner->reason = cbx_reason_of(frame->field[0].u, CBX_REASON_LOST);
     return cbx_fail(error, CBX_ERR_CLOSED, "%.*s", (int)frame->field[2].n,
                     (const char *)frame->field[2].p);
 }

@@ -68,6 +68,7 @@ mesh_new(const struct mesh_config *config, const struct mesh_known *known, size_
     TAILQ_INIT(&mesh->streams);
     TAILQ_INIT(&mesh->waiting);
     TAILQ_INIT(&mesh->opening);
+    TAILQ_INIT(&mesh->parked);
     TAILQ_INIT(&mesh->lazy);
     TAILQ_INIT(&mesh->reap);
     TAILQ_INIT(&mesh->loops);
@@ -125,30 +126,26 @@ mesh_attached(const struct mesh *mesh)
 /* ---- allowance (rule 22) ---- */
 
 static void
-confirm_allowance(struct mesh *mesh)
-{
-    if (!mesh->allow_pending || mesh->budget.used > mesh->budget.total)
-        return;
-    mesh->allow_pending = false;
-    struct cbx_field field = cbx_field_uint(mesh->allow_sequence);
-    cbx_link_send(&mesh->pump.link, CBX_FRAME_ALLOWED, 0, &field, 1);
-}
-
-static void
 set_allowance(struct mesh *mesh, uint64_t value)
 {
     mesh->allowance = value;
     mesh->budget.total = value < mesh->config.receive_budget ? value : mesh->config.receive_budget;
 }
 
+bool
+mesh_may_grow(const struct mesh *mesh)
+{
+    return mesh->phase == MESH_UP && mesh->allowance < mesh->config.receive_budget;
+}
+
 static void
 ask_for_more(struct mesh *mesh, int64_t now)
 {
-    if (!mesh->budget.cut || mesh->phase != MESH_UP)
+    if (!mesh_may_grow(mesh))
+        mesh->budget.cut = false;
+    if (!mesh->budget.cut || now < mesh->want_at)
         return;
     mesh->budget.cut = false;
-    if (mesh->allowance >= mesh->config.receive_budget || now < mesh->want_at)
-        return;
     mesh->want_at = now + WANT_EVERY_US;
     struct cbx_field field = cbx_field_uint(2 * mesh->allowance);
     cbx_link_send(&mesh->pump.link, CBX_FRAME_WANT, 0, &field, 1);
@@ -198,20 +195,21 @@ take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error 
 static int
 take_allow(struct mesh *mesh, const struct cbx_frame *frame)
 {
-    mesh->allow_sequence = frame->field[0].u;
-    mesh->allow_pending = true;
+    mesh->allow_denied = frame->field[1].u == mesh->allowance;
     set_allowance(mesh, frame->field[1].u);
-    confirm_allowance(mesh);
-    return 0;
+    mesh->dial_due = true; /* some may have waited for it */
+    struct cbx_field field = cbx_field_uint(frame->field[0].u);
+    return cbx_link_send(&mesh->pump.link, CBX_FRAME_ALLOWED, 0, &field, 1);
 }
 
 static int
 take_bye(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
 {
-    uint64_t code = frame->field[0].u;
-    mesh->bye = code <= CBX_REASON_MAX ? (enum cbx_reason)code : CBX_REASON_LOST;
+    mesh->bye = cbx_reason_of(frame->field[0].u, CBX_REASON_LOST);
     mesh->bye_retry_ms = frame->field[1].u < 3600000 ? (uint32_t)frame->field[1].u : 3600000;
     cbx_field_copy(mesh->bye_text, sizeof mesh->bye_text, &frame->field[2]);
+    if (!mesh->bye_text[0])
+        strcpy(mesh->bye_text, cbx_reason_text(mesh->bye)); /* people are told a cause */
     return cbx_fail(error, CBX_ERR_CLOSED, "%s", mesh->bye_text);
 }
 
@@ -291,7 +289,6 @@ static void
 drop_link(struct mesh *mesh)
 {
     mesh->phase = MESH_DOWN;
-    mesh->allow_pending = false;
     mesh_streams_lost(mesh, CBX_REASON_LOST);
     mesh_peers_link_lost(mesh);
     mesh_streams_free(mesh);
@@ -375,7 +372,6 @@ mesh_flush(struct mesh *mesh)
     mesh_streams_due(mesh, now);
     mesh_loops_run(mesh);
     if (mesh->has_pump) {
-        confirm_allowance(mesh);
         ask_for_more(mesh, now);
         cbx_pump_flush(&mesh->pump);
     }
@@ -388,6 +384,8 @@ mesh_flush(struct mesh *mesh)
         int64_t link = cbx_link_deadline(&mesh->pump.link);
         if (link < due)
             due = link;
+        if (mesh->budget.cut && mesh->want_at < due)
+            due = mesh->want_at;
     }
     return due > now ? due - now : 0;
 }

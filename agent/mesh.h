@@ -101,10 +101,6 @@ int64_t mesh_flush(struct mesh *mesh);
 /* Tells the hub and drops the link. */
 void mesh_shutdown(struct mesh *mesh);
 
-/* Starts a session with the peer of this name, if there is one: programs that asked for the name
- * will dial it. */
-void mesh_prepare(struct mesh *mesh, const char *slug);
-
 /*
  * Dials slug:port. The answer comes by end->opened or end->closed, never inside this call; NULL
  * only when memory is short. timeout_us 0: the configured one. When no link is up yet the dial

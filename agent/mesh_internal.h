@@ -11,14 +11,16 @@
  * is on its way; one handshake that we began and one session that we answered and that no record
  * has confirmed yet stand beside them (rule 13). Streams hold derived keys, never a session.
  *
- * A dialed stream: WAITING (for link, directory, session) -> OPENING (OPEN sent) -> RUNNING;
- * an incoming one: INCOMING (the shell connects) -> RUNNING. Streams are freed in mesh_flush only.
+ * A dialed stream: WAITING (for link, directory, session, allowance) -> OPENING (OPEN sent) ->
+ * RUNNING; an incoming one: INCOMING (parked until a floor is free, then the shell connects) ->
+ * RUNNING. Streams are freed in mesh_flush only.
  */
 #ifndef AGENT_MESH_INTERNAL_H
 #define AGENT_MESH_INTERNAL_H
 
 #include "mesh.h"
 #include "pump.h"
+#include "rate.h"
 #include "session.h"
 #include "stream.h"
 #include <sys/queue.h>
@@ -32,14 +34,16 @@ enum {
     MESH_TOMBSTONES_MAX = 1024,
     MESH_PEERS_MAX = 16384,    /* a hub cannot list more at once either */
     MESH_FIRST_PER_SECOND = 5, /* first messages taken from one peer (rule 13) */
+    MESH_PARKED_MAX = 1024,    /* incoming streams that wait for more allowance */
+    MESH_PARKED_OF_PEER = 512,
 };
 static const int64_t MESH_CONFIRM_US = 10 * 1000 * 1000;
 static const int64_t MESH_HANDSHAKE_RETRY_US = 3 * 1000 * 1000;
+static const int64_t MESH_HANDSHAKE_RETRY_MAX_US = 24 * 1000 * 1000;
 static const int64_t MESH_SESSION_GRACE_US = 60 * 1000 * 1000;
 static const int64_t MESH_LAZY_ACK_US = 100 * 1000;
 static const int64_t MESH_RENEW_US = 3600ll * 1000 * 1000;
 static const uint64_t MESH_RENEW_BYTES = 64ull << 30;
-static const int64_t MESH_TOMBSTONE_US = 120 * 1000 * 1000;
 
 enum mesh_phase { MESH_DOWN, MESH_GREETING, MESH_WAITING, MESH_SYNCING, MESH_UP };
 enum mesh_trust {
@@ -91,15 +95,15 @@ struct mesh_peer {
     uint32_t session_count;
     struct mesh_session *unconfirmed;
     struct cbx_handshake *begun;
-    int64_t begun_at;
+    /* Another one is begun after `begun_wait` without an answer. */
+    int64_t begun_at, begun_wait;
     uint8_t *pending; /* a first message that waits for the chain */
     uint32_t pending_length;
     uint8_t pending_hash[32];
-    double first_tokens;
-    int64_t first_at;
+    struct cbx_rate first_messages;
 
     uint64_t window_used;
-    uint32_t stream_count;
+    uint32_t stream_count, parked_count;
     struct mesh_replay *replay[MESH_REPLAYS_MAX];
 };
 
@@ -124,14 +128,15 @@ struct mesh_stream {
     int64_t deadline;
     int64_t lazy_at;
     bool retried;           /* NO_SESSION was answered once */
+    bool starved;           /* waits for allowance */
     struct mesh_loop *loop; /* a dial of our own name: no circuit, no core */
     bool opened;
-    bool in_core, in_lazy, in_reap;
+    bool in_core, in_lazy, in_reap, in_parked;
     bool held; /* incoming: the shell has not answered yet and may still look */
     TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry;
 };
 
-/* Rule 27: what is left of a finished stream for the resume time. */
+/* Rule 27: what is left of a finished stream: the last MESH_TOMBSTONES_MAX, for a resume. */
 struct mesh_tombstone {
     uint8_t id[CBX_STREAM_ID_SIZE];
     uint64_t sent, received;
@@ -165,9 +170,8 @@ struct mesh {
 
     struct cbx_budget budget;
     uint64_t allowance;
-    uint64_t allow_sequence;
-    bool allow_pending;
-    int64_t want_at;
+    int64_t want_at;   /* no WANT before */
+    bool allow_denied; /* the hub has just said that there is no more */
     uint64_t send_used;
     struct cbx_stream_env env;
     struct cbx_aead *aead;
@@ -180,6 +184,8 @@ struct mesh {
     struct mesh_streams streams; /* in_core: incoming, opening, running */
     struct mesh_streams waiting; /* dials that cannot be opened yet */
     struct mesh_streams opening; /* by counter: unanswered */
+    struct mesh_streams parked;  /* incoming ones for which no floor is free yet */
+    uint32_t parked_count;
     struct mesh_streams lazy, reap;
     TAILQ_HEAD(, mesh_loop) loops;
     uint64_t next_counter;
@@ -194,6 +200,8 @@ struct mesh {
 /* mesh.c */
 int64_t mesh_now(const struct mesh *mesh);
 void mesh_wake(struct mesh *mesh);
+/* The hub might allow more than it does: worth waiting for its answer. */
+bool mesh_may_grow(const struct mesh *mesh);
 
 /* mesh_peer.c */
 struct mesh_peer *mesh_peer_find(struct mesh *mesh, const char *slug, size_t length);
@@ -220,7 +228,6 @@ struct mesh_session *mesh_peer_newest(struct mesh_peer *peer);
 struct mesh_session *mesh_peer_session_by_id(struct mesh_peer *peer, const uint8_t *id);
 /* A record of the initiator opened. */
 void mesh_peer_confirm(struct mesh_peer *peer, struct mesh_session *session);
-void mesh_peer_drop_sessions(struct mesh_peer *peer);
 /* Somebody says that the far side does not know the newest session any more. */
 void mesh_peer_doubt_sessions(struct mesh_peer *peer);
 void mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame);

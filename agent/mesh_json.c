@@ -1,20 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* What people and scripts are told; the shapes are in PROTOCOL.md, "What commands answer". */
+#include "listing.h"
 #include "mesh_internal.h"
 #include <stdlib.h>
 #include <string.h>
-
-static json_t *
-ports_json(const char *text)
-{
-    json_t *ports = json_array();
-    while (text && *text) {
-        json_array_append_new(ports, json_integer(strtol(text, NULL, 10)));
-        text += strcspn(text, ",");
-        text += *text == ',';
-    }
-    return ports;
-}
 
 static const char *
 trust_text(enum mesh_trust trust)
@@ -31,11 +20,11 @@ peer_json(const struct mesh *mesh, struct mesh_peer *peer)
     snprintf(name, sizeof name, "%s.cbx", peer->slug);
     struct mesh_session *session = mesh_peer_newest(peer);
     json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o, s:s, s:s, s:I, s:s}", "slug", peer->slug, "pond",
+        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:I, s:s}", "slug", peer->slug, "pond",
         mesh->config.pond, "name", name, "state", peer->ready ? "ready" : "away", "self",
         strcmp(peer->slug, mesh->config.slug) == 0, "generation", (json_int_t)peer->generation,
-        "serial", (json_int_t)peer->serial, "expose", ports_json(peer->ports), "labels",
-        peer->labels ? peer->labels : "", "trust", trust_text(peer->trust), "streams",
+        "serial", (json_int_t)peer->serial, "expose", cbx_listing_ports(peer->ports), "labels",
+        cbx_listing_labels(peer->labels), "trust", trust_text(peer->trust), "streams",
         (json_int_t)peer->stream_count, "plane", "ssh");
     if (session)
         json_object_set_new(out, "cipher", json_string(cbx_cipher_name(session->keys.cipher)));

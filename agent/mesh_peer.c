@@ -48,8 +48,8 @@ mesh_peer_drop_pending(struct mesh_peer *peer)
     peer->pending = NULL;
 }
 
-void
-mesh_peer_drop_sessions(struct mesh_peer *peer)
+static void
+drop_sessions(struct mesh_peer *peer)
 {
     struct mesh_session *session;
     while ((session = TAILQ_FIRST(&peer->sessions))) {
@@ -74,7 +74,7 @@ void
 mesh_peer_free(struct mesh_peer *peer)
 {
     HASH_DELETE(hh, peer->mesh->peers, peer);
-    mesh_peer_drop_sessions(peer);
+    drop_sessions(peer);
     mesh_peer_drop_pending(peer);
     for (int i = 0; i < MESH_REPLAYS_MAX; i++)
         free(peer->replay[i]);
@@ -94,7 +94,6 @@ peer_new(struct mesh *mesh, const struct cbx_field *slug)
     peer->mesh = mesh;
     memcpy(peer->slug, slug->p, slug->n);
     TAILQ_INIT(&peer->sessions);
-    peer->first_tokens = MESH_FIRST_PER_SECOND;
     HASH_ADD(hh, mesh->peers, slug, slug->n, peer);
     if (!peer->hh.tbl) {
         free(peer);
@@ -155,7 +154,7 @@ mesh_peer_listed(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_er
         (peer->trust == MESH_TRUST_BELIEVED &&
          memcmp(peer->chain_hash, peer->listed_hash, 32) != 0)) {
         peer->trust = MESH_TRUST_NONE;
-        mesh_peer_drop_sessions(peer);
+        drop_sessions(peer);
     }
     return 0;
 }

@@ -52,6 +52,11 @@ static void
 begin(struct mesh_peer *peer)
 {
     struct mesh *mesh = peer->mesh;
+    /* On a slow road an answer takes longer than the first wait: each wait is twice the one before,
+     * or every answer would come to a handshake that has been replaced. */
+    peer->begun_wait = peer->begun ? 2 * peer->begun_wait : MESH_HANDSHAKE_RETRY_US;
+    if (peer->begun_wait > MESH_HANDSHAKE_RETRY_MAX_US)
+        peer->begun_wait = MESH_HANDSHAKE_RETRY_MAX_US;
     mesh_peer_drop_handshake(peer);
     peer->begun = calloc(1, sizeof *peer->begun);
     if (!peer->begun)
@@ -148,7 +153,7 @@ mesh_peer_session(struct mesh_peer *peer)
     if (peer->trust == MESH_TRUST_NONE)
         mesh_peer_fetch(peer);
     else if (peer->trust == MESH_TRUST_BELIEVED &&
-             (!peer->begun || now - peer->begun_at >= MESH_HANDSHAKE_RETRY_US))
+             (!peer->begun || now - peer->begun_at >= peer->begun_wait))
         begin(peer);
     return good ? session : NULL;
 }
@@ -206,21 +211,6 @@ answer(struct mesh_peer *peer, const uint8_t *message, uint32_t length)
     send_handshake(peer, 2, reply, (size_t)result);
 }
 
-static bool
-first_message_allowed(struct mesh_peer *peer)
-{
-    int64_t now = mesh_now(peer->mesh);
-    if (peer->first_at)
-        peer->first_tokens += (double)(now - peer->first_at) * MESH_FIRST_PER_SECOND / 1e6;
-    if (peer->first_tokens > MESH_FIRST_PER_SECOND)
-        peer->first_tokens = MESH_FIRST_PER_SECOND;
-    peer->first_at = now;
-    if (peer->first_tokens < 1)
-        return false;
-    peer->first_tokens -= 1;
-    return true;
-}
-
 /* A message 1 that was answered already: another answer would take the place of the first one's
  * session, which the initiator is about to use. */
 static bool
@@ -248,7 +238,8 @@ take_first(struct mesh_peer *peer, const struct cbx_frame *frame)
         mesh->count.replayed++;
         return;
     }
-    if (!first_message_allowed(peer)) {
+    if (!cbx_rate_take(&peer->first_messages, MESH_FIRST_PER_SECOND, MESH_FIRST_PER_SECOND,
+                       mesh_now(mesh))) {
         mesh->count.handshakes_shed++;
         return;
     }
@@ -290,15 +281,16 @@ take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
     struct mesh_session *session = calloc(1, sizeof *session);
     if (!session)
         return;
+    struct cbx_handshake attempt = *peer->begun; /* wiped by the attempt */
     int result =
-        cbx_handshake_finish(peer->begun, frame->field[5].p, frame->field[5].n, &session->keys);
-    mesh_peer_drop_handshake(peer);
+        cbx_handshake_finish(&attempt, frame->field[5].p, frame->field[5].n, &session->keys);
     if (result < 0) {
-        /* Most often the answer to one begun on the link before. */
+        /* Most often the answer to one begun before: that to this one may still come. */
         mesh->count.handshakes_refused++;
         free(session);
-        return; /* begun anew while somebody waits */
+        return;
     }
+    mesh_peer_drop_handshake(peer);
     /* The peer's own sealed word about its life stands above the directory's. */
     if (memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) != 0) {
         mesh->count.lies++;
@@ -364,23 +356,13 @@ mesh_peer_no_handshake(struct mesh *mesh, struct cbx_frame *frame)
         mesh->count.stale++;
         return;
     }
-    uint64_t code = frame->field[2].u;
+    enum cbx_reason reason = cbx_reason_of(frame->field[2].u, CBX_REASON_DENIED);
     mesh->count.handshakes_refused++;
     mesh_peer_drop_handshake(peer);
-    if (code == CBX_REASON_RESTARTED) {
+    if (reason == CBX_REASON_RESTARTED) {
         peer->trust = MESH_TRUST_NONE;
         peer->begun_at = mesh_now(mesh);
         return;
     }
-    mesh_streams_refuse_waiting(mesh, peer->slug,
-                                code && code <= CBX_REASON_MAX ? (enum cbx_reason)code
-                                                               : CBX_REASON_DENIED);
-}
-
-void
-mesh_prepare(struct mesh *mesh, const char *slug)
-{
-    struct mesh_peer *peer = mesh_peer_find(mesh, slug, strlen(slug));
-    if (peer && peer->ready)
-        mesh_peer_session(peer);
+    mesh_streams_refuse_waiting(mesh, peer->slug, reason);
 }

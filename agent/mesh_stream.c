@@ -43,6 +43,17 @@ leave_lazy(struct mesh_stream *stream)
 }
 
 static void
+leave_parked(struct mesh_stream *stream)
+{
+    if (!stream->in_parked)
+        return;
+    TAILQ_REMOVE(&stream->mesh->parked, stream, lazy_entry);
+    stream->in_parked = false;
+    stream->mesh->parked_count--;
+    stream->peer->parked_count--;
+}
+
+static void
 tell_closed(struct mesh_stream *stream, enum cbx_reason reason, bool by_target)
 {
     const struct mesh_end *end = stream->end;
@@ -198,6 +209,7 @@ on_over(struct cbx_stream *core, enum cbx_reason reason, bool by_target)
     }
     leave_opening(stream);
     leave_lazy(stream);
+    leave_parked(stream);
     tell_closed(stream, reason, by_target);
 }
 
@@ -206,6 +218,7 @@ on_finished(struct cbx_stream *core)
 {
     struct mesh_stream *stream = of_core(core);
     leave_opening(stream);
+    leave_parked(stream);
     stream->state = MESH_STREAM_ENDED;
     to_reap(stream);
 }
@@ -296,8 +309,10 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
     struct mesh *mesh = stream->mesh;
     struct cbx_open open = {.port = stream->port, .epoch = 1};
     if (cbx_stream_init(&stream->core, &mesh->env, true, &peer->window_used, mesh_now(mesh)) < 0) {
-        refuse_waiting(stream, CBX_REASON_OVERLOADED);
-        return;
+        stream->starved = true;
+        if (mesh->allow_denied || !mesh_may_grow(mesh))
+            refuse_waiting(stream, CBX_REASON_OVERLOADED);
+        return; /* else it waits: a WANT goes out */
     }
     stream->counter = mesh->next_counter++;
     memcpy(open.source, mesh->config.slug, sizeof open.source);
@@ -371,7 +386,7 @@ expire(struct mesh *mesh, int64_t now)
     for (stream = TAILQ_FIRST(&mesh->waiting); stream; stream = next) {
         next = TAILQ_NEXT(stream, entry);
         if (now >= stream->deadline)
-            refuse_waiting(stream, CBX_REASON_TIMED_OUT);
+            refuse_waiting(stream, stream->starved ? CBX_REASON_OVERLOADED : CBX_REASON_TIMED_OUT);
     }
     for (stream = TAILQ_FIRST(&mesh->opening); stream; stream = next) {
         next = TAILQ_NEXT(stream, lazy_entry);
@@ -381,6 +396,33 @@ expire(struct mesh *mesh, int64_t now)
         mesh->count.refused++;
         tell_closed(stream, CBX_REASON_TIMED_OUT, false);
         cbx_stream_abort(&stream->core, CBX_REASON_TIMED_OUT);
+    }
+}
+
+static void
+start_incoming(struct mesh_stream *stream, const struct cbx_expose_item *item)
+{
+    struct mesh *mesh = stream->mesh;
+    mesh->count.accepted++;
+    stream->held = true;
+    mesh->ops->incoming(mesh->arg, stream, stream->peer->slug, item);
+}
+
+/* The first come first; no floor for one means none for the others. */
+static void
+try_parked(struct mesh *mesh, int64_t now)
+{
+    struct mesh_stream *stream;
+    while ((stream = TAILQ_FIRST(&mesh->parked))) {
+        if (cbx_stream_grant(&stream->core, now) == 0) {
+            leave_parked(stream);
+            start_incoming(stream, cbx_expose_find(&mesh->config.expose, stream->port));
+        } else if (mesh->allow_denied || !mesh_may_grow(mesh) || now >= stream->deadline) {
+            leave_parked(stream);
+            mesh_refuse(stream, CBX_REASON_OVERLOADED);
+        } else {
+            return;
+        }
     }
 }
 
@@ -398,6 +440,7 @@ mesh_streams_due(struct mesh *mesh, int64_t now)
     expire(mesh, now);
     if (mesh->phase != MESH_UP)
         return;
+    try_parked(mesh, now);
     for (stream = TAILQ_FIRST(&mesh->waiting); stream; stream = next) {
         next = TAILQ_NEXT(stream, entry);
         try_dial(stream);
@@ -405,6 +448,7 @@ mesh_streams_due(struct mesh *mesh, int64_t now)
         if (next && next->state == MESH_STREAM_ENDED)
             next = TAILQ_FIRST(&mesh->waiting);
     }
+    mesh->allow_denied = false;
 }
 
 int64_t
@@ -433,7 +477,10 @@ new_incoming(struct mesh *mesh, struct mesh_peer *peer, int64_t now, enum cbx_re
     *reason = CBX_REASON_OVERLOADED;
     if (!stream)
         return NULL;
-    if (cbx_stream_init(&stream->core, &mesh->env, false, &peer->window_used, now) < 0) {
+    bool may_wait = mesh_may_grow(mesh) && mesh->parked_count < MESH_PARKED_MAX &&
+                    peer->parked_count < MESH_PARKED_OF_PEER;
+    if (cbx_stream_init(&stream->core, &mesh->env, false, &peer->window_used, now) < 0 &&
+        !may_wait) {
         free(stream);
         return NULL;
     }
@@ -452,6 +499,16 @@ add_incoming(struct mesh_stream *stream)
     stream->in_core = true;
     stream->peer->stream_count++;
     mesh->stream_count++;
+}
+
+static void
+park(struct mesh_stream *stream)
+{
+    struct mesh *mesh = stream->mesh;
+    TAILQ_INSERT_TAIL(&mesh->parked, stream, lazy_entry);
+    stream->in_parked = true;
+    mesh->parked_count++;
+    stream->peer->parked_count++;
 }
 
 /* The session of an OPEN, when names and lives are those that it was made for. */
@@ -504,10 +561,11 @@ take_open(struct mesh *mesh, struct cbx_frame *frame, int64_t now)
         mesh_refuse(stream, CBX_REASON_NOT_EXPOSED);
         return;
     }
-    mesh->count.accepted++;
     stream->port = open.port;
-    stream->held = true;
-    mesh->ops->incoming(mesh->arg, stream, peer->slug, item);
+    if (stream->core.in.open)
+        start_incoming(stream, item);
+    else
+        park(stream);
 }
 
 /* The dialer may have gone meanwhile: the shell then hears `closed` at the next flush. */

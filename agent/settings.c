@@ -62,7 +62,7 @@ set_duration(int64_t *place, const char *value, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no time; write it with a unit, as in 30s",
                         value);
     if (milliseconds < DURATION_MIN_MS || milliseconds > DURATION_MAX_MS)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not between 100ms and 24h", value);
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is out of range; take 100ms to 24h", value);
     *place = milliseconds;
     return CBX_OK;
 }
@@ -94,7 +94,7 @@ set_size(uint64_t *place, const char *value, struct cbx_error *error)
 {
     uint64_t size;
     if (parse_size(value, &size) != CBX_OK || size < BUDGET_MIN || size > BUDGET_MAX)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no size between 256K and 1T, such as 128M",
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no size; take 256K to 1T, such as 128M",
                         value);
     *place = size;
     return CBX_OK;
@@ -106,7 +106,8 @@ check_listen(const char *value, struct cbx_error *error)
     char host[HOST_TEXT_MAX];
     uint16_t port;
     if (cbx_listen_parse(value, host, sizeof host, &port) != CBX_OK)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no ADDR:PORT", value);
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "'%s' is no ADDR:PORT; write 127.0.0.1:1080 or [::1]:1080", value);
     return CBX_OK;
 }
 
@@ -134,7 +135,8 @@ static int
 set_lanes(struct agent_settings *settings, const char *value, struct cbx_error *error)
 {
     if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is neither auto nor off", value);
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is neither auto nor off; write one of them",
+                        value);
     settings->lanes = strcmp(value, "auto") == 0;
     return CBX_OK;
 }
@@ -188,7 +190,8 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
         return set_duration(&settings->gone_ms, value, error);
     if (strcmp(name, "dial-timeout") == 0)
         return set_duration(&settings->dial_timeout_ms, value, error);
-    return cbx_fail(error, CBX_ERR_NOTFOUND, "there is no setting of that name");
+    return cbx_fail(error, CBX_ERR_NOTFOUND,
+                    "there is no setting of that name; cbx-agent(1) lists them");
 }
 
 /* ---- the file ---- */
@@ -220,7 +223,7 @@ next_line(char *text, int size, void *stream)
     reader->line++;
     size_t used = (size_t)((char *)memrchr(text, '\0', (size_t)size) - text);
     if (strlen(text) != used)
-        cbx_fail(reader->error, CBX_ERR_FORMAT, "a NUL byte: this is no text file");
+        cbx_fail(reader->error, CBX_ERR_FORMAT, "a NUL byte: this is no text file; write one");
     else if (text[used - 1] != '\n' && !feof(reader->file))
         cbx_fail(reader->error, CBX_ERR_LIMIT, "the line is too long, split it over several");
     else
@@ -238,7 +241,7 @@ on_key(void *user, const char *section, const char *name, const char *value)
     struct cbx_error error = {""};
     int result;
     if (section[0] != '\0' && strcmp(section, "agent") != 0)
-        result = cbx_fail(&error, CBX_ERR_NOTFOUND, "unknown section [%s], only [agent] is known",
+        result = cbx_fail(&error, CBX_ERR_NOTFOUND, "unknown section [%s]; only [agent] is known",
                           section);
     else
         result = agent_settings_set(reader->settings, name, value, &error);
@@ -252,7 +255,7 @@ on_key(void *user, const char *section, const char *name, const char *value)
 int
 agent_settings_load(struct agent_settings *settings, const char *path, struct cbx_error *error)
 {
-    struct cbx_error cause = {"not KEY = VALUE"};
+    struct cbx_error cause = {""};
     struct file_reader reader = {.settings = settings, .error = &cause};
     reader.file = fopen(path, "re");
     if (reader.file == NULL)
@@ -266,10 +269,11 @@ agent_settings_load(struct agent_settings *settings, const char *path, struct cb
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     /* A line that is no setting at all counts only when it comes before the first wrong setting. */
     if (bad > 0 && (reader.failed_line == 0 || bad < reader.failed_line))
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s line %d: not KEY = VALUE", path, bad);
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "%s:%d: neither [SECTION] nor KEY = VALUE; correct or remove the line",
+                        path, bad);
     if (reader.failed_line > 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s line %d: %s", path, reader.failed_line,
-                        cause.text);
+        return cbx_fail(error, CBX_ERR_USAGE, "%s:%d: %s", path, reader.failed_line, cause.text);
     return CBX_OK;
 }
 

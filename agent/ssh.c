@@ -99,8 +99,9 @@ set_callbacks(LIBSSH2_SESSION *session, ssize_t (*receive)(int, void *, size_t, 
     (void)libssh2_session_callback_set(session, LIBSSH2_CALLBACK_SEND, pointer);
 }
 
-void
-ssh_wire_install(LIBSSH2_SESSION *session, struct wire *wire)
+/* Makes libssh2 read from and write to the wire. */
+static void
+install_wire(LIBSSH2_SESSION *session, struct wire *wire)
 {
     *libssh2_session_abstract(session) = wire;
     set_callbacks(session, receive_from_wire, send_to_wire);
@@ -343,7 +344,7 @@ new_session(struct wire *wire)
     if (session == NULL)
         return NULL;
     libssh2_session_set_blocking(session, 0);
-    ssh_wire_install(session, wire);
+    install_wire(session, wire);
     if (prefer_methods(session) == 0)
         return session;
     (void)libssh2_session_free(session);

@@ -57,8 +57,6 @@ enum {
  * is short (they then stay the caller's). */
 struct cbx_carrier *ssh_carrier_new(struct ev_loop *loop, struct wire *wire,
                                     LIBSSH2_SESSION *session, LIBSSH2_CHANNEL *channel);
-/* Makes libssh2 read from and write to the wire. */
-void ssh_wire_install(LIBSSH2_SESSION *session, struct wire *wire);
 /* Ends session and wire without waiting for the far side. */
 void ssh_teardown(LIBSSH2_SESSION *session, struct wire *wire);
 

@@ -53,6 +53,12 @@ cbx_err_name(int code)
     return names[-code];
 }
 
+enum cbx_reason
+cbx_reason_of(uint64_t number, enum cbx_reason otherwise)
+{
+    return number >= 1 && number <= CBX_REASON_MAX ? (enum cbx_reason)number : otherwise;
+}
+
 const char *
 cbx_reason_text(enum cbx_reason reason)
 {

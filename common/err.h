@@ -8,6 +8,8 @@
 #ifndef CBX_ERR_H
 #define CBX_ERR_H
 
+#include <stdint.h>
+
 enum cbx_err {
     CBX_OK = 0,
     CBX_ERR_NOMEM = -1,  /* allocation failed */
@@ -67,6 +69,9 @@ enum cbx_reason {
     CBX_REASON_UNREACHABLE = 21, /* the target's address cannot be reached from there */
     CBX_REASON_MAX = 21,
 };
+
+/* A reason that came from the wire, or this one for 0 and numbers that we do not know. */
+enum cbx_reason cbx_reason_of(uint64_t number, enum cbx_reason otherwise);
 
 /* The words people read: "port not exposed", "unknown name", ... never NULL. */
 const char *cbx_reason_text(enum cbx_reason reason);

@@ -346,6 +346,9 @@ take_fields(const msgpack_object *array, const uint8_t *body, struct cbx_frame *
         if (!take_field(shape->fields[i], &element[skip + i], &out->field[i]))
             return cbx_fail(error, CBX_ERR_FORMAT, "frame %s: field %u is not legal", shape->name,
                             i);
+        /* msgpack-c gives no address for no bytes; who copies them needs one all the same. */
+        if (!kind_is_integer(shape->fields[i]) && !out->field[i].p)
+            out->field[i].p = (uint8_t *)(uintptr_t)body;
     }
     return 0;
 }

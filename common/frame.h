@@ -18,7 +18,6 @@ enum {
     CBX_RECORD_MAX = 65536,                /* plaintext of one record */
     CBX_PAYLOAD_MAX = CBX_RECORD_MAX + 16, /* with its tag */
     CBX_FRAME_MAX = CBX_PAYLOAD_MAX + 512, /* what the length prefix may say */
-    CBX_FRAME_HEAD_MAX = 512,              /* prefix and every field but a last payload */
     CBX_FRAME_FIELDS_MAX = 12,
     CBX_FRAME_TEXT_MAX = 1024,
 };

@@ -6,7 +6,7 @@
 #include <string.h>
 
 static const char ssh_type[] = "ssh-ed25519";
-enum { SSH_TYPE_LENGTH = sizeof ssh_type - 1, FINGERPRINT_LENGTH = 7 + 43 };
+enum { SSH_TYPE_LENGTH = sizeof ssh_type - 1 };
 
 void
 cbx_keypair_from_seed(struct cbx_keypair *pair, const uint8_t seed[32])
@@ -31,12 +31,6 @@ cbx_identity_random(struct cbx_identity *identity)
 {
     cbx_keypair_random(&identity->sign);
     (void)crypto_box_keypair(identity->exchange_public, identity->exchange_secret);
-}
-
-void
-cbx_identity_wipe(struct cbx_identity *identity)
-{
-    sodium_memzero(identity, sizeof *identity);
 }
 
 void
@@ -77,15 +71,4 @@ cbx_fingerprint_text(const uint8_t sha256[32], char out[CBX_FINGERPRINT_TEXT_MAX
     memcpy(out, "SHA256:", 7);
     (void)sodium_bin2base64(out + 7, CBX_FINGERPRINT_TEXT_MAX - 7, sha256, 32,
                             sodium_base64_VARIANT_ORIGINAL_NO_PADDING);
-}
-
-int
-cbx_fingerprint_equal(const char *a, const char *b)
-{
-    /* Both must be whole: two texts that are cut short, or empty, never match. */
-    if (strlen(a) != FINGERPRINT_LENGTH || strlen(b) != FINGERPRINT_LENGTH)
-        return 0;
-    if (memcmp(a, "SHA256:", 7) != 0)
-        return 0;
-    return sodium_memcmp(a, b, FINGERPRINT_LENGTH) == 0;
 }

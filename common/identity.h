@@ -30,7 +30,6 @@ void cbx_keypair_random(struct cbx_keypair *pair);
 void cbx_keypair_wipe(struct cbx_keypair *pair);
 
 void cbx_identity_random(struct cbx_identity *identity);
-void cbx_identity_wipe(struct cbx_identity *identity);
 
 /* RFC 4253 blob of an ssh-ed25519 public key. */
 void cbx_ssh_blob(const uint8_t public_key[32], uint8_t out[CBX_SSH_BLOB_SIZE]);
@@ -39,7 +38,5 @@ void cbx_ssh_line(const uint8_t public_key[32], char out[84]);
 /* OpenSSH's "SHA256:..." of a public key, or of any host key blob's SHA-256. */
 void cbx_ssh_fingerprint(const uint8_t public_key[32], char out[CBX_FINGERPRINT_TEXT_MAX]);
 void cbx_fingerprint_text(const uint8_t sha256[32], char out[CBX_FINGERPRINT_TEXT_MAX]);
-/* Whole and in constant time; 1 when equal. */
-int cbx_fingerprint_equal(const char *a, const char *b);
 
 #endif

@@ -10,7 +10,9 @@ enum {
     ACK_DELAY_US = 5000,
     ACK_EVERY_START = 64 * 1024,
     CONTROL_CREDIT_MAX = 64 * 1024,
-    PING_LOADED_US = 2 * 1000 * 1000
+    PING_LOADED_US = 2 * 1000 * 1000,
+    PING_BOTH_US = 100 * 1000,
+    SHORT_FRAME = 1024
 };
 
 const uint8_t cbx_link_magic[CBX_LINK_MAGIC_SIZE] = "\0cbx link 1\r\n\0\xff";
@@ -31,6 +33,7 @@ cbx_link_init(struct cbx_link *link, const struct cbx_link_config *config,
     link->magic_seen = config->hub;
     STAILQ_INIT(&link->control);
     TAILQ_INIT(&link->circuit_control);
+    TAILQ_INIT(&link->quick);
     TAILQ_INIT(&link->fresh);
     TAILQ_INIT(&link->waiting);
     cbx_pace_init(&link->pace, now);
@@ -205,6 +208,7 @@ take_own(struct cbx_link *link, const struct cbx_frame *frame, int64_t now, stru
     int result = 0;
     switch (frame->type) {
     case CBX_FRAME_PING:
+        cbx_pace_way(&link->pace, (uint64_t)now - frame->field[0].u, now);
         result = take_ack(link, frame->field[1].u, now, error);
         if (result == 0)
             result = cbx_link_send(link, CBX_FRAME_PONG, 0,
@@ -358,14 +362,31 @@ commit_control(struct cbx_link *link, int64_t now)
     return true;
 }
 
+static struct cbx_circuits *
+list_of(struct cbx_link *link, enum cbx_circuit_list list)
+{
+    if (list == CBX_CIRCUIT_WAITING)
+        return &link->waiting;
+    return list == CBX_CIRCUIT_QUICK ? &link->quick : &link->fresh;
+}
+
+static void
+data_join(struct cbx_circuit *circuit, enum cbx_circuit_list list)
+{
+    struct cbx_link *link = circuit->link;
+    TAILQ_INSERT_TAIL(list_of(link, list), circuit, data_entry);
+    circuit->data_list = list;
+    link->data_circuits++;
+}
+
 static void
 data_leave(struct cbx_circuit *circuit)
 {
     struct cbx_link *link = circuit->link;
     if (!circuit->data_list)
         return;
-    TAILQ_REMOVE(circuit->data_list == 1 ? &link->fresh : &link->waiting, circuit, data_entry);
-    circuit->data_list = 0;
+    TAILQ_REMOVE(list_of(link, circuit->data_list), circuit, data_entry);
+    circuit->data_list = CBX_CIRCUIT_RESTS;
     link->data_circuits--;
 }
 
@@ -373,12 +394,9 @@ data_leave(struct cbx_circuit *circuit)
 static void
 data_rotate(struct cbx_circuit *circuit)
 {
-    struct cbx_link *link = circuit->link;
     data_leave(circuit);
     circuit->deficit += CBX_LINK_QUANTUM;
-    TAILQ_INSERT_TAIL(&link->waiting, circuit, data_entry);
-    circuit->data_list = 2;
-    link->data_circuits++;
+    data_join(circuit, CBX_CIRCUIT_WAITING);
 }
 
 /* A round is over when each active circuit could have sent a quantum. */
@@ -420,13 +438,20 @@ commit_circuit_control(struct cbx_link *link, struct cbx_circuit *circuit, int64
     return true;
 }
 
+static struct cbx_circuit *
+next_circuit(const struct cbx_link *link)
+{
+    struct cbx_circuit *circuit = TAILQ_FIRST(&link->quick);
+    if (!circuit)
+        circuit = TAILQ_FIRST(&link->fresh);
+    return circuit ? circuit : TAILQ_FIRST(&link->waiting);
+}
+
 static bool
 commit_data(struct cbx_link *link, int64_t now)
 {
     uint64_t room = cbx_pace_room(&link->pace);
-    struct cbx_circuit *circuit = TAILQ_FIRST(&link->fresh);
-    if (!circuit)
-        circuit = TAILQ_FIRST(&link->waiting);
+    struct cbx_circuit *circuit = next_circuit(link);
     if (!circuit || room == 0)
         return false;
     if (circuit->deficit <= 0) {
@@ -443,6 +468,7 @@ commit_data(struct cbx_link *link, int64_t now)
         return true;
     }
     circuit->deficit -= (int32_t)slice.length;
+    circuit->terse = slice.length <= SHORT_FRAME;
     link->control_credit += slice.length / 3;
     if (link->control_credit > CONTROL_CREDIT_MAX)
         link->control_credit = CONTROL_CREDIT_MAX;
@@ -462,8 +488,7 @@ control_waits(const struct cbx_link *link)
 static bool
 data_waits(const struct cbx_link *link)
 {
-    return (!TAILQ_EMPTY(&link->fresh) || !TAILQ_EMPTY(&link->waiting)) &&
-           cbx_pace_room(&link->pace) > 0;
+    return link->data_circuits && cbx_pace_room(&link->pace) > 0;
 }
 
 static void
@@ -501,7 +526,7 @@ fill(struct cbx_link *link, int64_t now)
         else if (!data || !commit_data(link, now))
             break;
     }
-    if (TAILQ_EMPTY(&link->fresh) && TAILQ_EMPTY(&link->waiting) && cbx_pace_room(&link->pace) > 0)
+    if (link->data_circuits == 0 && cbx_pace_room(&link->pace) > 0)
         cbx_pace_idle(&link->pace);
 }
 
@@ -593,11 +618,22 @@ int
 cbx_link_ping(struct cbx_link *link, int64_t now)
 {
     link->ping_at = link->ping_sent_at = now;
-    link->ping_nonce++;
+    link->ping_data = link->data_received;
+    link->ping_nonce = (uint64_t)now > link->ping_nonce ? (uint64_t)now : link->ping_nonce + 1;
     return cbx_link_send(
         link, CBX_FRAME_PING, 0,
         (struct cbx_field[]){cbx_field_uint(link->ping_nonce), cbx_field_uint(link->data_received)},
         2);
+}
+
+/* Under load the delay of acks says little about the path: ask it now and then. Where data goes
+ * both ways the neighbour is told more often how its acks fare. */
+static bool
+loaded(const struct cbx_link *link, int64_t now)
+{
+    bool both = link->data_received != link->ping_data && link->ping_sent_at == 0;
+    return link->pace.sent != link->pace.acked &&
+           now - link->ping_at >= (both ? PING_BOTH_US : PING_LOADED_US);
 }
 
 int
@@ -609,9 +645,7 @@ cbx_link_tick(struct cbx_link *link, int64_t now)
         send_ack(link);
     int64_t quiet_since = link->ping_at > link->heard_at ? link->ping_at : link->heard_at;
     bool quiet = now - quiet_since >= link->config.keepalive_us;
-    /* Under load the delay of acks says little about the path: ask it now and then. */
-    bool loaded = link->pace.sent != link->pace.acked && now - link->ping_at >= PING_LOADED_US;
-    if ((quiet || loaded) && link->magic_seen)
+    if ((quiet || loaded(link, now)) && link->magic_seen)
         return cbx_link_ping(link, now);
     return 0;
 }
@@ -685,13 +719,10 @@ cbx_circuit_data_ready(struct cbx_circuit *circuit)
     if (!link || circuit->data_list)
         return;
     top_up(circuit);
-    if (circuit->deficit > 0) {
-        TAILQ_INSERT_TAIL(&link->fresh, circuit, data_entry);
-        circuit->data_list = 1;
-        link->data_circuits++;
-    } else {
+    if (circuit->deficit > 0)
+        data_join(circuit, circuit->terse ? CBX_CIRCUIT_QUICK : CBX_CIRCUIT_FRESH);
+    else
         data_rotate(circuit);
-    }
     wake(link);
 }
 

@@ -9,7 +9,9 @@
  *   circuits' data (DATA, FIN), deficit round robin, held to the limit in flight (pace). A circuit
  *             that becomes active goes ahead of those that wait (as in fq_codel, RFC 8290), with
  *             little, and that once a round: so a keystroke passes any number of downloads each
- *             time, and nobody gets more than its quantum of a round by coming and going.
+ *             time, and nobody gets more than its quantum of a round by coming and going. One
+ *             whose last frame was short goes ahead of these too: else a keystroke would wait for
+ *             the first records of however many downloads begin.
  * Control goes first but takes at most a quarter while data waits. What was committed to `out`
  * cannot be reordered any more, so little is committed at a time.
  *
@@ -54,6 +56,13 @@ struct cbx_circuit_ops {
     int (*control)(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out);
 };
 
+enum cbx_circuit_list {
+    CBX_CIRCUIT_RESTS,
+    CBX_CIRCUIT_QUICK,
+    CBX_CIRCUIT_FRESH,
+    CBX_CIRCUIT_WAITING
+};
+
 /* A circuit as one link sees it; embedded in its owner's object. */
 struct cbx_circuit {
     const struct cbx_circuit_ops *ops;
@@ -63,7 +72,8 @@ struct cbx_circuit {
     uint32_t label;
     uint32_t round; /* of the link, when deficit was last topped up */
     int32_t deficit;
-    uint8_t data_list; /* 0: none, 1: fresh, 2: waiting */
+    enum cbx_circuit_list data_list;
+    bool terse; /* its last data frame was a short one */
     bool control_waiting;
 };
 TAILQ_HEAD(cbx_circuits, cbx_circuit);
@@ -108,8 +118,8 @@ struct cbx_link {
 
     struct cbx_queue control;
     uint32_t control_count;
-    struct cbx_circuits circuit_control, fresh, waiting;
-    uint32_t data_circuits; /* in fresh and waiting */
+    struct cbx_circuits circuit_control, quick, fresh, waiting;
+    uint32_t data_circuits; /* in quick, fresh and waiting */
     uint32_t round;         /* counts turns of a quantum for each of them */
     int64_t round_left;     /* bytes until the next one */
     int64_t control_credit; /* bytes that control may send before data */
@@ -124,8 +134,9 @@ struct cbx_link {
     uint64_t pace_told;
     int64_t ack_at; /* 0: no ack due */
     int64_t heard_at, ping_at, ping_sent_at;
-    uint64_t ping_nonce;
-    int64_t delay_us; /* last measured round trip */
+    uint64_t ping_nonce; /* our clock when it was sent */
+    uint64_t ping_data;  /* data_received then */
+    int64_t delay_us;    /* last measured round trip */
 
     struct cbx_circuit *circuits; /* by label */
     uint32_t next_label;          /* our next one */

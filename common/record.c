@@ -203,8 +203,7 @@ cbx_record_open_reset(struct cbx_aead *aead, struct cbx_record_keys *keys, struc
     int result = open_sealed(aead, keys, false, frame, ad, length, &frame->field[2]);
     if (result < 0 || frame->field[2].n < 1)
         return CBX_ERR_AUTH;
-    uint8_t code = frame->field[2].p[0];
-    *reason = code >= 1 && code <= CBX_REASON_MAX ? (enum cbx_reason)code : CBX_REASON_RESET;
+    *reason = cbx_reason_of(frame->field[2].p[0], CBX_REASON_RESET);
     return 0;
 }
 

@@ -30,6 +30,13 @@ cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dial
     return cbx_window_open(&stream->in, env->budget, peer_used, now);
 }
 
+int
+cbx_stream_grant(struct cbx_stream *stream, int64_t now)
+{
+    struct cbx_receive_window *in = &stream->in;
+    return in->open ? 0 : cbx_window_open(in, in->link, in->peer_used, now);
+}
+
 /* ---- ends ---- */
 
 static void
@@ -184,6 +191,7 @@ cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link, const struct c
     derive(stream, session, open->epoch);
     struct cbx_open full = *open;
     full.limit = stream->in.limit;
+    stream->in.told = true;
     int result = cbx_circuit_add(link, &stream->circuit, label, &circuit_ops);
     if (result < 0)
         return result;
@@ -690,9 +698,7 @@ cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now
         take_epoch(stream, frame);
         break;
     case CBX_FRAME_CLOSE:
-        cbx_stream_lost(stream, frame->field[0].u && frame->field[0].u <= CBX_REASON_MAX
-                                    ? (enum cbx_reason)frame->field[0].u
-                                    : CBX_REASON_LOST);
+        cbx_stream_lost(stream, cbx_reason_of(frame->field[0].u, CBX_REASON_LOST));
         break;
     default:
         fail(stream, CBX_REASON_PROTOCOL);

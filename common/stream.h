@@ -98,9 +98,11 @@ struct cbx_stream {
     uint64_t bytes_in, bytes_out;
 };
 
-/* A stream without a circuit yet. peer_used as in window.h. CBX_ERR_LIMIT: no floor is free. */
+/* A stream without a circuit yet. peer_used as in window.h. CBX_ERR_LIMIT: no floor is free; a
+ * target's may wait for one, unanswered, until cbx_stream_grant has found it. */
 int cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dialer,
                     uint64_t *peer_used, int64_t now);
+int cbx_stream_grant(struct cbx_stream *stream, int64_t now);
 
 /*
  * Dials: derives the keys of epoch 1 in session, takes a label of link and queues OPEN.

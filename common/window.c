@@ -82,6 +82,8 @@ cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int64_t 
 {
     if (offset > window->limit)
         return false;
+    window->overhead += CBX_RECORD_COST;
+    window->meter_overhead += CBX_RECORD_COST;
     if (window->probe_at && offset > window->probe_limit) {
         int64_t delay = now - window->probe_at;
         if (delay < 1)
@@ -93,7 +95,8 @@ cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int64_t 
     return true;
 }
 
-/* Moves the target to twice the bandwidth-delay product that was seen, by at most four at once. */
+/* Moves the target to twice the bandwidth-delay product that was seen, by at most four at once. The
+ * records' own cost counts in it, up to what many small ones may want. */
 static void
 retarget(struct cbx_receive_window *window, int64_t now)
 {
@@ -102,9 +105,15 @@ retarget(struct cbx_receive_window *window, int64_t now)
         window->delay_us && window->delay_us < DELAY_MAX_US ? window->delay_us : DELAY_MAX_US;
     if (span < METER_MIN_US || span < delay / 2)
         return;
-    double wanted = (double)window->meter_bytes / (double)span * (2.0 * (double)delay + SLACK_US);
+    double times = (2.0 * (double)delay + SLACK_US) / (double)span;
+    double wanted = (double)window->meter_bytes * times;
+    double small = wanted + (double)window->meter_overhead * times;
+    if (small > CBX_WINDOW_SMALL)
+        small = CBX_WINDOW_SMALL;
+    if (wanted < small)
+        wanted = small;
     window->meter_began = now;
-    window->meter_bytes = 0;
+    window->meter_bytes = window->meter_overhead = 0;
     if (wanted > 4.0 * (double)window->target)
         wanted = 4.0 * (double)window->target;
     if (wanted > CBX_WINDOW_MAX)
@@ -125,15 +134,19 @@ cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int64_t n
     retarget(window, now);
     uint64_t gone = window->consumed - window->acked;
     uint64_t outstanding = window->limit - window->acked;
-    return gone > 0 && gone >= least(outstanding, window->target) / 4;
+    return gone > 0 && gone + window->overhead >= least(outstanding, window->target) / 4;
 }
 
 void
 cbx_window_announce(struct cbx_receive_window *window, int64_t now)
 {
     window->acked = window->consumed;
+    window->overhead = 0;
     uint64_t limit = window->acked + allowed(window, window->target);
-    if (limit > window->limit) {
+    if (!window->told) {
+        window->limit = limit; /* the budget may have shrunk since it was opened */
+        window->told = true;
+    } else if (limit > window->limit) {
         if (window->probe_at == 0) {
             window->probe_limit = window->limit;
             window->probe_at = now;
@@ -158,10 +171,12 @@ cbx_window_close(struct cbx_receive_window *window)
 uint64_t
 cbx_send_wanted(const struct cbx_send_window *window)
 {
-    if (window->records + window->records_before >= CBX_RECORDS_UNACKED_MAX)
-        return 0;
     uint64_t unacked = window->sent - window->acked;
-    uint64_t credit = window->limit > window->sent ? window->limit - window->sent : 0;
+    uint64_t taken = window->sent + (window->records + 1ull) * CBX_RECORD_COST;
+    uint64_t credit = window->limit > taken ? window->limit - taken : 0;
+    /* The end of a window is not worth a record: a credit is on its way. */
+    if (credit < CBX_RECORD_COST && window->records > 0)
+        credit = 0;
     uint64_t own = unacked < CBX_WINDOW_MAX ? CBX_WINDOW_MAX - unacked : 0;
     return least(credit, own);
 }
@@ -190,10 +205,40 @@ cbx_send_record_size(const struct cbx_send_window *window)
     return size > RECORD_MAX ? RECORD_MAX : (uint32_t)size;
 }
 
+/* Joins the two neighbours with the fewest records: what is then counted too long is little. */
+static void
+join_spans(struct cbx_send_window *window)
+{
+    struct cbx_send_span *span = window->span;
+    uint32_t best = 0;
+    for (uint32_t i = 1; i + 1 < window->spans; i++) {
+        if (span[i].records + span[i + 1].records < span[best].records + span[best + 1].records)
+            best = i;
+    }
+    span[best + 1].records += span[best].records;
+    window->spans--;
+    memmove(span + best, span + best + 1, (window->spans - best) * sizeof *span);
+}
+
+static void
+drop_spans(struct cbx_send_window *window)
+{
+    uint32_t gone = 0;
+    while (gone < window->spans && window->span[gone].end <= window->acked)
+        window->records -= window->span[gone++].records;
+    if (gone == 0)
+        return;
+    window->spans -= gone;
+    memmove(window->span, window->span + gone, window->spans * sizeof *window->span);
+}
+
 void
 cbx_send_sent(struct cbx_send_window *window, uint64_t bytes)
 {
     window->sent += bytes;
+    if (window->spans == CBX_SEND_SPANS)
+        join_spans(window);
+    window->span[window->spans++] = (struct cbx_send_span){.end = window->sent, .records = 1};
     window->records++;
     *window->pool_used += bytes;
 }
@@ -203,16 +248,10 @@ cbx_send_credit(struct cbx_send_window *window, uint64_t acked, uint64_t limit, 
 {
     if (acked > window->sent || acked < window->acked || limit < window->limit)
         return CBX_ERR_LIMIT;
-    if (acked >= window->records_mark) {
-        window->records_before = window->records;
-        window->records = 0;
-        window->records_mark = window->sent;
-    }
     uint64_t bytes = acked - window->acked;
     window->acked = acked;
     window->limit = limit;
-    if (acked == window->sent)
-        window->records = window->records_before = 0;
+    drop_spans(window);
     *window->pool_used -= bytes;
     window->meter_bytes += bytes;
     int64_t span = now - window->meter_began;

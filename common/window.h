@@ -5,6 +5,10 @@
  *
  * Outstanding = limit announced - offset acknowledged, never below the floor while a stream is
  * open. Budgets count what was announced, exactly as the hub sees it, so both always agree.
+ *
+ * Credit is memory that a relay may need, and a record costs it more than its text: so each record
+ * that is not wholly acknowledged takes CBX_RECORD_COST of the limit beside its bytes. Tiny records
+ * use up a window early; what the program writes meanwhile goes into one larger record.
  */
 #ifndef CBX_WINDOW_H
 #define CBX_WINDOW_H
@@ -16,7 +20,9 @@ enum {
     CBX_WINDOW_FLOOR = 4096,
     CBX_WINDOW_FIRST = 32 * 1024, /* at the start, while three quarters are free */
     CBX_WINDOW_MAX = 16 * 1024 * 1024,
-    CBX_RECORDS_UNACKED_MAX = 1024, /* of one stream: what a relay may have to queue */
+    CBX_WINDOW_SMALL = 128 * 1024, /* at most for the sake of small records */
+    CBX_RECORD_COST = 160,         /* header, tag and what a relay's allocator adds, at most */
+    CBX_SEND_SPANS = 8,
 };
 
 /* What one node may have outstanding over one link. */
@@ -34,18 +40,20 @@ struct cbx_receive_window {
     uint64_t limit;          /* last announced limit */
     uint64_t target;         /* how much should be outstanding */
     uint64_t counted;        /* what of it is in the budgets */
+    uint64_t overhead;       /* cost of the records that came since the last announcement */
     int64_t meter_began;
-    uint64_t meter_bytes;
+    uint64_t meter_bytes, meter_overhead;
     uint64_t probe_limit; /* the limit before the last grant ... */
     int64_t probe_at;     /* ... and when that grant was made; 0: no probe */
     int64_t delay_us;     /* least time from a grant to bytes beyond the old limit; 0 unknown */
     bool open;
+    bool told; /* the far side knows a limit: it never goes back any more */
 };
 
 /* Opens with a first grant. CBX_ERR_LIMIT when no floor is free. */
 int cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *link, uint64_t *peer_used,
                     int64_t now);
-/* Bytes arrived up to this offset: true when that is within the limit. */
+/* A record arrived up to this offset: true when that is within the limit. */
 bool cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int64_t now);
 /* The program took this many more. True when an announcement is worth sending now. */
 bool cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int64_t now);
@@ -53,6 +61,12 @@ bool cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int6
 void cbx_window_announce(struct cbx_receive_window *window, int64_t now);
 /* Gives everything back. Harmless when closed. */
 void cbx_window_close(struct cbx_receive_window *window);
+
+/* Records that were sent one after the other, up to this offset. */
+struct cbx_send_span {
+    uint64_t end;
+    uint32_t records;
+};
 
 struct cbx_send_window {
     uint64_t sent;
@@ -62,9 +76,10 @@ struct cbx_send_window {
     uint64_t pool_total;
     int64_t meter_began;
     uint64_t meter_bytes;
-    uint64_t rate;                    /* acknowledged bytes/s; 0 unknown */
-    uint32_t records, records_before; /* sent since records_mark, and in the span before it */
-    uint64_t records_mark;
+    uint64_t rate; /* acknowledged bytes/s; 0 unknown */
+    /* Records not wholly acknowledged; a span counts until its end is. */
+    struct cbx_send_span span[CBX_SEND_SPANS];
+    uint32_t spans, records;
 };
 
 /* How many bytes may be taken from the program now (0: blocked). */

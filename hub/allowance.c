@@ -2,12 +2,24 @@
 #include "allowance.h"
 #include <string.h>
 
+uint64_t
+hub_allowance_left(const struct hub_allowances *all)
+{
+    return all->total - all->sum - all->pinned;
+}
+
+uint64_t
+hub_allowance_share(const struct hub_allowances *all)
+{
+    return all->total / 2 / (all->links ? all->links : 1);
+}
+
 bool
 hub_allowance_join(struct hub_allowances *all, struct hub_allowance *link)
 {
     memset(link, 0, sizeof *link);
     uint64_t value = all->total / 2 / (all->links + 1);
-    uint64_t left = all->total - all->sum;
+    uint64_t left = hub_allowance_left(all);
     if (value > HUB_ALLOWANCE_FIRST)
         value = HUB_ALLOWANCE_FIRST;
     if (value > left)
@@ -37,12 +49,16 @@ hub_allowance_want(struct hub_allowances *all, struct hub_allowance *link)
     if (link->asked || link->value >= HUB_ALLOWANCE_MOST)
         return false;
     link->wants = true;
-    if (more > all->total - all->sum)
-        return false;
     if (link->value + more > HUB_ALLOWANCE_MOST)
         more = HUB_ALLOWANCE_MOST - link->value;
+    uint64_t left = hub_allowance_left(all);
+    uint64_t reserve =
+        link->value >= hub_allowance_share(all) ? all->total / HUB_ALLOWANCE_RESERVE : 0;
+    if (more > left || left - more < reserve)
+        return false;
     link->value += more;
     all->sum += more;
+    link->goal = 0;
     link->sequence++;
     link->wants = false;
     return true;
@@ -51,7 +67,13 @@ hub_allowance_want(struct hub_allowances *all, struct hub_allowance *link)
 bool
 hub_allowance_reclaim(struct hub_allowance *link)
 {
-    if (link->asked || link->value <= HUB_ALLOWANCE_LEAST || link->granted > link->value / 4)
+    return link->granted <= link->value / 4 && hub_allowance_lower(link);
+}
+
+bool
+hub_allowance_lower(struct hub_allowance *link)
+{
+    if (link->asked || link->goal || link->value <= HUB_ALLOWANCE_LEAST)
         return false;
     uint64_t lower = link->value / 2;
     if (lower < HUB_ALLOWANCE_LEAST)
@@ -62,14 +84,47 @@ hub_allowance_reclaim(struct hub_allowance *link)
 }
 
 bool
-hub_allowance_confirm(struct hub_allowances *all, struct hub_allowance *link, uint64_t sequence)
+hub_allowance_confirm(struct hub_allowances *all, struct hub_allowance *link, uint64_t sequence,
+                      uint64_t floors)
 {
     if (sequence != link->sequence || !link->asked)
         return false;
-    all->sum -= link->value - link->asked;
-    link->value = link->asked;
+    link->goal = link->asked;
     link->asked = 0;
+    hub_allowance_settle(all, link, floors);
     return true;
+}
+
+bool
+hub_allowance_settle(struct hub_allowances *all, struct hub_allowance *link, uint64_t floors)
+{
+    if (!link->goal)
+        return false;
+    uint64_t value = link->granted + floors;
+    if (value < link->goal)
+        value = link->goal;
+    if (value >= link->value)
+        return false;
+    all->sum -= link->value - value;
+    link->value = value;
+    if (value == link->goal)
+        link->goal = 0;
+    return true;
+}
+
+bool
+hub_allowance_pin(struct hub_allowances *all, uint64_t bytes)
+{
+    if (bytes > hub_allowance_left(all) || all->pinned + bytes > all->total / HUB_ALLOWANCE_PINNED)
+        return false;
+    all->pinned += bytes;
+    return true;
+}
+
+void
+hub_allowance_unpin(struct hub_allowances *all, uint64_t bytes)
+{
+    all->pinned -= bytes;
 }
 
 bool

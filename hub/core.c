@@ -25,22 +25,6 @@ hub_link_wake(struct hub_link *link)
     link->core->ops->wake(link->core->arg);
 }
 
-bool
-hub_rate_take(struct hub_rate *rate, double per_second, double burst, int64_t now)
-{
-    if (rate->at == 0)
-        rate->tokens = burst;
-    else
-        rate->tokens += (double)(now - rate->at) * per_second / 1e6;
-    if (rate->tokens > burst)
-        rate->tokens = burst;
-    rate->at = now;
-    if (rate->tokens < 1)
-        return false;
-    rate->tokens -= 1;
-    return true;
-}
-
 void
 hub_link_shed(struct hub_link *link)
 {
@@ -100,6 +84,8 @@ link_free(struct hub_link *link)
     detach(link);
     if (link->dirty)
         TAILQ_REMOVE(&core->dirty, link, dirty_entry);
+    if (link->ack_waits)
+        TAILQ_REMOVE(&core->acks, link, ack_entry);
     TAILQ_REMOVE(&core->links, link, entry);
     cbx_pump_dispose(&link->pump);
     free(link);
@@ -196,63 +182,19 @@ welcome(struct hub_link *link)
 
 /* ---- frames ---- */
 
-static void
-take_want(struct hub_link *link)
-{
-    struct hub_core *core = link->core;
-    if (!hub_allowance_want(&core->allowances, &link->allowance))
-        return;
-    struct cbx_field fields[] = {cbx_field_uint(link->allowance.sequence),
-                                 cbx_field_uint(link->allowance.value)};
-    cbx_link_send(&link->pump.link, CBX_FRAME_ALLOW, 0, fields, 2);
-}
-
-/* Idle links are asked to give back: all of them when somebody wants more than is free, and those
- * above their share when little is left, or the next link could not even attach. */
-static void
-reclaim(struct hub_core *core)
-{
-    const struct hub_allowances *all = &core->allowances;
-    uint64_t share = all->total / 2 / (all->links + 1);
-    bool wanted = false, tight = all->sum > all->total - all->total / 4;
-    struct hub_link *link;
-    TAILQ_FOREACH(link, &core->links, entry)
-    {
-        struct hub_allowance *one = &link->allowance;
-        if (one->granted <= one->value / 4)
-            one->wants = false; /* that has passed: it would keep for ever what it once had */
-        wanted |= link->phase == HUB_READY && one->wants;
-    }
-    if (!wanted && !tight)
-        return;
-    TAILQ_FOREACH(link, &core->links, entry)
-    {
-        if (link->phase != HUB_READY)
-            continue;
-        if (link->allowance.wants) {
-            take_want(link);
-        } else if ((wanted || link->allowance.value > share) &&
-                   hub_allowance_reclaim(&link->allowance)) {
-            struct cbx_field fields[] = {cbx_field_uint(link->allowance.sequence),
-                                         cbx_field_uint(link->allowance.asked)};
-            cbx_link_send(&link->pump.link, CBX_FRAME_ALLOW, 0, fields, 2);
-        }
-    }
-}
-
 static int
 take_ready_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
                  struct cbx_error *error)
 {
     switch (frame->type) {
     case CBX_FRAME_WANT:
-        take_want(link);
+        hub_core_want(link, now);
         return 0;
     case CBX_FRAME_ALLOWED:
-        hub_allowance_confirm(&link->core->allowances, &link->allowance, frame->field[0].u);
+        hub_core_allowed(link, frame->field[0].u);
         return 0;
     case CBX_FRAME_CHAIN_GET:
-        if (hub_rate_take(&link->chains, 500, 10000, now))
+        if (cbx_rate_take(&link->chains, 500, 10000, now))
             hub_directory_chain(link, frame);
         else
             hub_link_shed(link);
@@ -322,15 +264,19 @@ hub_core_new(const struct hub_core_config *config, struct registry *registry,
         core->config.gone_us = 45 * 1000 * 1000;
     if (!core->config.hello_us)
         core->config.hello_us = 10 * 1000 * 1000;
+    if (!core->config.allowed_us)
+        core->config.allowed_us = 10 * 1000 * 1000;
     if (!core->config.queue_max)
         core->config.queue_max = 1ull << 30;
     core->registry = registry;
     core->ops = ops;
     core->arg = arg;
     core->allowances.total = core->config.queue_max;
+    core->least_wanted = UINT64_MAX;
     core->started_unix = ops->now_unix_ms(arg) / 1000;
     TAILQ_INIT(&core->links);
     TAILQ_INIT(&core->dirty);
+    TAILQ_INIT(&core->acks);
     TAILQ_INIT(&core->reap);
     core->swept_at = ops->now_us(arg);
     return core;
@@ -439,12 +385,57 @@ sweep(struct hub_core *core, int64_t now)
             cbx_log_info("connection %llu from %s logged in and then said nothing, closed",
                          (unsigned long long)link->connection, link->address);
             hub_link_bye(link, CBX_REASON_TIMED_OUT, 0, "you logged in and then said nothing");
+        } else if (hub_core_keeps_allowance(link, now)) {
+            core->count.allowances_kept++;
+            cbx_log_warn("%s.%s.cbx does not answer that its allowance is lowered, closed",
+                         link->slug, link->pond);
+            hub_link_bye(link, CBX_REASON_TIMED_OUT, 0,
+                         "you did not answer that your allowance is lowered");
         } else if (cbx_link_deadline(&link->pump.link) <= now) {
             hub_link_wake(link);
         }
     }
-    reclaim(core);
+    hub_core_look_for_room(core, now);
     return now + SWEEP_US;
+}
+
+/* A turn costs what has something to do, not what is attached: a link that comes to owe an ack
+ * wakes, and from then on it is here until it owes none. Returns the earliest of what is not due
+ * yet, or `due`. */
+static int64_t
+look_at_acks(struct hub_core *core, int64_t now, int64_t due)
+{
+    struct hub_link *link, *next;
+    for (link = TAILQ_FIRST(&core->acks); link; link = next) {
+        next = TAILQ_NEXT(link, ack_entry);
+        int64_t ack = link->pump.link.ack_at;
+        core->looked++;
+        if (!ack) {
+            TAILQ_REMOVE(&core->acks, link, ack_entry);
+            link->ack_waits = false;
+        } else if (ack <= now) {
+            hub_link_wake(link);
+        } else if (ack < due) {
+            due = ack;
+        }
+    }
+    return due;
+}
+
+static void
+flush_link(struct hub_link *link)
+{
+    struct hub_core *core = link->core;
+    TAILQ_REMOVE(&core->dirty, link, dirty_entry);
+    link->dirty = false;
+    core->looked++;
+    if (!cbx_pump_flush(&link->pump))
+        return; /* freed */
+    if (link->pump.link.ack_at && !link->ack_waits) {
+        TAILQ_INSERT_TAIL(&core->acks, link, ack_entry);
+        link->ack_waits = true;
+    }
+    hub_switch_reap(core);
 }
 
 int64_t
@@ -453,27 +444,12 @@ hub_core_flush(struct hub_core *core)
     int64_t now = hub_now(core), due = core->swept_at + SWEEP_US;
     if (now >= due)
         due = sweep(core, now);
+    look_at_acks(core, now, due);
     struct hub_link *link;
-    TAILQ_FOREACH(link, &core->links, entry)
-    {
-        if (link->pump.link.ack_at && link->pump.link.ack_at <= now)
-            hub_link_wake(link);
-    }
-    while ((link = TAILQ_FIRST(&core->dirty))) {
-        TAILQ_REMOVE(&core->dirty, link, dirty_entry);
-        link->dirty = false;
-        if (!cbx_pump_flush(&link->pump))
-            continue; /* freed */
-        hub_switch_reap(core);
-    }
+    while ((link = TAILQ_FIRST(&core->dirty)))
+        flush_link(link);
     hub_switch_reap(core);
-    /* An ack may be due before the next sweep. */
-    TAILQ_FOREACH(link, &core->links, entry)
-    {
-        int64_t ack = link->pump.link.ack_at;
-        if (ack && ack < due)
-            due = ack;
-    }
+    due = look_at_acks(core, now, due);
     if (TAILQ_EMPTY(&core->links))
         return -1;
     return due > now ? due - now : 0;

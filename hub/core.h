@@ -19,6 +19,7 @@ struct hub_core_config {
     int64_t keepalive_us; /* ping after this much silence; default 15 s when 0 */
     int64_t gone_us;      /* dead after this much silence; default 45 s when 0 */
     int64_t hello_us;     /* time for the first frame of a new link; default 10 s when 0 */
+    int64_t allowed_us;   /* time to answer a lowered allowance; default 10 s when 0 */
     uint64_t queue_max;   /* bytes of circuits held in all; default 1 GiB when 0 */
     const char *software; /* "cbx-hub 0.1" */
 };

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the hub's engine shares between its files: core.c (links and their phases), core_join.c,
- * directory.c (what agents are told), switch.c (circuits), core_json.c (what people are told).
+ * core_allowance.c, directory.c (what agents are told), switch.c (circuits), core_json.c (what
+ * people are told).
  *
  * A link's phases and what it may send in each (the table is in core.c):
  *   HELLO      peer: AGENT_HELLO within 10 s          join: JOIN within 10 s
@@ -18,23 +19,18 @@
 #include "allowance.h"
 #include "core.h"
 #include "pump.h"
+#include "rate.h"
 #include "session.h"
 #include <sys/queue.h>
 
 enum {
     HUB_CIRCUIT_CONTROL_MAX = 256,
-    HUB_CIRCUIT_FRAMES_MAX = 1100,
     HUB_SHED_MAX = 20000,
-    HUB_CLOSING_US = 2 * 1000 * 1000
+    HUB_CLOSING_US = 2 * 1000 * 1000,
+    HUB_WANT_US = 750 * 1000 /* after this a wish that could not be met is refused */
 };
 
 enum hub_phase { HUB_HELLO, HUB_COMMITTING, HUB_READY, HUB_CLOSING };
-
-/* Tokens per source (rule 24). */
-struct hub_rate {
-    int64_t at;
-    double tokens;
-};
 
 struct hub_circuit;
 TAILQ_HEAD(hub_circuits, hub_circuit);
@@ -42,8 +38,8 @@ TAILQ_HEAD(hub_circuits, hub_circuit);
 struct hub_link {
     struct cbx_pump pump;
     struct hub_core *core;
-    TAILQ_ENTRY(hub_link) entry, dirty_entry;
-    bool dirty;
+    TAILQ_ENTRY(hub_link) entry, dirty_entry, ack_entry;
+    bool dirty, ack_waits; /* in core->dirty, in core->acks */
     enum hub_phase phase;
     enum reg_login_kind kind;
     struct reg_peer *peer; /* NULL for join links and after removal */
@@ -58,20 +54,34 @@ struct hub_link {
     int64_t began, deadline; /* us; deadline 0: none */
     int64_t since_unix;
     struct hub_allowance allowance;
-    struct hub_rate opens, handshakes, chains;
+    int64_t wanted_at; /* a WANT has had no answer yet since; 0: none */
+    int64_t asked_at;  /* when the allowance was asked down last */
+    struct cbx_rate opens, handshakes, chains;
     uint32_t shed; /* frames dropped for their rate */
     uint32_t circuits;
     uint64_t bytes_from, bytes_to; /* stream payload relayed */
 };
 TAILQ_HEAD(hub_links, hub_link);
 
+/* DATA or FIN on its way. cost: text and CBX_RECORD_COST, which covers this and the frame around
+ * the text; 0 for a FIN, the only one of its direction. */
+struct hub_queued {
+    STAILQ_ENTRY(hub_queued) entry;
+    struct cbx_slice slice;
+    uint32_t text, cost;
+};
+STAILQ_HEAD(hub_queue, hub_queued);
+
 /* One side of a circuit: the link it leads to and what waits to be sent there. */
 struct hub_half {
     struct cbx_circuit circuit;
     struct hub_circuit *owner;
-    struct cbx_queue data, control;
-    uint32_t data_count, control_count;
-    uint64_t data_bytes;
+    struct hub_queue data;
+    struct cbx_queue control;
+    uint32_t control_count;
+    uint64_t data_cost; /* of what waits */
+    uint64_t overhead;  /* what of it is not text */
+    uint64_t passed;    /* offset up to which the other side's bytes went out here */
     /* What this side's agent has said. */
     uint64_t sent;  /* next offset of its bytes */
     uint64_t limit; /* what it granted */
@@ -91,7 +101,7 @@ struct hub_circuit {
 struct hub_counts {
     uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
     uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins,
-        never_spoke;
+        never_spoke, allowances_refused, allowances_kept;
 };
 
 struct hub_core {
@@ -100,12 +110,15 @@ struct hub_core {
     const struct hub_core_ops *ops;
     void *arg;
     struct hub_links links, dirty;
+    struct hub_links acks; /* those that owe an ack, and some that did lately */
+    uint64_t looked;       /* links looked at by turns, but not by sweeps */
     struct hub_circuits reap;
     struct hub_allowances allowances;
     struct hub_counts count;
     uint64_t ticket;    /* last one given out */
     uint64_t committed; /* last one on disk */
-    uint64_t held;      /* bytes waiting in circuits */
+    uint64_t held;      /* cost of what waits in circuits */
+    uint64_t least_wanted; /* least allowance of a link that wants more and cannot have it */
     uint32_t circuit_count;
     int64_t swept_at, started_unix;
     bool shutting_down;
@@ -119,12 +132,18 @@ void hub_link_bye(struct hub_link *link, enum cbx_reason reason, uint32_t retry_
 void hub_link_shed(struct hub_link *link); /* a frame was dropped for its rate */
 uint64_t hub_core_commit(struct hub_core *core);
 struct hub_link *hub_peer_link(const struct reg_peer *peer); /* READY, or NULL */
-bool hub_rate_take(struct hub_rate *rate, double per_second, double burst, int64_t now);
 int64_t hub_now(const struct hub_core *core);
 
 /* core_join.c */
 int hub_join_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error);
 void hub_join_done(struct hub_link *link); /* it is on disk */
+
+/* core_allowance.c */
+void hub_core_want(struct hub_link *link, int64_t now);          /* WANT */
+void hub_core_allowed(struct hub_link *link, uint64_t sequence); /* ALLOWED */
+void hub_core_look_for_room(struct hub_core *core, int64_t now); /* at each sweep */
+/* It has not answered a lowering for too long. */
+bool hub_core_keeps_allowance(const struct hub_link *link, int64_t now);
 
 /* directory.c */
 void hub_directory_snapshot(struct hub_link *link);

@@ -1,34 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What people and scripts are told; the shapes are in PROTOCOL.md, "What commands answer". */
 #include "core_internal.h"
+#include "listing.h"
 #include <string.h>
-
-static json_t *
-ports_json(const struct reg_peer *peer)
-{
-    json_t *ports = json_array();
-    for (uint32_t i = 0; i < peer->port_count; i++)
-        json_array_append_new(ports, json_integer(peer->port[i]));
-    return ports;
-}
-
-/* "k=v,k=v" as an object. */
-static json_t *
-labels_json(const char *text)
-{
-    json_t *labels = json_object();
-    while (text && *text) {
-        size_t n = strcspn(text, ","), key = strcspn(text, "=,");
-        if (key < n) {
-            char name[CBX_LABELS_TEXT_MAX + 1] = {0};
-            memcpy(name, text, key < sizeof name ? key : sizeof name - 1);
-            json_object_set_new(labels, name, json_stringn(text + key + 1, n - key - 1));
-        }
-        text += n;
-        text += *text == ',';
-    }
-    return labels;
-}
 
 static json_t *
 peer_json(const struct reg_peer *peer)
@@ -40,8 +14,8 @@ peer_json(const struct reg_peer *peer)
         json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o, s:o, s:I, s:I}", "slug", peer->slug, "pond",
                   peer->pond, "name", name, "state", link ? "ready" : "away", "generation",
                   (json_int_t)peer->generation, "serial", (json_int_t)peer->serial, "expose",
-                  ports_json(peer), "labels", labels_json(peer->labels), "joined",
-                  (json_int_t)peer->joined, "ends", (json_int_t)peer->ends);
+                  cbx_listing_ports(peer->ports), "labels", cbx_listing_labels(peer->labels),
+                  "joined", (json_int_t)peer->joined, "ends", (json_int_t)peer->ends);
     if (!out || !link)
         return out;
     json_object_set_new(out, "plane", json_string("ssh"));
@@ -90,15 +64,16 @@ counters_json(const struct hub_counts *count)
             json_object_set_new(refused, cbx_reason_text((enum cbx_reason)i),
                                 json_integer((json_int_t)count->refused[i]));
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-                     "attached", (json_int_t)count->attached, "joined", (json_int_t)count->joined,
-                     "evicted", (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked,
-                     "opened", (json_int_t)count->opened, "relayed_frames",
-                     (json_int_t)count->relayed_frames, "relayed_bytes",
-                     (json_int_t)count->relayed_bytes, "stale_frames", (json_int_t)count->stale,
-                     "breaches", (json_int_t)count->breaches, "shed_frames",
-                     (json_int_t)count->shed, "unknown_logins", (json_int_t)count->unknown_logins,
-                     "never_spoke", (json_int_t)count->never_spoke, "refused", refused);
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "attached",
+        (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
+        (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "opened",
+        (json_int_t)count->opened, "relayed_frames", (json_int_t)count->relayed_frames,
+        "relayed_bytes", (json_int_t)count->relayed_bytes, "stale_frames", (json_int_t)count->stale,
+        "breaches", (json_int_t)count->breaches, "shed_frames", (json_int_t)count->shed,
+        "unknown_logins", (json_int_t)count->unknown_logins, "never_spoke",
+        (json_int_t)count->never_spoke, "allowances_refused", (json_int_t)count->allowances_refused,
+        "allowances_kept", (json_int_t)count->allowances_kept, "refused", refused);
 }
 
 json_t *

@@ -85,7 +85,7 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
     if (strcmp(source, link->slug) != 0)
         return cbx_fail(error, CBX_ERR_AUTH, "%s under the name of another peer",
                         cbx_frame_name(frame->type));
-    if (!hub_rate_take(&link->handshakes, 200, 1024, now)) {
+    if (!cbx_rate_take(&link->handshakes, 200, 1024, now)) {
         hub_link_shed(link);
         return 0;
     }

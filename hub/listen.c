@@ -493,6 +493,12 @@ listen_exited(struct listen *listen, uint64_t connection)
     start_waiting(listen);
 }
 
+struct slots *
+listen_slots(struct listen *listen)
+{
+    return listen->slots;
+}
+
 uint32_t
 listen_running(const struct listen *listen)
 {

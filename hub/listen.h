@@ -38,6 +38,9 @@ struct listen *listen_new(struct ev_loop *loop, const struct slots_config *slots
 /* Closes everything but running sshd, which are the spawner's. */
 void listen_free(struct listen *listen);
 
+/* Who waits; for what outlives the process (lately.h). */
+struct slots *listen_slots(struct listen *listen);
+
 /* Binds one "ADDR:PORT" (port 0: any free one) and begins to accept. */
 int listen_add(struct listen *listen, const char *address, struct cbx_error *error);
 /* What is listened on, as bound. */

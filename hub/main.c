@@ -28,6 +28,7 @@ static const struct cbx_option run_options[] = {
     {"keepalive", "DUR", "ping after this much silence (default: 15s)", false},
     {"gone", "DUR", "an agent is gone after this much silence (default: 45s)", false},
     {"login-grace", "DUR", "time for a log-in (default: 10s)", false},
+    {"allowance-grace", "DUR", "time to answer a lower allowance (default: 10s)", false},
     {"unauthenticated-max", "N", "connections not logged in, in all (default: 64)", false},
     {"per-address-max", "N", "the same, from one address (default: 32)", false},
     {"login-processes", "N", "sshd not logged in at once (default: 2 a core + 4)", false},

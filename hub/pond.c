@@ -221,18 +221,6 @@ pond_wipe(struct pond *pond)
     sodium_free(pond); /* wipes first */
 }
 
-const char *
-pond_name(const struct pond *pond)
-{
-    return pond->name;
-}
-
-const char *
-pond_path(const struct pond *pond)
-{
-    return pond->path;
-}
-
 const struct cbx_keypair *
 pond_key(const struct pond *pond)
 {

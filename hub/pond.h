@@ -27,8 +27,6 @@ int pond_open(struct pond **out, const char *keys_dir, const struct cbx_vault_ke
 /* Wipes the secrets and frees. NULL is fine. */
 void pond_wipe(struct pond *pond);
 
-const char *pond_name(const struct pond *pond);
-const char *pond_path(const struct pond *pond);
 /* Signs invite certificates (cbx_invite_cert_sign); lives as long as the pond. */
 const struct cbx_keypair *pond_key(const struct pond *pond);
 

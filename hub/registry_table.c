@@ -177,8 +177,8 @@ registry_link_invite(struct registry *registry, struct reg_invite *invite)
     return 0;
 }
 
-void
-registry_unlink_invite(struct registry *registry, struct reg_invite *invite)
+static void
+unlink_invite(struct registry *registry, struct reg_invite *invite)
 {
     struct invite_node *node = invite_node(invite);
     HASH_DELETE(by_fingerprint, registry->index->invites, node);
@@ -204,7 +204,7 @@ registry_unlink_invite(struct registry *registry, struct reg_invite *invite)
 void
 registry_delete_invite(struct registry *registry, struct reg_invite *invite)
 {
-    registry_unlink_invite(registry, invite);
+    unlink_invite(registry, invite);
     registry_invite_free(invite);
 }
 

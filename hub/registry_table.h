@@ -106,8 +106,7 @@ struct reg_peer *registry_find_exchange(const struct registry *registry,
 int registry_link_invite(struct registry *registry, struct reg_invite *invite);
 int registry_link_peer(struct registry *registry, struct reg_peer *peer,
                        const uint8_t pond_public[32]);
-/* Out of them; the object itself stays, with next NULL. */
-void registry_unlink_invite(struct registry *registry, struct reg_invite *invite);
+/* Out of them; the object itself stays. */
 void registry_unlink_peer(struct registry *registry, struct reg_peer *peer);
 /* Unlinks and frees. */
 void registry_delete_invite(struct registry *registry, struct reg_invite *invite);

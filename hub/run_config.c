@@ -41,6 +41,7 @@ static const struct setting settings[] = {
     {"keepalive", SETTING_DURATION, AT(keepalive_ms), 100, 3600000},
     {"gone", SETTING_DURATION, AT(gone_ms), 300, 86400000},
     {"login-grace", SETTING_DURATION, AT(login_grace_ms), 1000, 600000},
+    {"allowance-grace", SETTING_DURATION, AT(allowance_grace_ms), 1000, 600000},
     {"queue-max", SETTING_SIZE, AT(queue_max), 1 << 20, (uint64_t)1 << 44},
     {"unauthenticated-max", SETTING_COUNT, AT(unauthenticated_max), 2, SLOTS_TOTAL_MAX},
     {"per-address-max", SETTING_COUNT, AT(per_address_max), 1, SLOTS_TOTAL_MAX},
@@ -116,7 +117,8 @@ static int
 set_switch(bool *on, const struct setting *setting, const char *value, struct cbx_error *error)
 {
     if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "%s %s: not yes or no", setting->name, value);
+        return cbx_fail(error, CBX_ERR_USAGE, "%s %s: not yes or no; write one of them",
+                        setting->name, value);
     *on = strcmp(value, "yes") == 0;
     return 0;
 }
@@ -235,10 +237,10 @@ read_line(char *out, int size, void *arg)
     state->line++;
     size_t used = (size_t)((char *)memrchr(out, '\0', (size_t)size) - out);
     if (strlen(out) != used)
-        (void)cbx_fail(&state->error, CBX_ERR_USAGE, "a NUL byte: this is no text file");
+        (void)cbx_fail(&state->error, CBX_ERR_USAGE, "a NUL byte: this is no text file; write one");
     else if (out[used - 1] != '\n' && !feof(state->file))
-        (void)cbx_fail(&state->error, CBX_ERR_USAGE, "the line is longer than %d characters",
-                       size - 2);
+        (void)cbx_fail(&state->error, CBX_ERR_USAGE,
+                       "the line is longer than %d characters; shorten it", size - 2);
     else
         return out;
     state->wrong_line = state->line;
@@ -249,17 +251,19 @@ static int
 take_setting(struct file_state *state, const char *section, const char *name, const char *value)
 {
     if (section[0] != '\0' && strcmp(section, "hub") != 0)
-        return cbx_fail(&state->error, CBX_ERR_USAGE, "unknown section [%s]: only [hub] is known",
+        return cbx_fail(&state->error, CBX_ERR_USAGE, "unknown section [%s]; only [hub] is known",
                         section);
     for (size_t i = 0; i < SETTING_TOTAL; i++) {
         if (strcmp(settings[i].name, name) != 0)
             continue;
         if (state->seen[i] && !is_list(&settings[i]))
-            return cbx_fail(&state->error, CBX_ERR_USAGE, "%s stands there twice", name);
+            return cbx_fail(&state->error, CBX_ERR_USAGE, "%s stands there twice; remove one",
+                            name);
         state->seen[i] = true;
         return apply(state->config, &settings[i], value, &state->error);
     }
-    return cbx_fail(&state->error, CBX_ERR_USAGE, "unknown name %s", name);
+    return cbx_fail(&state->error, CBX_ERR_USAGE,
+                    "unknown name %s; cbx-hub(1) lists those there are", name);
 }
 
 static int
@@ -295,8 +299,9 @@ run_config_file(struct run_config *config, const char *path, struct cbx_error *e
         return cbx_fail(error, CBX_ERR_USAGE, "%s:%d: %s", path, state.wrong_line,
                         state.error.text);
     if (first != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "%s:%d: neither [SECTION] nor NAME = VALUE", path,
-                        first);
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "%s:%d: neither [SECTION] nor NAME = VALUE; correct or remove the line",
+                        path, first);
     return 0;
 }
 
@@ -311,6 +316,7 @@ run_config_defaults(struct run_config *config)
         .keepalive_ms = 15000,
         .gone_ms = 45000,
         .login_grace_ms = 10000,
+        .allowance_grace_ms = 10000,
         .queue_max = (uint64_t)1 << 30,
         .unauthenticated_max = 64,
         .per_address_max = 32,

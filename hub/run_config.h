@@ -23,7 +23,7 @@ struct run_config {
     struct run_list public_addresses;               /* canonical */
     char *user, *key_file, *passphrase_file, *sshd; /* NULL: not given */
     bool as_root, log_times;
-    int64_t keepalive_ms, gone_ms, login_grace_ms;
+    int64_t keepalive_ms, gone_ms, login_grace_ms, allowance_grace_ms;
     uint64_t queue_max;
     uint64_t unauthenticated_max, per_address_max, login_processes;
 };

@@ -6,6 +6,7 @@
 #include "commit.h"
 #include "control_server.h"
 #include "core.h"
+#include "lately.h"
 #include "listen.h"
 #include "log.h"
 #include "notify.h"
@@ -39,6 +40,7 @@ struct serve {
     struct commit *commit;
     struct hub_core *core;
     struct listen *listen;
+    struct lately *lately;
     struct attach_server *attach;
     struct control_server *control;
     ev_prepare before_sleep;
@@ -158,6 +160,7 @@ on_expire(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)events;
     hub_core_expire(serve->core);
     commit_retry(serve->commit);
+    lately_step(serve->lately);
 }
 
 /* ---- between the parts ---- */
@@ -284,6 +287,9 @@ open_door(struct serve *serve, struct cbx_error *error)
     serve->listen = listen_new(serve->loop, &slots, serve->spawner);
     if (serve->listen == NULL)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    serve->lately = lately_new(serve->config->state_dir, listen_slots(serve->listen), serve->store);
+    if (serve->lately == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     for (uint32_t i = 0; i < run->listen.count && result == 0; i++)
         result = listen_add(serve->listen, run->listen.item[i], error);
     if (result != 0)
@@ -304,6 +310,7 @@ make_core(struct serve *serve, struct cbx_error *error)
     const struct hub_core_config core = {.keepalive_us = config->run->keepalive_ms * 1000,
                                          .gone_us = config->run->gone_ms * 1000,
                                          .hello_us = config->run->login_grace_ms * 1000,
+                                         .allowed_us = config->run->allowance_grace_ms * 1000,
                                          .queue_max = config->run->queue_max,
                                          .software = "cbx-hub " CBX_VERSION};
 
@@ -437,10 +444,13 @@ serve_free(struct serve *serve)
     attach_server_free(serve->attach);
     if (serve->commit != NULL)
         commit_flush(serve->commit);
+    if (serve->lately != NULL)
+        lately_step(serve->lately);
     if (serve->store != NULL)
         cbx_store_free(serve->store);
     commit_free(serve->commit);
     spawner_stop(serve->spawner, HELPER_MS);
+    lately_free(serve->lately);
     listen_free(serve->listen);
     control_server_free(serve->control);
     if (serve->loop != NULL) {

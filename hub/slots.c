@@ -31,6 +31,7 @@ struct slots {
     struct slot *slot;
     uint32_t count;
     struct recent *recent; /* the hash keeps insertion order: the head logged in longest ago */
+    uint64_t logins;
 };
 
 struct slots *
@@ -292,7 +293,32 @@ slots_login(struct slots *slots, uint64_t id, int64_t now_us)
     struct slots_address address = slot->address;
     take_out(slots, slot);
     remember(slots, &address, now_us);
+    slots->logins++;
     return true;
+}
+
+uint32_t
+slots_recent(const struct slots *slots, struct slots_recent *out, uint32_t max)
+{
+    uint32_t count = 0;
+
+    for (const struct recent *entry = slots->recent; entry != NULL && count < max;
+         entry = entry->hh.next)
+        out[count++] = (struct slots_recent){entry->address, entry->last_us};
+    return count;
+}
+
+void
+slots_remember(struct slots *slots, const struct slots_recent *recent, int64_t now_us)
+{
+    if (now_us - recent->last_us <= slots->config.recent_us)
+        remember(slots, &recent->address, recent->last_us);
+}
+
+uint64_t
+slots_logins(const struct slots *slots)
+{
+    return slots->logins;
 }
 
 void

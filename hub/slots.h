@@ -75,6 +75,19 @@ void slots_drop(struct slots *slots, uint64_t id);
 /* One whose time is over, taken out; 0 when there is none. */
 uint64_t slots_overdue(struct slots *slots, int64_t now_us);
 
+/*
+ * Addresses that logged in lately, for a file. slots_recent: the oldest first, at most max; returns
+ * how many. slots_remember: as if the address had logged in then (oldest first; a moment that is no
+ * longer lately changes nothing). slots_logins: how often one was remembered by slots_login.
+ */
+struct slots_recent {
+    struct slots_address address;
+    int64_t last_us;
+};
+uint32_t slots_recent(const struct slots *slots, struct slots_recent *out, uint32_t max);
+void slots_remember(struct slots *slots, const struct slots_recent *recent, int64_t now_us);
+uint64_t slots_logins(const struct slots *slots);
+
 uint32_t slots_count(const struct slots *slots);
 uint32_t slots_count_state(const struct slots *slots, enum slots_state state);
 

@@ -5,7 +5,9 @@
  * reports its exit; only then does the hub hear of it. The helper ignores the signals of a terminal
  * and of a service manager: it ends when its socket to the hub does.
  */
+#include "clock.h"
 #include "log.h"
+#include "rate.h"
 #include "spawner.h"
 #include <errno.h>
 #include <ev.h>
@@ -23,14 +25,12 @@
 
 enum {
     LINE_MAX_BYTES = 480, /* longer ones are cut */
+    CHILD_LINES_PER_S = 2,
+    CHILD_LINES_BURST = 20,
+    LINES_PER_S = 20,
+    LINES_BURST = 50,
     KILL_AFTER_S = 2,
     END_AFTER_S = 1, /* when the hub is gone */
-};
-
-/* A token bucket over log lines. */
-struct bucket {
-    double tokens, burst, per_second;
-    ev_tstamp last;
 };
 
 struct child {
@@ -40,7 +40,7 @@ struct child {
     ev_child exit;
     ev_io errors; /* its standard error */
     ev_timer kill;
-    struct bucket bucket;
+    struct cbx_rate lines;
     size_t length;
     char line[LINE_MAX_BYTES];
     struct child *next, *previous;
@@ -52,32 +52,20 @@ struct helper {
     ev_io requests;
     ev_timer end;
     struct child *children;
-    struct bucket bucket;
+    struct cbx_rate lines;
     unsigned long unsaid; /* lines over the limit since the last one that was printed */
     const struct spawner_config *config;
     struct rlimit files; /* as found: sshd gets this one */
 };
 
-static bool
-take_token(struct bucket *bucket, ev_tstamp now)
-{
-    bucket->tokens += (now - bucket->last) * bucket->per_second;
-    bucket->last = now;
-    if (bucket->tokens > bucket->burst)
-        bucket->tokens = bucket->burst;
-    if (bucket->tokens < 1)
-        return false;
-    bucket->tokens -= 1;
-    return true;
-}
-
 static void
 say_line(struct child *child)
 {
     struct helper *helper = child->helper;
-    ev_tstamp now = ev_now(helper->loop);
+    int64_t now = cbx_clock_us();
 
-    if (!take_token(&child->bucket, now) || !take_token(&helper->bucket, now)) {
+    if (!cbx_rate_take(&child->lines, CHILD_LINES_PER_S, CHILD_LINES_BURST, now) ||
+        !cbx_rate_take(&helper->lines, LINES_PER_S, LINES_BURST, now)) {
         helper->unsaid++;
     } else {
         if (helper->unsaid > 0)
@@ -260,8 +248,6 @@ launch(struct helper *helper, uint64_t number, int socket)
     if (child != NULL) {
         child->helper = helper;
         child->number = number;
-        child->bucket = (struct bucket){.tokens = 20, .burst = 20, .per_second = 2};
-        child->bucket.last = ev_now(helper->loop);
     }
     if (child == NULL || fork_sshd(child, socket) != 0) {
         cbx_log_error("sshd[%llu]: cannot be started: %s", (unsigned long long)number,
@@ -395,8 +381,6 @@ spawner_helper(int fd, const struct spawner_config *config)
         cbx_log_error("the helper that starts sshd has no event loop");
         _exit(1);
     }
-    helper.bucket = (struct bucket){.tokens = 50, .burst = 50, .per_second = 20};
-    helper.bucket.last = ev_now(helper.loop);
     ev_io_init(&helper.requests, on_request, fd, EV_READ);
     /* A little after every child's SIGKILL. */
     ev_timer_init(&helper.end, on_end, END_AFTER_S + 0.2, 0);

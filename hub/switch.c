@@ -3,13 +3,16 @@
  * The switch: (link, label) to (link, label). It reads offsets and limits, which stand in the clear
  * and which the seal keeps it from changing, polices them (rules 17, 22, 24, 27), and passes frames
  * on: a large one as a slice of the slab it was read into, a small or stalled one as a copy of its
- * own size, so that a slow reader never pins large buffers.
+ * own size, so that a slow reader never pins large buffers. What waits is bounded in bytes of
+ * memory: text and cost of each record by the receiver's outstanding credit, so all of it by the
+ * sum of allowances; what is pinned by an eighth of --queue-max.
  *
  * A circuit ends when both FINs are acknowledged, when one side resets, when the hub says CLOSE, or
  * with a link. What had to be told is drained first; then it is freed from the reap list, never
  * inside a callback of a link.
  */
 #include "core_internal.h"
+#include "window.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,6 +44,48 @@ link_of(const struct hub_half *half)
 
 /* ---- queues ---- */
 
+static uint64_t
+slack(const struct cbx_slice *slice)
+{
+    return slice->slab->capacity - slice->length;
+}
+
+/* The next data frame on its way out, or out of the world. */
+static bool
+pop_data(struct hub_core *core, struct hub_half *half, struct cbx_slice *out)
+{
+    struct hub_queued *queued = STAILQ_FIRST(&half->data);
+    if (!queued)
+        return false;
+    STAILQ_REMOVE_HEAD(&half->data, entry);
+    hub_allowance_unpin(&core->allowances, slack(&queued->slice));
+    core->held -= queued->cost;
+    half->data_cost -= queued->cost;
+    half->overhead -= queued->cost ? CBX_RECORD_COST : 0;
+    half->passed += queued->text;
+    *out = queued->slice;
+    free(queued);
+    return true;
+}
+
+static int
+push_data(struct hub_core *core, struct hub_half *half, struct cbx_slice slice, uint32_t text,
+          uint32_t cost)
+{
+    struct hub_queued *queued = malloc(sizeof *queued);
+    if (!queued) {
+        hub_allowance_unpin(&core->allowances, slack(&slice));
+        cbx_slice_drop(&slice);
+        return CBX_ERR_NOMEM;
+    }
+    *queued = (struct hub_queued){.slice = slice, .text = text, .cost = cost};
+    STAILQ_INSERT_TAIL(&half->data, queued, entry);
+    core->held += cost;
+    half->data_cost += cost;
+    half->overhead += cost ? CBX_RECORD_COST : 0;
+    return 0;
+}
+
 static bool
 pop(struct cbx_queue *queue, struct cbx_slice *out)
 {
@@ -57,11 +102,8 @@ static void
 drop_data(struct hub_core *core, struct hub_half *half)
 {
     struct cbx_slice slice;
-    while (pop(&half->data, &slice))
+    while (pop_data(core, half, &slice))
         cbx_slice_drop(&slice);
-    core->held -= half->data_bytes;
-    half->data_bytes = 0;
-    half->data_count = 0;
 }
 
 static bool
@@ -87,11 +129,8 @@ half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_sl
     (void)now;
     struct hub_half *half = half_of(circuit);
     struct hub_link *link = link_of(half);
-    if (!pop(&half->data, out))
+    if (!pop_data(link->core, half, out))
         return 0;
-    half->data_count--;
-    half->data_bytes -= out->length;
-    link->core->held -= out->length;
     maybe_reap(link->core, half->owner);
     return 1;
 }
@@ -132,13 +171,40 @@ push_control(struct hub_half *half, struct cbx_slice slice)
     return 0;
 }
 
-/* The frame with the label of the link that it goes to. */
 static struct cbx_slice
-relabelled(const struct cbx_frame *frame, const struct hub_half *to, bool copy)
+exact_copy(const uint8_t *data, uint32_t length)
 {
-    struct cbx_slice slice =
-        copy ? cbx_slice_copy(frame->raw.data, frame->raw.length)
-             : cbx_slice_of(frame->raw.slab, frame->raw.data, frame->raw.length);
+    struct cbx_slab *slab = cbx_slab_new(length);
+    if (!slab)
+        return (struct cbx_slice){0};
+    memcpy(slab->bytes, data, length);
+    return (struct cbx_slice){.slab = slab, .data = slab->bytes, .length = length};
+}
+
+/* A frame as it may wait: in the buffer that it came in, in one that is used again, or, where
+ * those would hold too much beside it, in its own. What it holds is pinned. */
+static struct cbx_slice
+waiting_slice(struct hub_core *core, const struct cbx_frame *frame, const struct hub_half *to)
+{
+    const struct cbx_slice *raw = &frame->raw;
+    struct hub_allowances *all = &core->allowances;
+    struct cbx_slice slice;
+    if (raw->length >= COPY_BELOW && to->data_cost <= STALLED_ABOVE &&
+        hub_allowance_pin(all, slack(raw)))
+        return cbx_slice_of(raw->slab, raw->data, raw->length);
+    slice = cbx_slice_copy(raw->data, raw->length);
+    if (slice.slab && !hub_allowance_pin(all, slack(&slice))) {
+        cbx_slice_drop(&slice);
+        slice = exact_copy(raw->data, raw->length);
+    }
+    return slice;
+}
+
+/* A copy of a control frame with the label of the link that it goes to. */
+static struct cbx_slice
+relabelled(const struct cbx_frame *frame, const struct hub_half *to)
+{
+    struct cbx_slice slice = cbx_slice_copy(frame->raw.data, frame->raw.length);
     if (slice.slab)
         cbx_frame_relabel(slice.data, to->circuit.label);
     return slice;
@@ -322,7 +388,7 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
     if (cbx_link_take_label(&link->pump.link, frame->label) < 0)
         return cbx_fail(error, CBX_ERR_FORMAT, "OPEN: label %u is not a new one of yours",
                         frame->label);
-    if (!hub_rate_take(&link->opens, 2000, 8192, now)) {
+    if (!cbx_rate_take(&link->opens, 2000, 8192, now)) {
         hub_link_shed(link);
         refuse(link, frame->label, reason);
         return 0;
@@ -339,7 +405,7 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
         return 0;
     }
     circuit->half[0].limit = limit;
-    if (cbx_link_send_slice(&target->pump.link, relabelled(frame, &circuit->half[1], true)) < 0) {
+    if (cbx_link_send_slice(&target->pump.link, relabelled(frame, &circuit->half[1])) < 0) {
         say_close(&circuit->half[0], CBX_REASON_OVERLOADED);
         end_circuit(link->core, circuit);
     }
@@ -365,26 +431,25 @@ take_data(struct hub_link *link, struct hub_half *from, const struct cbx_frame *
     struct hub_half *to = other_half(from);
     struct hub_core *core = link->core;
     bool fin = frame->type == CBX_FRAME_FIN;
-    uint64_t bytes = fin ? 1 : frame->field[3].n - CBX_AEAD_TAG;
-    uint64_t credit = fin ? 1 : 0; /* a FIN needs no credit for its one offset */
+    uint32_t bytes = fin ? 1 : frame->field[3].n - CBX_AEAD_TAG;
+    uint32_t cost = fin ? 0 : bytes + CBX_RECORD_COST; /* a FIN needs no credit */
     if (!from->owner->answered || from->fin || frame->field[2].u != from->sent) {
         break_circuit(core, from->owner, CBX_REASON_PROTOCOL);
         return;
     }
-    if (from->sent + bytes > to->limit + credit || to->data_count >= HUB_CIRCUIT_FRAMES_MAX) {
+    /* Never more waits here than the receiver has credit outstanding for. */
+    if (!fin && from->sent + to->overhead + cost > to->limit) {
         break_circuit(core, from->owner, CBX_REASON_FLOW);
         return;
     }
     from->sent += bytes;
     from->fin = fin;
-    bool copy = frame->raw.length < COPY_BELOW || to->data_bytes > STALLED_ABOVE;
-    if (push(&to->data, relabelled(frame, to, copy)) < 0) {
+    struct cbx_slice slice = waiting_slice(core, frame, to);
+    if (!slice.slab || push_data(core, to, slice, bytes, cost) < 0) {
         break_circuit(core, from->owner, CBX_REASON_OVERLOADED);
         return;
     }
-    to->data_count++;
-    to->data_bytes += frame->raw.length;
-    core->held += frame->raw.length;
+    cbx_frame_relabel(slice.data, to->circuit.label);
     core->count.relayed_frames++;
     core->count.relayed_bytes += bytes;
     link->bytes_from += bytes;
@@ -392,14 +457,14 @@ take_data(struct hub_link *link, struct hub_half *from, const struct cbx_frame *
     cbx_circuit_data_ready(&to->circuit);
 }
 
-/* Values of a CREDIT never go back and never acknowledge what was not sent. */
+/* Values of a CREDIT never go back and never acknowledge what has not gone out to its sender: it
+ * would free credit that still covers what waits here. */
 static bool
 credit_legal(const struct hub_half *from, const struct cbx_frame *frame)
 {
     const struct hub_circuit *circuit = from->owner;
-    const struct hub_half *to = from == &circuit->half[0] ? &circuit->half[1] : &circuit->half[0];
     uint64_t acked = frame->field[2].u, limit = frame->field[3].u;
-    return acked >= from->acked && acked <= to->sent && limit >= from->limit &&
+    return acked >= from->acked && acked <= from->passed && limit >= from->limit &&
            (circuit->answered || from == &circuit->half[1]);
 }
 
@@ -423,7 +488,7 @@ take_credit(struct hub_link *link, struct hub_half *from, const struct cbx_frame
     from->owner->answered = true;
     if (!hub_allowance_charge(&link->allowance, from->limit - acked, before))
         return cbx_fail(error, CBX_ERR_LIMIT, "CREDIT: beyond the allowance");
-    if (push_control(to, relabelled(frame, to, true)) < 0) {
+    if (push_control(to, relabelled(frame, to)) < 0) {
         break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);
         return 0;
     }
@@ -440,7 +505,7 @@ take_end(struct hub_link *link, struct hub_half *from, const struct cbx_frame *f
 {
     struct hub_half *to = other_half(from);
     drop_data(link->core, to);
-    push_control(to, relabelled(frame, to, true));
+    push_control(to, relabelled(frame, to));
     end_circuit(link->core, from->owner);
 }
 
@@ -482,7 +547,7 @@ hub_switch_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
     case CBX_FRAME_CREDIT:
         return take_credit(link, from, frame, error);
     case CBX_FRAME_EPOCH:
-        if (push_control(to, relabelled(frame, to, true)) < 0)
+        if (push_control(to, relabelled(frame, to)) < 0)
             break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);
         return 0;
     default:

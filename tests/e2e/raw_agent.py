@@ -23,6 +23,7 @@ import nacl.bindings as sodium
 MAGIC = b"\0cbx link 1\r\n\0\xff\0"
 FRAME_MAX = 66064
 GRACE = 300
+RECORD_COST = 160
 CHACHA = 2
 DATA_CLASS, CONTROL_CLASS = 0, 1
 
@@ -65,6 +66,7 @@ REASONS = {
     "peer away": 2,
     "port not exposed": 3,
     "connection refused": 4,
+    "timed out": 5,
     "denied": 6,
     "overloaded": 7,
     "integrity": 10,
@@ -415,6 +417,7 @@ class RawLink:
         self.data_received = 0
         self.next_label = 1
         self.kept = collections.deque()
+        self.answers_allow = True  # it grants little: it is always within what it is allowed
 
     def close(self):
         if self.child.poll() is None:
@@ -482,6 +485,8 @@ class RawLink:
             self.send("ACK", self.data_received)
         elif frame.name == "PING":
             self.send("PONG", frame.fields[0], self.data_received)
+        elif frame.name == "ALLOW" and self.answers_allow:
+            self.send("ALLOWED", frame.fields[0])
         elif frame.name == "BYE":
             self.bye = tuple(frame.fields)
         return frame
@@ -718,6 +723,7 @@ class Stream:
         self.sent = self.received = 0  # offsets
         self.may_send = 0  # the limit that the other side granted
         self.acked = 0  # what the other side acknowledged
+        self.records = collections.deque()  # ends of those that are not wholly acknowledged
         self.epoch = self.receive_epoch = 1
         self.fin_received = False
         self.data = b""
@@ -747,9 +753,14 @@ class Stream:
         sealed = self.seal("DATA", DATA_CLASS, counter, (offset, 0), text)
         return encode("DATA", self.epoch, counter, offset, sealed, label=self.label)
 
+    def room(self):
+        """How much one more record may hold."""
+        return self.may_send - self.sent - RECORD_COST * (len(self.records) + 1)
+
     def send(self, text):
         self.link.write(self.data_frame(text))
         self.sent += len(text)
+        self.records.append(self.sent)
 
     def finish(self, offset=None):
         counter = self.take(DATA_CLASS)
@@ -805,6 +816,8 @@ class Stream:
             return name, text
         if name == "CREDIT":
             self.acked, self.may_send = values
+            while self.records and self.records[0] <= self.acked:
+                self.records.popleft()
             return name, tuple(values)
         return name, text[0] if name == "RESET" else text
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """PROTOCOL.md is enough: an agent written from it alone joins, attaches, dials and is dialed."""
 
+import json
 import os
 import threading
 
@@ -35,6 +36,9 @@ def test_stranger_is_a_peer_like_any_other(pond):
     assert pond.hub.peers()["stranger"]["software"] == "stranger"
     assert pond.hub.peers()["stranger"]["labels"] == {"lang": "python"}
     until("cli knows it", lambda: "stranger" in pond.cli.run("peers").stdout)
+    listed = {peer["slug"]: peer for peer in json.loads(pond.cli.run("peers", "--json").stdout)["peers"]}
+    assert listed["stranger"]["labels"] == {"lang": "python"} and listed["stranger"]["expose"] == [7, 9]
+    assert listed["web"]["labels"] == {}
 
 
 def test_directory_tells_names_ports_and_states(pond):
@@ -58,7 +62,7 @@ def test_stranger_dials_a_megabyte_both_ways_and_ends_cleanly(pond):
     back = b""
     at = 0
     while len(back) < len(data):
-        room = min(stream.may_send - stream.sent, 16384, len(data) - at)
+        room = min(stream.room(), 16384, len(data) - at)
         if room > 0:
             stream.send(data[at : at + room])
             at += room
@@ -120,7 +124,7 @@ def test_stranger_is_dialed_and_echoes(pond):
         if not ended and stream.fin_received and not back:
             stream.finish()
             ended = True
-        room = min(stream.may_send - stream.sent, 16384, len(back))
+        room = min(stream.room(), 16384, len(back))
         if room > 0:
             stream.send(back[:room])
             back = back[room:]

@@ -613,3 +613,23 @@ def test_allowance_that_is_never_given_back_starves_nobody(pond, link):
     status = pond.hub.json("status")
     assert status["allowance_bytes"] <= status["queue_max"] / 2
     assert pond.works()
+
+
+def test_member_that_never_answers_a_lower_allowance_loses_its_link():
+    """It takes what it can get, then says nothing of it; what it had goes to others."""
+    world = World()
+    try:
+        stand = Watched(world, ["--queue-max", "2M", "--allowance-grace", "1s"]).start()
+        evil = RawAgent(world, stand.hub.invite("evil", expose=["7"])).join()
+        link = evil.attach()
+        link.answers_allow = False
+        link.send("WANT", 2**63)
+        assert link.next("ALLOW").fields[1] > 600000
+        with Counted(stand.hub_counters, "allowances_kept"):
+            for name in ("one", "two"):
+                RawAgent(world, stand.hub.invite(name)).join().attach()
+            ends_with(link, "your allowance is lowered", REASONS["timed out"])
+        assert stand.works()
+        stand.unharmed()
+    finally:
+        world.close()

@@ -55,6 +55,7 @@ struct pair {
     struct pair_end end[2];
     bool holds_answer; /* the target does not accept by itself */
     size_t chop;       /* bytes moved at once; 0: all */
+    int64_t step;      /* of pair_run; 0: a millisecond */
     /* Sees each circuit frame before its stream does; false drops it. */
     bool (*filter)(struct pair *pair, int to, struct cbx_frame *frame);
     void *arg;
@@ -74,7 +75,7 @@ void pair_take(struct pair *pair, int which, uint64_t bytes);
 
 /* Moves until nothing moves any more, without time passing. */
 void pair_move(struct pair *pair);
-/* The same while time passes, in steps of a millisecond. */
+/* The same while time passes, in steps. */
 void pair_run(struct pair *pair, int64_t us);
 
 /* Hands a frame to one end's stream, past the links; takes the slice. False: it does not decode. */

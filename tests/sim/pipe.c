@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BUFFER = 256 * 1024, PACKET = 2896 };
+enum { BUFFER = 256 * 1024, PACKET = 2896, SEGMENT = 1448 };
 
 static uint32_t
 buffer_of(const struct world_pipe *pipe)
@@ -41,6 +41,8 @@ mem_read(struct cbx_carrier *base, void *buffer, size_t length)
     chunk->taken += (uint32_t)n;
     lane->held -= (uint32_t)n;
     if (chunk->taken == chunk->length) {
+        if (lane->filling == chunk)
+            lane->filling = NULL;
         lane->first = chunk->next;
         if (!lane->first)
             lane->last = NULL;
@@ -52,7 +54,7 @@ mem_read(struct cbx_carrier *base, void *buffer, size_t length)
 static struct world_chunk *
 chunk_new(size_t length)
 {
-    struct world_chunk *chunk = malloc(sizeof *chunk + length);
+    struct world_chunk *chunk = malloc(sizeof *chunk + (length < SEGMENT ? SEGMENT : length));
     assert(chunk);
     chunk->next = NULL;
     chunk->length = (uint32_t)length;
@@ -61,14 +63,21 @@ chunk_new(size_t length)
 }
 
 static void
-send_chunk(struct world_pipe *pipe, int side, struct world_chunk *chunk)
+pass_on(struct world_pipe *pipe, struct world_lane *lane, struct world_chunk *chunk)
 {
-    struct world_lane *lane = &pipe->lane[side];
     int64_t now = pipe->world->now;
+    lane->sent_at = now;
     lane->free_at = lane->free_at > now ? lane->free_at : now;
     if (pipe->path.rate)
         lane->free_at += (int64_t)(chunk->length * 1000000ull / pipe->path.rate);
     chunk->at = lane->free_at + pipe->path.delay_us;
+}
+
+static void
+send_chunk(struct world_pipe *pipe, int side, struct world_chunk *chunk)
+{
+    struct world_lane *lane = &pipe->lane[side];
+    pass_on(pipe, lane, chunk);
     if (lane->last)
         lane->last->next = chunk;
     else
@@ -77,10 +86,43 @@ send_chunk(struct world_pipe *pipe, int side, struct world_chunk *chunk)
     lane->held += chunk->length;
 }
 
+/* Nagle's rule before a receiver that delays its acks: as much as still fits joins the packet that
+ * waits; what does not fill one waits itself, unless the road was at rest. */
+static size_t
+hold(struct world_pipe *pipe, int side, const uint8_t *bytes, size_t length)
+{
+    struct world_lane *lane = &pipe->lane[side];
+    struct world_chunk *chunk = lane->filling;
+    if (!chunk || chunk->at - pipe->path.delay_us <= pipe->world->now) {
+        chunk = chunk_new(0);
+        bool rest = pipe->world->now - lane->sent_at > pipe->path.hold_us;
+        send_chunk(pipe, side, chunk);
+        chunk->at += rest ? 0 : pipe->path.hold_us;
+        lane->sent_at = pipe->world->now;
+        lane->filling = rest ? NULL : chunk;
+    }
+    size_t n = SEGMENT - chunk->length;
+    if (n > length)
+        n = length;
+    memcpy(chunk->bytes + chunk->length, bytes, n);
+    chunk->length += (uint32_t)n;
+    lane->held += (uint32_t)n;
+    if (chunk->length == SEGMENT) {
+        pass_on(pipe, lane, chunk);
+        lane->filling = NULL;
+    }
+    return n;
+}
+
 /* On a link with a rate in packets, so that bytes arrive as they are sent, not all at the end. */
 void
 world_pipe_put(struct world_pipe *pipe, int side, const uint8_t *bytes, size_t length)
 {
+    while (pipe->path.hold_us && length) {
+        size_t n = hold(pipe, side, bytes, length);
+        bytes += n;
+        length -= n;
+    }
     while (length) {
         size_t n = pipe->path.rate && length > PACKET ? PACKET : length;
         struct world_chunk *chunk = chunk_new(n);

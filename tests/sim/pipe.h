@@ -25,6 +25,8 @@ struct world_lane {
     struct world_chunk *first, *last;
     uint32_t held;
     int64_t free_at;
+    int64_t sent_at;             /* when something last went on its way */
+    struct world_chunk *filling; /* the last, while it waits for more */
     uint8_t *partial;
     uint32_t partial_length, magic_left;
     /* Bytes of data frames that came and that went on: a hostile hub keeps its books straight. */

@@ -164,6 +164,33 @@ a_lost_link_ends_its_streams_and_new_dials_work(void **state)
     world_free(world);
 }
 
+/* Windows and what is in flight grow with the measured delay: the same path, short and long. */
+static void
+one_stream_fills_its_path_at_each_delay(void **state)
+{
+    (void)state;
+    static const int64_t round_trip_ms[] = {0, 20, 100};
+    for (int i = 0; i < 6; i++) {
+        struct world *world = world_new(world_seed(), 0);
+        int64_t delay_us = round_trip_ms[i / 2] * 1000 / 2;
+        struct world_path path = {.rate = 12500000, .delay_us = delay_us, .buffer = 4 << 20};
+        bool up = i % 2;
+        world_agent(world, "web", "8080", (struct world_path){0});
+        struct world_agent *cli = world_agent(world, "cli", NULL, path);
+        struct world_program *program =
+            world_dial(cli, "web", 8080, up ? 1 << 30 : 0, up ? 0 : 1 << 30);
+        struct world_program *sink = up ? program->far : program;
+        world_run(world, 5000000);
+        uint64_t before = sink->received;
+        world_run(world, 5000000);
+        double used = (double)(sink->received - before) / (5.0 * (double)path.rate);
+        print_message("# %lld ms, %s: %.1f %% of the path\n", (long long)round_trip_ms[i / 2],
+                      up ? "up" : "down", 100 * used);
+        assert_true(used >= 0.85);
+        world_free(world);
+    }
+}
+
 static void
 a_lease_dials_its_own_name(void **state)
 {
@@ -191,6 +218,7 @@ main(void)
         cmocka_unit_test(half_close_leaves_the_other_direction_open),
         cmocka_unit_test(a_reset_reaches_the_far_program),
         cmocka_unit_test(refusals_have_their_reasons),
+        cmocka_unit_test(one_stream_fills_its_path_at_each_delay),
         cmocka_unit_test(a_lease_dials_its_own_name),
         cmocka_unit_test(a_lost_link_ends_its_streams_and_new_dials_work),
     };

@@ -56,7 +56,7 @@ static int64_t
 hub_unix_ms(void *arg)
 {
     struct world *world = arg;
-    return world->unix_base * 1000 + world->now / 1000;
+    return (world->unix_base + world->hub_clock_s) * 1000 + world->now / 1000;
 }
 
 static void
@@ -244,14 +244,20 @@ join_is_over(void *arg)
 }
 
 void
-world_join(struct world_agent *agent)
+world_join_begin(struct world_agent *agent)
 {
     struct world *world = agent->world;
     struct world_pipe *pipe = world_pipe_new(agent, true);
     hub_take(pipe, agent->login.public_key);
     agent->joiner = joiner_new(&pipe->end[0].base, world->pond_key.public_key, &agent->signing,
                                &agent->identity, NULL, &join_ops, agent);
-    bool over = world_until(world, CONNECT_US, join_is_over, agent);
+}
+
+void
+world_join(struct world_agent *agent)
+{
+    world_join_begin(agent);
+    bool over = world_until(agent->world, CONNECT_US, join_is_over, agent);
     assert(over);
     joiner_free(agent->joiner);
     agent->joiner = NULL;
@@ -332,14 +338,14 @@ static void
 settle(struct world *world)
 {
     uint64_t ticket[WORLD_TICKETS_MAX];
-    uint32_t count = world->tickets;
+    uint32_t count = world->hub_disk_waits ? 0 : world->tickets;
     memcpy(ticket, world->ticket_due, count * sizeof *ticket);
-    world->tickets = 0;
+    world->tickets -= count;
     for (uint32_t i = 0; i < count; i++)
         hub_core_committed(world->hub, ticket[i], 0);
     for (uint32_t i = 0; i < world->agent_count; i++) {
         struct world_agent *agent = world->agent[i];
-        if (!agent->store_due)
+        if (!agent->store_due || agent->disk_waits)
             continue;
         agent->store_due = false;
         mesh_known_stored(agent->mesh);
@@ -398,7 +404,7 @@ world_step(struct world *world)
         next = least(next, flush_agent(world->agent[i]));
     if (world->check)
         world->check(world);
-    if (world->tickets)
+    if (world->tickets && !world->hub_disk_waits)
         next = world->now;
     if (!moved)
         next = least(next, world_pipes_next(world));
@@ -469,21 +475,34 @@ check_agent(const struct world_agent *agent)
     assert(agent->world->filter || !link || mesh->budget.used <= link->allowance.value);
 }
 
-/* Of all frames that wait in the hub; looked at only when they could matter. */
+/* What malloc takes for so many bytes. */
 static uint64_t
-headers_held(const struct hub_core *hub)
+chunk(uint64_t bytes)
 {
-    enum { HEADER_MAX = 64 };
-    uint64_t frames = 0;
+    return (bytes + 8 + 15) / 16 * 16;
+}
+
+/* A buffer that several share counts for each of them. */
+uint64_t
+world_hub_memory(const struct world *world)
+{
+    uint64_t bytes = 0;
     const struct hub_link *link;
     struct cbx_circuit *at, *next;
-    TAILQ_FOREACH(link, &hub->links, entry)
+    TAILQ_FOREACH(link, &world->hub->links, entry)
     {
         HASH_ITER(hh, link->pump.link.circuits, at, next)
-        frames +=
-            ((struct hub_half *)((char *)at - offsetof(struct hub_half, circuit)))->data_count;
+        {
+            const struct hub_half *half =
+                (struct hub_half *)((char *)at - offsetof(struct hub_half, circuit));
+            const struct hub_queued *queued;
+            STAILQ_FOREACH(queued, &half->data, entry)
+            if (queued->cost) /* a FIN is as bounded as its circuit */
+                bytes += chunk(sizeof *queued) +
+                         chunk(sizeof(struct cbx_slab) + queued->slice.slab->capacity);
+        }
     }
-    return frames * HEADER_MAX;
+    return bytes;
 }
 
 void
@@ -497,8 +516,11 @@ world_check_memory(struct world *world)
         assert(link->allowance.granted <= link->allowance.value);
         sum += link->allowance.value;
     }
-    assert(sum == hub->allowances.sum && sum <= hub->allowances.total);
-    assert(hub->held <= sum || hub->held <= sum + headers_held(hub));
+    assert(sum == hub->allowances.sum && sum + hub->allowances.pinned <= hub->allowances.total);
+    assert(hub->held <= sum);
+    /* Looked at only when it could matter. */
+    if (hub->held + hub->allowances.pinned > hub->allowances.total / 16)
+        assert(world_hub_memory(world) <= hub->held + hub->allowances.pinned);
     for (uint32_t i = 0; i < world->agent_count; i++) {
         if (world->agent[i]->mesh)
             check_agent(world->agent[i]);
@@ -513,7 +535,7 @@ world_free(struct world *world)
         struct world_agent *agent = world->agent[i];
         joiner_free(agent->joiner);
         mesh_free(agent->mesh);
-        cbx_identity_wipe(&agent->identity);
+        sodium_memzero(&agent->identity, sizeof agent->identity);
         free(agent);
     }
     hub_core_free(world->hub);

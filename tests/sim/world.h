@@ -24,6 +24,7 @@ struct world_path {
     int64_t delay_us;    /* one way */
     uint32_t buffer;     /* bytes that may be on the way; 0: 256 KiB */
     uint32_t chop;       /* reads and writes take at most 1..chop bytes; 0: all */
+    int64_t hold_us;     /* behind others an unfilled packet waits so long for more; 0: never */
     uint32_t stall_1_in; /* a read comes up empty this often; 0: never */
 };
 
@@ -47,7 +48,8 @@ struct world_agent {
     struct cbx_keypair login, signing;
     struct joiner_result joined;
     bool has_joined, up, lost_final;
-    bool store_due; /* known_changed was called and not answered */
+    bool store_due;  /* known_changed was called and not answered */
+    bool disk_waits; /* nothing of it comes to disk */
     enum cbx_reason lost_reason;
     uint32_t lost_retry_ms;
     char lost_text[400];
@@ -62,7 +64,8 @@ struct world_agent {
 struct world {
     uint64_t seed, random;
     int64_t now;
-    int64_t unix_base;
+    int64_t unix_base, hub_clock_s; /* the hub's clock is ahead by so much */
+    bool hub_disk_waits;            /* nothing of the hub comes to disk */
     struct hub_core *hub;
     int64_t hub_due;
     struct registry *registry;
@@ -99,6 +102,7 @@ struct world_agent *world_agent(struct world *world, const char *slug, const cha
 struct world_agent *world_invite(struct world *world, const char *slug, const char *expose,
                                  struct world_path path);
 void world_join(struct world_agent *agent);
+void world_join_begin(struct world_agent *agent); /* without waiting for the outcome */
 void world_start(struct world_agent *agent);
 /* A fresh link; comes back as the hub says while that refuses politely. */
 void world_connect(struct world_agent *agent);
@@ -160,6 +164,8 @@ bool world_closed(void *program);
 
 /* A counter of mesh_status_json, by name. */
 uint64_t world_count(const struct world_agent *agent, const char *name);
+/* Heap bytes of all records that wait in the hub's circuits. */
+uint64_t world_hub_memory(const struct world *world);
 /* Budgets hold, on the hub and on every agent; asserts (a check). */
 void world_check_memory(struct world *world);
 

@@ -119,6 +119,7 @@ mesh_stream_reset(struct mesh_stream *stream, enum cbx_reason reason)
 static inline ssize_t
 fake_pull(struct mesh_stream *stream, void *buffer, size_t length)
 {
+    assert_non_null(stream->end);
     fake_inside++;
     ssize_t got = stream->end->pull(stream->arg, buffer, length);
     fake_inside--;
@@ -130,6 +131,7 @@ fake_pull(struct mesh_stream *stream, void *buffer, size_t length)
 static inline ssize_t
 fake_push(struct mesh_stream *stream, const void *buffer, size_t length)
 {
+    assert_non_null(stream->end);
     fake_inside++;
     ssize_t taken = stream->end->push(stream->arg, buffer, length);
     fake_inside--;
@@ -141,6 +143,7 @@ fake_push(struct mesh_stream *stream, const void *buffer, size_t length)
 static inline void
 fake_push_end(struct mesh_stream *stream)
 {
+    assert_non_null(stream->end);
     fake_inside++;
     stream->end->push_end(stream->arg);
     fake_inside--;
@@ -149,6 +152,7 @@ fake_push_end(struct mesh_stream *stream)
 static inline void
 fake_opened(struct mesh_stream *stream)
 {
+    assert_non_null(stream->end);
     fake_inside++;
     stream->end->opened(stream->arg);
     fake_inside--;
@@ -157,6 +161,7 @@ fake_opened(struct mesh_stream *stream)
 static inline void
 fake_closed(struct mesh_stream *stream, enum cbx_reason reason, bool by_target)
 {
+    assert_non_null(stream->end);
     fake_inside++;
     stream->over = true;
     stream->end->closed(stream->arg, reason, by_target);

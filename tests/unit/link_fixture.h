@@ -82,6 +82,7 @@ source_data(struct cbx_circuit *circuit, uint64_t room, int64_t at, struct cbx_s
     struct cbx_field fields[] = {cbx_field_uint(1), cbx_field_uint(1), cbx_field_uint(1),
                                  cbx_field_bytes(payload, from->size)};
     *out = cbx_frame_slice(CBX_FRAME_DATA, circuit->label, fields, 4);
+    assert_non_null(out->slab);
     from->sent += out->length;
     return 1;
 }
@@ -98,6 +99,7 @@ source_control(struct cbx_circuit *circuit, int64_t at, struct cbx_slice *out)
     struct cbx_field fields[] = {cbx_field_uint(1), cbx_field_uint(1), cbx_field_uint(1),
                                  cbx_field_uint(1), cbx_field_bytes(tag, 16)};
     *out = cbx_frame_slice(CBX_FRAME_CREDIT, circuit->label, fields, 5);
+    assert_non_null(out->slab);
     from->control_sent += out->length;
     return 1;
 }

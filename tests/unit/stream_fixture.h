@@ -43,6 +43,15 @@ teardown(void **state)
            target->peer_used || dialer->send_used || target->send_used || cbx_slab_bytes();
 }
 
+/* The dial has come to the target, which takes its time when the pair says so. */
+static inline void
+dial_pair(void)
+{
+    assert_int_equal(pair_dial(&pair), 0);
+    pair_move(&pair);
+    assert_true(target->has_stream);
+}
+
 /* A stream that is open both ways and at rest. */
 static inline void
 connect_pair(void)

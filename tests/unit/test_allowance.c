@@ -194,7 +194,7 @@ lowering_counts_only_once_confirmed(void **state)
     assert_int_equal(all.sum, 4 * MIB);
     assert_true(hub_allowance_charge(&link_a, 4 * MIB, 0)); /* still legal */
     hub_allowance_charge(&link_a, 0, 4 * MIB);
-    assert_true(hub_allowance_confirm(&all, &link_a, link_a.sequence));
+    assert_true(hub_allowance_confirm(&all, &link_a, link_a.sequence, 0));
     assert_int_equal(link_a.value, 2 * MIB);
     assert_int_equal(all.sum, 2 * MIB);
 }
@@ -204,11 +204,11 @@ a_stale_or_unasked_confirmation_changes_nothing(void **state)
 {
     (void)state;
     hub_allowance_join(&all, &link_a);
-    assert_false(hub_allowance_confirm(&all, &link_a, 0));
+    assert_false(hub_allowance_confirm(&all, &link_a, 0, 0));
     hub_allowance_reclaim(&link_a);
-    assert_false(hub_allowance_confirm(&all, &link_a, link_a.sequence + 1));
-    assert_true(hub_allowance_confirm(&all, &link_a, link_a.sequence));
-    assert_false(hub_allowance_confirm(&all, &link_a, link_a.sequence));
+    assert_false(hub_allowance_confirm(&all, &link_a, link_a.sequence + 1, 0));
+    assert_true(hub_allowance_confirm(&all, &link_a, link_a.sequence, 0));
+    assert_false(hub_allowance_confirm(&all, &link_a, link_a.sequence, 0));
     assert_int_equal(all.sum, 2 * MIB);
 }
 
@@ -242,15 +242,73 @@ a_release_never_goes_below_nothing(void **state)
     assert_int_equal(link_a.granted, 0);
 }
 
+/* What is granted cannot be taken back: the value sinks as it is used up, and stops at the goal. */
 static void
-confirming_with_too_much_granted_is_caught_at_the_next_charge(void **state)
+a_busy_link_goes_down_as_its_credit_is_used_up(void **state)
 {
     (void)state;
     hub_allowance_join(&all, &link_a);
-    hub_allowance_reclaim(&link_a);
     hub_allowance_charge(&link_a, 3 * MIB, 0);
-    hub_allowance_confirm(&all, &link_a, link_a.sequence);
-    assert_false(hub_allowance_charge(&link_a, 0, 0));
+    assert_false(hub_allowance_reclaim(&link_a));
+    assert_true(hub_allowance_lower(&link_a));
+    assert_true(hub_allowance_confirm(&all, &link_a, link_a.sequence, 16 * KIB));
+    assert_int_equal(link_a.value, 3 * MIB + 16 * KIB);
+    assert_false(hub_allowance_lower(&link_a)); /* on its way */
+    assert_true(hub_allowance_charge(&link_a, 16 * KIB, 0));
+    hub_allowance_charge(&link_a, 0, MIB + 16 * KIB + 1);
+    assert_true(hub_allowance_settle(&all, &link_a, 16 * KIB));
+    assert_int_equal(link_a.value, 2 * MIB + 16 * KIB - 1);
+    assert_int_equal(all.sum, link_a.value);
+    hub_allowance_charge(&link_a, 0, MIB);
+    assert_true(hub_allowance_settle(&all, &link_a, 16 * KIB));
+    assert_int_equal(link_a.value, 2 * MIB);
+    assert_false(hub_allowance_settle(&all, &link_a, 0));
+    assert_int_equal(all.sum, 2 * MIB);
+}
+
+static void
+granting_more_on_the_way_down_is_caught(void **state)
+{
+    (void)state;
+    hub_allowance_join(&all, &link_a);
+    hub_allowance_charge(&link_a, 3 * MIB, 0);
+    hub_allowance_lower(&link_a);
+    hub_allowance_confirm(&all, &link_a, link_a.sequence, 0);
+    assert_false(hub_allowance_charge(&link_a, 1, 0));
+}
+
+static void
+who_has_its_share_leaves_a_reserve(void **state)
+{
+    (void)state;
+    all.total = 16 * MIB;
+    hub_allowance_join(&all, &link_a);
+    hub_allowance_join(&all, &link_b); /* 4 MiB each, which is their share */
+    all.sum = 11 * MIB + 512 * KIB;
+    assert_false(hub_allowance_want(&all, &link_a)); /* half a MiB would be left */
+    link_b.value = 4 * MIB - 1;
+    assert_true(hub_allowance_want(&all, &link_b));
+    link_a.wants = false;
+    all.sum = 11 * MIB;
+    assert_true(hub_allowance_want(&all, &link_a));
+    assert_int_equal(hub_allowance_left(&all), MIB);
+}
+
+static void
+shared_buffers_take_an_eighth_and_what_is_left_at_most(void **state)
+{
+    (void)state;
+    all.total = 8 * MIB;
+    hub_allowance_join(&all, &link_a);
+    assert_true(hub_allowance_pin(&all, MIB));
+    assert_false(hub_allowance_pin(&all, 1));
+    assert_int_equal(hub_allowance_left(&all), 3 * MIB);
+    assert_false(hub_allowance_want(&all, &link_a));
+    hub_allowance_unpin(&all, MIB);
+    all.sum = all.total - 10;
+    assert_false(hub_allowance_pin(&all, 11));
+    assert_true(hub_allowance_pin(&all, 10));
+    assert_false(hub_allowance_join(&all, &link_b));
 }
 
 int
@@ -274,8 +332,10 @@ main(void)
         cmocka_unit_test_setup(nothing_is_granted_while_a_lowering_is_open, fresh),
         cmocka_unit_test_setup(credit_past_the_allowance_is_told, fresh),
         cmocka_unit_test_setup(a_release_never_goes_below_nothing, fresh),
-        cmocka_unit_test_setup(confirming_with_too_much_granted_is_caught_at_the_next_charge,
-                               fresh),
+        cmocka_unit_test_setup(a_busy_link_goes_down_as_its_credit_is_used_up, fresh),
+        cmocka_unit_test_setup(granting_more_on_the_way_down_is_caught, fresh),
+        cmocka_unit_test_setup(who_has_its_share_leaves_a_reserve, fresh),
+        cmocka_unit_test_setup(shared_buffers_take_an_eighth_and_what_is_left_at_most, fresh),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,6 +215,7 @@ test_closing_the_carrier_ends_attach_and_is_reported(void **state)
     char byte;
 
     send_sound(fixture);
+    assert_non_null(fixture->carrier);
     fixture->carrier->ops->close(fixture->carrier);
     fixture->carrier = NULL;
     assert_int_equal(fixture->detached, 1);
@@ -229,6 +230,7 @@ test_a_carrier_outlives_its_server(void **state)
     send_sound(fixture);
     attach_server_free(fixture->server);
     fixture->server = NULL;
+    assert_non_null(fixture->carrier);
     fixture->carrier->ops->close(fixture->carrier);
     fixture->carrier = NULL;
     assert_int_equal(fixture->detached, 0);
@@ -402,6 +404,7 @@ test_a_busy_pipe_is_enlarged(void **state)
     static char bytes[16384];
 
     send_sound(fixture);
+    assert_non_null(fixture->carrier);
     for (int i = 0; i < 80; i++) {
         assert_int_equal(write(fixture->to_hub[1], bytes, sizeof bytes), sizeof bytes);
         assert_int_equal(fixture->carrier->ops->read(fixture->carrier, bytes, sizeof bytes),

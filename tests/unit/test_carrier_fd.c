@@ -58,6 +58,8 @@ setup(void **state)
         return -1;
     far_fd = fd[1];
     carrier = cbx_carrier_fd(loop, fd[0], fd[0]);
+    if (!carrier)
+        return -1;
     carrier->ready = on_ready;
     carrier->arg = &ready_count;
     ready_count = 0;
@@ -151,6 +153,7 @@ another_failure_is_an_io_error(void **state)
     char byte;
     int folder = open("/", O_RDONLY | O_DIRECTORY);
     struct cbx_carrier *odd = cbx_carrier_fd(loop, folder, folder);
+    assert_non_null(odd);
     assert_int_equal(odd->ops->read(odd, &byte, 1), CBX_ERR_IO);
     odd->ops->close(odd);
 }

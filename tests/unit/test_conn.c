@@ -528,6 +528,7 @@ probe_says_opened_and_ends(void **state)
 {
     struct fixture *f = *state;
     f->conn = conn_new(&f->set, -1, NULL, NULL, 0);
+    assert_non_null(f->conn);
     conn_own(f->conn, &owner, f);
     conn_dial(f->conn, "web", 22, 0);
     f->stream = &fake_streams[0];
@@ -546,6 +547,7 @@ probe_does_not_wait_for_the_far_program(void **state)
 {
     struct fixture *f = *state;
     f->conn = conn_new(&f->set, -1, NULL, NULL, 0);
+    assert_non_null(f->conn);
     conn_own(f->conn, &owner, f);
     conn_dial(f->conn, "web", 22, 0);
     f->stream = &fake_streams[0];
@@ -564,6 +566,7 @@ dial_before_the_join_is_refused(void **state)
     f->program = fds[1];
     f->set.mesh = NULL;
     f->conn = conn_new(&f->set, fds[0], &speech, NULL, 0);
+    assert_non_null(f->conn);
     conn_own(f->conn, &owner, f);
     conn_dial(f->conn, "web", 80, 0);
     assert_string_equal(f->heard, "");
@@ -582,6 +585,7 @@ accepted_stream_flows_and_ends(void **state)
     unix_pair(fds);
     f->program = fds[1];
     f->conn = conn_new(&f->set, fds[0], NULL, NULL, 0);
+    assert_non_null(f->conn);
     f->stream = fake_stream();
     conn_accept(f->conn, f->stream);
     program_sends(f, "220 ready");
@@ -710,7 +714,9 @@ sixty_four_mib_pass_byte_exact(void **state)
     near[1] = f->program;
     tcp_pair(far);
     struct mesh_stream *other = fake_stream();
-    conn_accept(conn_new(&f->set, far[0], NULL, NULL, 0), other);
+    struct conn *taker = conn_new(&f->set, far[0], NULL, NULL, 0);
+    assert_non_null(taker);
+    conn_accept(taker, other);
     static struct pipe there, back;
     there = (struct pipe){f->stream, other, near[1], far[1], .total = 64 << 20};
     back = (struct pipe){other, f->stream, far[1], near[1], .total = 9 << 20};

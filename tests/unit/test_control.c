@@ -241,6 +241,7 @@ the_longest_line_is_taken(void **state)
     for (size_t sent = 0; sent <= CBX_CONTROL_LINE_MAX;) {
         ssize_t part =
             send(fd, line + sent, CBX_CONTROL_LINE_MAX + 1 - sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        assert_true(part > 0 || errno == EAGAIN);
         sent += part > 0 ? (size_t)part : 0;
         turn(f);
     }
@@ -286,6 +287,7 @@ a_held_client_is_answered_later(void **state)
     int fd = raw_client(f);
     say(fd, "{\"cmd\":\"hold\"}\n");
     turn(f);
+    assert_non_null(f->held);
     cbx_control_reply(f->held, json_pack("{s:b}", "ok", 1));
     turn(f);
     assert_string_equal(answer(fd), "{\"ok\":true}\n");
@@ -401,7 +403,7 @@ act_big_answer(const char *folder)
     json_t *object = NULL;
     if (cbx_call_open(&call, folder, 0, NULL) != 0 ||
         cbx_call_send(call, json_pack("{s:s}", "cmd", "big"), -1, NULL) != 0 ||
-        cbx_call_next(call, 5000, &object, NULL) != 0)
+        cbx_call_next(call, 20000, &object, NULL) != 0)
         return 1;
     size_t length = json_string_length(json_object_get(object, "text"));
     json_decref(object);

@@ -95,6 +95,17 @@ a_reason_from_a_newer_peer_has_words_too(void **state)
     assert_string_equal(cbx_reason_text((enum cbx_reason)next), "unknown reason");
 }
 
+static void
+a_reason_from_the_wire_is_known_or_replaced(void **state)
+{
+    (void)state;
+    assert_int_equal(cbx_reason_of(0, CBX_REASON_LOST), CBX_REASON_LOST);
+    assert_int_equal(cbx_reason_of(1, CBX_REASON_LOST), CBX_REASON_UNKNOWN_NAME);
+    assert_int_equal(cbx_reason_of(CBX_REASON_MAX, CBX_REASON_LOST), CBX_REASON_MAX);
+    assert_int_equal(cbx_reason_of(CBX_REASON_MAX + 1, CBX_REASON_RESET), CBX_REASON_RESET);
+    assert_int_equal(cbx_reason_of((1ull << 32) + 1, CBX_REASON_RESET), CBX_REASON_RESET);
+}
+
 int
 main(void)
 {
@@ -107,6 +118,7 @@ main(void)
         cmocka_unit_test(every_code_has_a_name_of_its_own),
         cmocka_unit_test(every_reason_has_words_of_its_own),
         cmocka_unit_test(a_reason_from_a_newer_peer_has_words_too),
+        cmocka_unit_test(a_reason_from_the_wire_is_known_or_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

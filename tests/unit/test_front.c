@@ -441,6 +441,7 @@ cancelled_dial_is_reset_and_silent(void **state)
 {
     struct fixture *f = *state;
     struct front_dial *dial = front_dial(f->front, "web.cbx", 22, -1, 0, &dial_ops, f);
+    assert_non_null(dial);
     front_dial_cancel(dial);
     turn(f);
     assert_string_equal(f->heard, "");

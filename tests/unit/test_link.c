@@ -165,7 +165,7 @@ a_kept_frame_outlives_the_links_buffer(void **state)
     source_init(0, 3000, 40);
     move(&agent, &hub, 10000);
     struct cbx_frame_decoder decoder;
-    cbx_frame_decoder_init(&decoder);
+    assert_int_equal(cbx_frame_decoder_init(&decoder), 0);
     for (int i = 0; i < 40; i++) {
         struct cbx_frame frame;
         assert_int_equal(cbx_frame_decode(&decoder, hub.kept[i], &frame, NULL), 0);

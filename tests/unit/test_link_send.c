@@ -38,6 +38,26 @@ a_newly_active_circuit_is_served_first(void **state)
     assert_int_equal(source[2].left, 0);
 }
 
+/* However many downloads begin at once: a circuit of short frames does not wait for their first. */
+static void
+short_frames_go_ahead_of_circuits_that_begin(void **state)
+{
+    (void)state;
+    greet();
+    no_cap();
+    source_init(0, 100, 1);
+    take(&agent, NULL, KIB);
+    source_init(1, 4000, 10);
+    source_init(2, 4000, 10);
+    source_init(3, 4000, 10);
+    source[0].left = 1;
+    cbx_circuit_data_ready(&source[0].circuit);
+    struct iovec vector[CBX_LINK_OUT_SLICES];
+    assert_true(cbx_link_output(&agent.link, vector, CBX_LINK_OUT_SLICES, now) > 3);
+    assert_true(vector[0].iov_len < 200);
+    assert_int_equal(source[0].left, 0);
+}
+
 /* Being idle saves nothing up: a circuit that was sparse for long gets its share and no more. */
 static void
 a_sparse_circuit_gathers_no_claim(void **state)
@@ -193,7 +213,7 @@ no_more_than_the_cap_is_in_flight(void **state)
                     CBX_PACE_START + 5100); /* the last may pass it */
     assert_true(sent < CBX_PACE_START + 6 * KIB);
     assert_false(cbx_link_has_output(&agent.link));
-    assert_int_equal(send_number(&hub, CBX_FRAME_ACK, 100000), 0);
+    assert_int_equal(send_number(&hub, CBX_FRAME_ACK, 50000), 0);
     move(&hub, &agent, 1000);
     assert_true(cbx_link_has_output(&agent.link));
     take(&agent, NULL, 4 * 1024 * KIB);
@@ -286,6 +306,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         LINK_TEST(circuits_share_by_bytes_whatever_their_record_size),
         LINK_TEST(a_newly_active_circuit_is_served_first),
+        LINK_TEST(short_frames_go_ahead_of_circuits_that_begin),
         LINK_TEST(a_sparse_circuit_gathers_no_claim),
         LINK_TEST(control_goes_first),
         LINK_TEST(control_takes_a_quarter_of_a_busy_link_at_most),

@@ -25,6 +25,7 @@ struct path {
     uint64_t rate; /* bytes/s */
     int64_t delay; /* both ways */
     int64_t jitter;
+    bool saw;             /* up to 25 ms are added: acks behind data of the other direction */
     int64_t now, free_at; /* free_at: when the bottleneck has sent all it holds */
     struct piece flying[FLYING_MAX];
     uint32_t first, count;
@@ -63,6 +64,8 @@ send_piece(void)
     path.free_at += (int64_t)(PIECE * (uint64_t)SECOND / path.rate);
     path.random = path.random * 1664525 + 1013904223;
     int64_t jitter = path.jitter ? (int64_t)(path.random >> 8) % path.jitter : 0;
+    if (path.saw)
+        jitter = 25 * MS - path.free_at % (50 * MS) / 2;
     struct piece *piece = &path.flying[(path.first + path.count++) % FLYING_MAX];
     *piece = (struct piece){path.pace.sent, path.free_at + path.delay + jitter};
 }
@@ -389,6 +392,97 @@ a_longer_path_is_noticed(void **state)
     assert_int_equal(poor_seconds(5), 0);
 }
 
+/* An ack that was held up for long and the next, which was not: 95 KB in 25 ms, sent in 95. */
+static void
+acks_in_clumps_tell_no_rate_that_was_not_sent(void **state)
+{
+    (void)state;
+    begin(1000000, 20 * MS);
+    for (int64_t at = 1; at <= 165; at++) {
+        if (at <= 145)
+            cbx_pace_sent(&path.pace, PIECE, path.now + at * MS);
+        if (at == 140)
+            cbx_pace_acked(&path.pace, 50 * PIECE, path.now + at * MS);
+    }
+    cbx_pace_acked(&path.pace, 145 * PIECE, path.now + 165 * MS);
+    assert_near(cbx_pace_rate(&path.pace), 900000, 1100000);
+}
+
+static void
+what_acks_wait_for_is_added_to_the_cap(void **state)
+{
+    (void)state;
+    begin(2500000, 20 * MS);
+    run_full(3 * SECOND);
+    for (int i = 0; i < 30; i++) { /* clocks differ by anything, even more than they can say */
+        cbx_pace_way(&path.pace, UINT64_MAX - 2 + (i ? 15 * MS : 0), path.now);
+        run_full(20 * MS);
+    }
+    mark();
+    run_full(200 * MS);
+    assert_near(path.cap_least, 146000, 156000);
+    run_full(2 * SECOND); /* no ping comes any more */
+    mark();
+    run_full(SECOND);
+    assert_near(path.cap_least, 108000, 118000);
+}
+
+static void
+a_neighbours_false_clock_adds_a_bounded_part(void **state)
+{
+    (void)state;
+    begin(2500000, 20 * MS);
+    run_full(3 * SECOND);
+    mark();
+    for (uint64_t i = 0; i < 300; i++) {
+        cbx_pace_way(&path.pace, i * i * 0x9e3779b97f4a7c15ull, path.now);
+        run_full(10 * MS);
+    }
+    assert_true(path.cap_least >= 108000);
+    assert_true(path.cap_most <= 118000 * 7 / 4 * 5 / 4);
+}
+
+/* Where a drain cannot tell the delay from the neighbour's queue the least delay stays. */
+static void
+the_delay_does_not_grow_by_the_neighbours_data(void **state)
+{
+    (void)state;
+    begin(2500000, 20 * MS);
+    run_full(SECOND);
+    path.saw = true;
+    for (int i = 0; i < 400; i++) {
+        cbx_pace_way(&path.pace, i % 2 ? 25 * MS : 0, path.now);
+        run_full(100 * MS);
+    }
+    assert_near((uint64_t)path.pace.delay_us, 20 * MS, 22 * MS);
+}
+
+/* A ping in rest saw half a millisecond; data never do (count_pinched). */
+static void
+a_delay_that_only_pings_have_is_given_up(void **state)
+{
+    (void)state;
+    begin(1000000, 48 * MS);
+    cbx_pace_delay(&path.pace, 500, path.now);
+    run_full(1500 * MS);
+    assert_near((uint64_t)path.pace.delay_us, 48 * MS, 60 * MS);
+    mark();
+    run_full(SECOND);
+    assert_true(path.pace.acked - path.acked_at_mark >= 900000);
+}
+
+static void
+a_path_that_is_only_slow_keeps_its_delay_and_cap(void **state)
+{
+    (void)state;
+    begin(50000, 1 * MS);
+    cbx_pace_delay(&path.pace, 1 * MS, path.now);
+    run_full(9 * SECOND);
+    assert_int_equal(path.pace.delay_us, 1 * MS);
+    assert_int_equal(path.pace.cap, 8 * KIB);
+    assert_true(path.pace.trial_after > path.now);
+}
+
 int
 main(void)
 {
@@ -412,6 +506,12 @@ main(void)
         cmocka_unit_test(measuring_the_delay_costs_little),
         cmocka_unit_test(measuring_the_delay_costs_little_on_a_path_with_jitter),
         cmocka_unit_test(a_longer_path_is_noticed),
+        cmocka_unit_test(acks_in_clumps_tell_no_rate_that_was_not_sent),
+        cmocka_unit_test(what_acks_wait_for_is_added_to_the_cap),
+        cmocka_unit_test(a_neighbours_false_clock_adds_a_bounded_part),
+        cmocka_unit_test(the_delay_does_not_grow_by_the_neighbours_data),
+        cmocka_unit_test(a_delay_that_only_pings_have_is_given_up),
+        cmocka_unit_test(a_path_that_is_only_slow_keeps_its_delay_and_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

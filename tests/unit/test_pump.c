@@ -113,6 +113,8 @@ static int
 start(struct side *side, bool is_hub, struct cbx_carrier *carrier)
 {
     struct cbx_link_config config = {.hub = is_hub, .keepalive_us = KEEPALIVE, .gone_us = GONE};
+    if (!carrier)
+        return CBX_ERR_NOMEM;
     return cbx_pump_start(&side->pump, carrier, &config, &ops, side, now_us, on_over, side);
 }
 

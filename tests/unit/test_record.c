@@ -62,13 +62,14 @@ static struct cbx_slice
 seal_data(uint32_t n)
 {
     struct cbx_slab *slab = cbx_slab_new(CBX_RECORD_HEAD + n + CBX_AEAD_TAG);
+    assert_non_null(slab);
     memset(slab->bytes + CBX_RECORD_HEAD, 'd', n);
     return cbx_record_data(aead, &sealing, LABEL, 12345, slab, n);
 }
 
 /* One record of each kind, from `sealing`. */
 static struct cbx_slice
-seal(int kind)
+seal_any(int kind)
 {
     switch (kind) {
     case 0:
@@ -86,6 +87,14 @@ seal(int kind)
     default:
         return cbx_record_confirm(aead, &near_end, "cli", "web");
     }
+}
+
+static struct cbx_slice
+seal(int kind)
+{
+    struct cbx_slice slice = seal_any(kind);
+    assert_non_null(slice.slab);
+    return slice;
 }
 
 static enum cbx_reason got_reason;
@@ -360,6 +369,7 @@ the_header_fits_its_room_at_every_size_of_number(void **state)
     sealing.epoch = opening.epoch = UINT64_MAX;
     sealing.data_next = opening.data_next = UINT64_MAX - 1;
     struct cbx_slab *slab = cbx_slab_new(CBX_RECORD_HEAD + CBX_RECORD_MAX + CBX_AEAD_TAG);
+    assert_non_null(slab);
     memset(slab->bytes, 0, CBX_RECORD_HEAD + CBX_RECORD_MAX);
     struct cbx_slice slice =
         cbx_record_data(aead, &sealing, UINT32_MAX, UINT64_MAX, slab, CBX_RECORD_MAX);

@@ -31,6 +31,7 @@ commit(struct fixture *f)
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct cbx_store *store = cbx_store_new(loop);
     assert_non_null(store);
+    assert_non_null(store);
     assert_int_equal(registry_commit(f->registry, store, count_done, &outcome), 0);
     assert_int_equal(outcome.calls, 0);
     (void)ev_run(loop, 0);
@@ -132,6 +133,7 @@ committing_before_loading_is_refused(void **state)
     struct fixture *f = *state;
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct cbx_store *store = cbx_store_new(loop);
+    assert_non_null(store);
     assert_int_equal(registry_commit(f->registry, store, NULL, NULL), CBX_ERR_STATE);
     cbx_store_free(store);
     ev_loop_destroy(loop);
@@ -151,6 +153,7 @@ assert_refused(struct fixture *f, int expected)
     assert_null(registry_invites(f->registry));
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct cbx_store *store = cbx_store_new(loop);
+    assert_non_null(store);
     assert_int_equal(registry_commit(f->registry, store, NULL, NULL), CBX_ERR_STATE);
     cbx_store_free(store);
     ev_loop_destroy(loop);
@@ -444,6 +447,7 @@ commits_during_a_write_share_the_next(void **state)
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct cbx_store *store = cbx_store_new(loop);
     struct fixture_invite invite;
+    assert_non_null(store);
     assert_int_equal(registry_load(f->registry, &f->error), 0);
     assert_int_equal(registry_commit(f->registry, store, count_done, &first), 0);
     for (int i = 0; i < 50; i++)
@@ -469,6 +473,7 @@ a_flush_writes_what_waits_for_its_snapshot(void **state)
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct cbx_store *store = cbx_store_new(loop);
     struct fixture_invite invite;
+    assert_non_null(store);
     assert_int_equal(registry_load(f->registry, &f->error), 0);
     assert_int_equal(registry_commit(f->registry, store, NULL, NULL), 0);
     (void)fixture_invited(f, &invite, "web", 7);
@@ -486,8 +491,10 @@ a_failed_write_is_told_and_the_next_one_is_tried(void **state)
     struct fixture *f = *state;
     struct outcome outcome = {0};
     struct registry *registry = registry_new("/nonexistent-folder/registry", &f->key);
+    assert_non_null(registry);
     struct ev_loop *loop = ev_loop_new(EVFLAG_AUTO);
     struct cbx_store *store = cbx_store_new(loop);
+    assert_non_null(store);
     assert_int_equal(registry_load(registry, &f->error), 0);
     for (int i = 0; i < 2; i++)
         assert_int_equal(registry_commit(registry, store, count_done, &outcome), 0);

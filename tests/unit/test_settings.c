@@ -77,16 +77,16 @@ static void
 errors_name_file_line_and_key(void **state)
 {
     (void)state;
-    refused("\n\nproxy = nonsense\n", "line 3: proxy: 'nonsense' is no ADDR:PORT");
-    refused("proxy = off\nfoo = 1\n", "line 2: foo: there is no setting of that name");
-    refused("state = /x\n", "line 1: state: there is no setting");
-    refused("just words\n", "line 1: not KEY = VALUE");
-    refused("proxy = off\n[hub]\nlanes = off\n", "line 3: lanes: unknown section [hub]");
-    refused("expose = 8080,x\n", "line 1: expose: ");
-    refused("[agent\n", "line 1: not KEY = VALUE");
+    refused("\n\nproxy = nonsense\n", ":3: proxy: 'nonsense' is no ADDR:PORT");
+    refused("proxy = off\nfoo = 1\n", ":2: foo: there is no setting of that name");
+    refused("state = /x\n", ":1: state: there is no setting");
+    refused("just words\n", ":1: neither [SECTION] nor KEY = VALUE");
+    refused("proxy = off\n[hub]\nlanes = off\n", ":3: lanes: unknown section [hub]");
+    refused("expose = 8080,x\n", ":1: expose: ");
+    refused("[agent\n", ":1: neither [SECTION] nor KEY = VALUE");
     /* The first of two mistakes counts, whoever found it. */
-    refused("nonsense\nlanes = perhaps\n", "line 1: ");
-    refused("lanes = perhaps\nnonsense\n", "line 1: lanes: 'perhaps' is neither");
+    refused("nonsense\nlanes = perhaps\n", ":1: ");
+    refused("lanes = perhaps\nnonsense\n", ":1: lanes: 'perhaps' is neither");
 }
 
 static void
@@ -98,7 +98,7 @@ a_long_line_is_refused_not_cut(void **state)
     memcpy(text, "via = http://", 13);
     text[sizeof text - 2] = '\n';
     text[sizeof text - 1] = '\0';
-    refused(text, "line 1: the line is too long");
+    refused(text, ":1: the line is too long");
 }
 
 static void
@@ -239,7 +239,8 @@ what_does_not_go_together_is_refused(void **state)
     assert_int_equal(parsed, CBX_ERR_USAGE);
     OPTIONS("--proxy", "nonsense");
     assert_int_equal(parsed, CBX_ERR_USAGE);
-    assert_string_equal(option_error.text, "--proxy: 'nonsense' is no ADDR:PORT");
+    assert_string_equal(option_error.text,
+                        "--proxy: 'nonsense' is no ADDR:PORT; write 127.0.0.1:1080 or [::1]:1080");
 }
 
 int

@@ -45,6 +45,7 @@ a_slice_keeps_its_bytes_alive(void **state)
 {
     (void)state;
     struct cbx_slab *slab = cbx_slab_new(ODD);
+    assert_non_null(slab);
     memcpy(slab->bytes + 100, "bytes", 5);
     struct cbx_slice slice = cbx_slice_of(slab, slab->bytes + 100, 5);
     assert_int_equal(slab->refs, 2);

@@ -43,15 +43,17 @@ row_1_fin_needs_no_credit(void **state)
     (void)state;
     connect_pair();
     target->takes = 0;
-    pair_give(&pair, PAIR_DIALER, 32 * KIB, false);
+    uint64_t fits = 32 * KIB - 8 * CBX_RECORD_COST;
+    pair_give(&pair, PAIR_DIALER, fits, false);
     pair_move(&pair);
-    assert_int_equal(dialer->stream.out.limit, dialer->stream.out.sent); /* nothing left */
+    assert_int_equal(dialer->stream.out.sent, fits);
+    assert_int_equal(cbx_send_wanted(&dialer->stream.out), 0); /* nothing left */
     pair_give(&pair, PAIR_DIALER, 0, true);
     cbx_circuit_data_ready(&dialer->stream.circuit);
     pair_take(&pair, PAIR_TARGET, UINT64_MAX);
     pair_run(&pair, SECOND);
     assert_int_equal(target->ended, 1);
-    assert_int_equal(target->received, 32 * KIB);
+    assert_int_equal(target->received, fits);
 }
 
 static void
@@ -250,8 +252,7 @@ row_8_the_target_refuses(void **state)
 {
     (void)state;
     pair.holds_answer = true;
-    assert_int_equal(pair_dial(&pair), 0);
-    pair_move(&pair);
+    dial_pair();
     assert_int_equal(dialer->over, 0);
     cbx_stream_abort(&target->stream, CBX_REASON_REFUSED);
     pair_move(&pair);
@@ -346,8 +347,7 @@ row_11_the_link_is_lost_before_the_answer(void **state)
 {
     (void)state;
     pair.holds_answer = true;
-    pair_dial(&pair);
-    pair_move(&pair);
+    dial_pair();
     cbx_stream_lost(&dialer->stream, CBX_REASON_LOST);
     cbx_stream_lost(&target->stream, CBX_REASON_LOST);
     cbx_stream_accept(&target->stream); /* the shell connected meanwhile */
@@ -405,7 +405,7 @@ row_12_an_offset_that_is_not_the_next(void **state)
     for (int skip = -1; skip <= 1; skip += 2) {
         if (skip > 0) {
             assert_int_equal(teardown(NULL), 0);
-            setup(NULL);
+            assert_int_equal(setup(NULL), 0);
         }
         connect_pair();
         pair_give(&pair, PAIR_DIALER, 1000, false);
@@ -445,6 +445,7 @@ row_12_a_record_that_comes_twice(void **state)
     (void)state;
     connect_pair();
     struct cbx_slice slice = pair_data(&pair, PAIR_DIALER, 0, 100);
+    assert_non_null(slice.slab);
     struct cbx_slice again = cbx_slice_copy(slice.data, slice.length);
     assert_true(pair_inject(&pair, PAIR_TARGET, slice));
     assert_int_equal(target->received, 100);
@@ -545,7 +546,7 @@ row_13_data_beyond_the_limit(void **state)
     (void)state;
     connect_pair();
     target->takes = 0;
-    dialer->stream.out.limit += 1;
+    dialer->stream.out.limit += 4 * KIB;
     pair_give(&pair, PAIR_DIALER, 1000000, false);
     assert_breach(target, CBX_REASON_FLOW);
     assert_int_equal(target->received, 0);
@@ -596,8 +597,7 @@ row_15_the_program_gives_up_before_the_answer(void **state)
 {
     (void)state;
     pair.holds_answer = true;
-    pair_dial(&pair);
-    pair_move(&pair);
+    dial_pair();
     cbx_stream_accept(&target->stream);
     struct iovec vector[8];
     assert_int_equal(cbx_link_output(&target->link, vector, 8, pair.now), 1); /* it is on its way */
@@ -630,8 +630,7 @@ row_16_data_before_the_answer(void **state)
 {
     (void)state;
     pair.holds_answer = true;
-    pair_dial(&pair);
-    pair_move(&pair);
+    dial_pair();
     assert_true(pair_inject(&pair, PAIR_TARGET, pair_data(&pair, PAIR_DIALER, 0, 10)));
     assert_breach(target, CBX_REASON_INTEGRITY);
     assert_int_equal(target->received, 0);
@@ -643,8 +642,7 @@ row_16_fin_before_the_answer(void **state)
 {
     (void)state;
     pair.holds_answer = true;
-    pair_dial(&pair);
-    pair_move(&pair);
+    dial_pair();
     assert_true(pair_inject(&pair, PAIR_TARGET,
                             cbx_record_fin(pair.aead, &dialer->stream.send_keys, 1, 0)));
     assert_breach(target, CBX_REASON_INTEGRITY);
@@ -656,8 +654,7 @@ row_16_the_target_sends_data_before_its_answer(void **state)
 {
     (void)state;
     pair.holds_answer = true;
-    pair_dial(&pair);
-    pair_move(&pair);
+    dial_pair();
     assert_true(pair_inject(&pair, PAIR_DIALER, pair_data(&pair, PAIR_TARGET, 0, 10)));
     assert_breach(dialer, CBX_REASON_INTEGRITY);
     assert_int_equal(dialer->received, 0);

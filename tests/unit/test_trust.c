@@ -104,6 +104,7 @@ struct draft {
     int elements;       /* 0: as many as there are */
     int nil_field;      /* this field becomes nil */
     int short_key;      /* keys and hashes have 31 bytes */
+    int wide_numbers;   /* in the nine-byte form, whatever they are */
     const char *tail;   /* stands behind the array */
 };
 
@@ -151,7 +152,11 @@ put_text(struct writer *writer, const char *text)
 static void
 put_number(struct writer *writer, int64_t number)
 {
-    if (!put_nil(writer))
+    if (put_nil(writer))
+        return;
+    if (writer->draft.wide_numbers)
+        msgpack_pack_fix_uint64(&writer->packer, (uint64_t)number);
+    else
         msgpack_pack_int64(&writer->packer, number);
 }
 
@@ -276,6 +281,26 @@ the_bytes_are_those_of_the_protocol(void **state)
     forge_both(scene);
     assert_memory_equal(&invite, &scene->invite_bytes, sizeof invite);
     assert_memory_equal(&peer, &scene->peer_bytes, sizeof peer);
+}
+
+/* Another writer's spelling of the same numbers: encoded again the body would be another one. */
+static void
+signatures_are_verified_over_the_bytes_received(void **state)
+{
+    struct scene *scene = *state;
+    static const struct draft wide = {.nil_field = NO_FIELD, .wide_numbers = 1};
+    uint16_t usual = scene->invite_bytes.length;
+    forge_invite(scene, &wide);
+    assert_true(scene->invite_bytes.length > usual);
+    cbx_cert_hash(scene->invite_bytes.bytes, scene->invite_bytes.length, scene->peer.invite_hash);
+    forge_peer(scene, &wide);
+    struct cbx_invite_cert invite;
+    struct cbx_peer_cert peer;
+    assert_int_equal(cbx_chain_open(&scene->invite_bytes, &scene->peer_bytes,
+                                    scene->pond.public_key, NOW, &invite, &peer, NULL),
+                     0);
+    assert_memory_equal(&invite, &scene->invite, sizeof invite);
+    assert_memory_equal(&peer, &scene->peer, sizeof peer);
 }
 
 static void
@@ -849,6 +874,7 @@ main(void)
         TEST(a_chain_opens_and_gives_back_every_field),
         TEST(an_invite_opens_alone),
         TEST(the_bytes_are_those_of_the_protocol),
+        TEST(signatures_are_verified_over_the_bytes_received),
         TEST(a_role_invite_opens),
         TEST(the_largest_certificates_fit),
         TEST(either_out_may_be_missing),
