@@ -5,7 +5,10 @@
 # make test       unit, simulator and end-to-end tests; ends with "N passed, N failed"
 # make test-full  the same with the loads at full size
 # make lint       what .ci/run checks beside the tests
-# make unit T=x   only the unit tests whose name holds x; the same for sim and e2e
+# make unit T=x   only the unit tests whose name holds x; the same for sim, e2e and fuzz
+# make alloc      the unit tests with each allocation failing in turn (T=x as above)
+# make valgrind   the unit tests under memcheck
+# make coverage   what unit and simulator reach, by gcov (KINDS='unit sim e2e': end to end, too)
 # make e2e-asan   the end-to-end tests with sanitized programs
 # make install    under PREFIX (/usr/local), below DESTDIR
 #
@@ -17,7 +20,8 @@ DESTDIR ?=
 BUILD   ?= build
 CFLAGS  ?= -O2 -g
 PYTHON  ?= /usr/bin/python3
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 20
+export FUZZ_SECONDS FUZZ_RUNS
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -50,6 +54,16 @@ HARD := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
 LINK := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack -Wl,--as-needed
 SAN  := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 
+# For valgrind; for gcov.
+PLAIN := -O1 -g -fno-omit-frame-pointer
+COV   := -O0 -g --coverage -fprofile-update=atomic
+
+# What the failing runs take over from cmocka and the tests.
+FAILING_WRAP := -Wl,--wrap=_cmocka_run_group_tests,--wrap=__assert_fail,--wrap=mkdtemp,--wrap=mkstemp
+
+# Comparisons are not traced: seeds know the constants, and a third of the time is saved.
+FUZZ_COVERAGE := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
+
 # Under the sanitizers gcc sees truncation where there is none, as its manual warns.
 SAN_WARN := $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 
@@ -64,28 +78,36 @@ asked = $(if $(T),$(foreach name,$1,$(if $(findstring $(T),$(name)),$(name))),$1
 COMMON := $(wildcard common/*.c)
 HUB    := $(wildcard hub/*.c)
 AGENT  := $(wildcard agent/*.c)
-TESTLIB := $(wildcard tests/lib/*.c)
+FAILING := $(wildcard tests/lib/failing_*.c)
+TESTLIB := $(filter-out $(FAILING),$(wildcard tests/lib/*.c))
 SIMLIB := $(filter-out tests/sim/sim_%,$(wildcard tests/sim/*.c))
+# The simulator's programs whose allocations are made to fail too: they reach the engines.
+ALLOC_SIM := sim_streams sim_hostile_handshakes sim_hostile_trust sim_hostile_circuits
 UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 SIM    := $(call asked,$(patsubst tests/sim/%.c,%,$(wildcard tests/sim/sim_*.c)))
-FUZZ   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ   := $(call asked,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 BENCH  := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
 HEADERS := $(wildcard common/*.h hub/*.h agent/*.h tests/*/*.h bench/*.h)
 SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c bench/*.c)
 
 PROGRAMS := $(BUILD)/cbx-hub $(BUILD)/cbx-agent
 UNIT_PROGRAMS := $(UNIT:%=$(BUILD)/asan/unit/%)
+ALLOC_PROGRAMS := $(patsubst %,$(BUILD)/alloc/%,$(UNIT) $(call asked,$(ALLOC_SIM)))
+PLAIN_PROGRAMS := $(UNIT:%=$(BUILD)/plain/%)
+COV_PROGRAMS := $(UNIT:%=$(BUILD)/cov/unit/%) $(SIM:%=$(BUILD)/cov/%) \
+	$(BUILD)/cov/cbx-hub $(BUILD)/cov/cbx-agent
 SIM_PROGRAMS  := $(SIM:%=$(BUILD)/asan/%)
+FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/fuzz/%)
 
 # $(call objects,DIRECTORY,SOURCES)
 objects = $(patsubst %.c,$1/obj/%.o,$2)
 
-.PHONY: all deps demo test test-full check unit sim e2e e2e-asan lint fuzz bench install uninstall clean help \
+.PHONY: all deps demo test test-full check unit sim alloc valgrind coverage e2e e2e-asan lint fuzz bench install uninstall clean help \
 	programs test-programs print-sources print-headers force
 
 all: programs
 programs: $(PROGRAMS)
-test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS) $(ALLOC_PROGRAMS) $(PLAIN_PROGRAMS) $(FUZZ_PROGRAMS)
 
 help:
 	@sed -n '3,13s/^# \{0,1\}//p' Makefile
@@ -96,9 +118,11 @@ help:
 GOALS := $(or $(MAKECMDGOALS),all)
 NEEDS := build \
 	$(if $(filter demo,$(GOALS)),demo) \
-	$(if $(filter test test-full check unit sim e2e e2e-asan test-programs,$(GOALS)),demo test) \
+	$(if $(filter test test-full check unit sim alloc valgrind coverage e2e e2e-asan \
+		test-programs,$(GOALS)),demo test) \
 	$(if $(filter bench,$(GOALS)),demo bench) \
-	$(if $(filter lint fuzz,$(GOALS)),test lint) \
+	$(if $(filter lint,$(GOALS)),test lint) \
+	$(if $(filter fuzz,$(GOALS)),test) \
 	$(if $(filter deps,$(GOALS)),demo test bench)
 
 deps:
@@ -117,18 +141,24 @@ $(BUILD)/.flags: force
 	$(call remember,$(CC) $(BASE) $(WARN) $(HARD) $(CFLAGS) $(CPPFLAGS) $(LINK) $(LDFLAGS))
 $(BUILD)/asan/.flags: force
 	$(call remember,$(CC) $(BASE) $(WARN) $(SAN) $(SAN_WARN) $(CPPFLAGS) $(LDFLAGS))
+$(BUILD)/plain/.flags: force
+	$(call remember,$(CC) $(BASE) $(WARN) $(PLAIN) $(SAN_WARN) $(CPPFLAGS) $(LDFLAGS))
+$(BUILD)/cov/.flags: force
+	$(call remember,$(CC) $(BASE) $(WARN) $(COV) $(SAN_WARN) $(CPPFLAGS) $(LDFLAGS))
+$(BUILD)/fuzz/.flags: force
+	$(call remember,clang $(BASE) $(WARN) $(SAN) $(FUZZ_COVERAGE) $(CPPFLAGS) $(LDFLAGS))
 
-# $(call compile,FLAGS)
+# $(call compile,FLAGS,COMPILER): $(CC) where none is named.
 define compile
 $(if $(Q),@echo "  CC  $@")
 $(Q)mkdir -p $(@D)
-$(Q)$(CC) $(BASE) $(WARN) $1 $(call include_of,$<) $(PKG_CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
+$(Q)$(or $2,$(CC)) $(BASE) $(WARN) $1 $(call include_of,$<) $(PKG_CFLAGS) $(CPPFLAGS) -MMD -MP -c $< -o $@
 endef
-# $(call link,FLAGS,LIBRARIES): archives twice, since hub and agent both lean on common.
+# $(call link,FLAGS,LIBRARIES,COMPILER)
 define link
 $(if $(Q),@echo "  LD  $@")
 $(Q)mkdir -p $(@D)
-$(Q)$(CC) $1 $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $2 -o $@
+$(Q)$(or $3,$(CC)) $1 $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $2 -o $@
 endef
 define archive
 $(Q)mkdir -p $(@D); rm -f $@; ar rcs $@ $(filter %.o,$^)
@@ -137,6 +167,12 @@ endef
 # The sanitized objects first: the shorter pattern would match them too.
 $(BUILD)/asan/obj/%.o: %.c $(BUILD)/asan/.flags | deps
 	$(call compile,$(SAN) $(SAN_WARN))
+$(BUILD)/plain/obj/%.o: %.c $(BUILD)/plain/.flags | deps
+	$(call compile,$(PLAIN) $(SAN_WARN))
+$(BUILD)/cov/obj/%.o: %.c $(BUILD)/cov/.flags | deps
+	$(call compile,$(COV) $(SAN_WARN))
+$(BUILD)/fuzz/obj/%.o: %.c $(BUILD)/fuzz/.flags | deps
+	$(call compile,$(SAN) $(if $(filter tests/lib/%,$<),,$(FUZZ_COVERAGE)),clang)
 $(BUILD)/obj/%.o: %.c $(BUILD)/.flags | deps
 	$(call compile,$(HARD) $(CFLAGS))
 
@@ -160,9 +196,42 @@ $(BUILD)/libcbx.a: $(call objects,$(BUILD),$(LIBRARY))
 
 $(BUILD)/asan/unit/%: $(BUILD)/asan/obj/tests/unit/%.o $(BUILD)/asan/libcbx.a
 	$(call link,$(SAN) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/plain/libcbx.a: $(call objects,$(BUILD)/plain,$(LIBRARY))
+	$(archive)
+$(BUILD)/plain/test_%: $(BUILD)/plain/obj/tests/unit/test_%.o $(BUILD)/plain/libcbx.a
+	$(call link,$(PLAIN) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/cov/libcbx.a: $(call objects,$(BUILD)/cov,$(LIBRARY))
+	$(archive)
+$(BUILD)/cov/unit/%: $(BUILD)/cov/obj/tests/unit/%.o $(BUILD)/cov/libcbx.a
+	$(call link,$(COV) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/cov/sim_%: $(BUILD)/cov/obj/tests/sim/sim_%.o \
+		$(call objects,$(BUILD)/cov,$(SIMLIB)) $(BUILD)/cov/libcbx.a
+	$(call link,$(COV) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/cov/cbx-hub: $(call objects,$(BUILD)/cov,$(HUB) $(COMMON))
+	$(call link,$(COV) -pie,$(HUB_LIBS))
+$(BUILD)/cov/cbx-agent: $(call objects,$(BUILD)/cov,$(AGENT) $(COMMON))
+	$(call link,$(COV) -pie,$(AGENT_LIBS))
+# The product's objects with each allocation renamed: see tests/lib/failing_alloc.h.
+$(BUILD)/alloc/names: $(BUILD)/asan/obj/tests/lib/failing_alloc.o
+	$(Q)mkdir -p $(@D); nm $< | sed -n 's/.* T failing_\(.*\)/\1 failing_\1/p' >$@
+$(BUILD)/alloc/libcbx.a: $(BUILD)/alloc/names \
+		$(call objects,$(BUILD)/asan,$(filter-out $(TESTLIB),$(LIBRARY)))
+	$(archive)
+	$(Q)objcopy --redefine-syms=$< $@
+$(BUILD)/alloc/test_%: $(BUILD)/asan/obj/tests/unit/test_%.o \
+		$(call objects,$(BUILD)/asan,$(TESTLIB) $(FAILING)) $(BUILD)/alloc/libcbx.a
+	$(call link,$(SAN) -pie $(FAILING_WRAP),$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/alloc/sim_%: $(BUILD)/asan/obj/tests/sim/sim_%.o \
+		$(call objects,$(BUILD)/asan,$(SIMLIB) $(TESTLIB) $(FAILING)) $(BUILD)/alloc/libcbx.a
+	$(call link,$(SAN) -pie $(FAILING_WRAP),$(AGENT_LIBS) -lcmocka -lm)
 $(BUILD)/asan/sim_%: $(BUILD)/asan/obj/tests/sim/sim_%.o \
 		$(call objects,$(BUILD)/asan,$(SIMLIB)) $(BUILD)/asan/libcbx.a
 	$(call link,$(SAN) -pie,$(AGENT_LIBS) -lcmocka -lm)
+# libFuzzer is clang's, whatever CC is.
+$(BUILD)/fuzz/libcbx.a: $(call objects,$(BUILD)/fuzz,$(LIBRARY))
+	$(archive)
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libcbx.a
+	$(call link,$(SAN) -fsanitize=fuzzer -pie,$(AGENT_LIBS),clang)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libcbx.a
 	$(call link,$(CFLAGS) $(LINK),$(AGENT_LIBS) -lm)
 
@@ -175,14 +244,23 @@ RUN := $(PYTHON) tests/lib/collect.py --build $(BUILD) $(if $(T),--only '$(T)')
 demo: programs
 	@tests/lib/demo.sh $(BUILD)
 test check: programs test-programs
-	@$(RUN) unit sim e2e
+	@$(RUN) unit sim alloc valgrind fuzz e2e
 test-full: export CBX_FULL := 1
 test-full: programs test-programs
-	@$(RUN) unit sim e2e
+	@$(RUN) unit sim alloc valgrind fuzz e2e
 unit: $(UNIT_PROGRAMS)
 	@$(RUN) unit
 sim: $(SIM_PROGRAMS)
 	@$(RUN) sim
+alloc: $(ALLOC_PROGRAMS)
+	@$(RUN) alloc
+valgrind: $(PLAIN_PROGRAMS)
+	@$(RUN) valgrind
+KINDS ?= unit sim
+coverage: $(COV_PROGRAMS)
+	@find $(BUILD)/cov -name '*.gcda' -delete
+	@$(RUN) --build $(BUILD)/cov --tree . $(KINDS) || echo "coverage: of a run in which something failed"
+	@$(PYTHON) tests/lib/coverage.py $(BUILD)/cov
 e2e: programs
 	@$(RUN) e2e
 e2e-asan: $(BUILD)/asan/cbx-hub $(BUILD)/asan/cbx-agent
@@ -190,16 +268,8 @@ e2e-asan: $(BUILD)/asan/cbx-hub $(BUILD)/asan/cbx-agent
 lint: deps
 	@CBX_CLANG_FLAGS='$(BASE) $(WARN)' tests/lib/lint
 
-# Each fuzzer for FUZZ_SECONDS, from and into its corpus below tests/fuzz/.
-$(BUILD)/fuzz/%: tests/fuzz/%.c $(LIBRARY) $(HEADERS) | deps
-	$(if $(Q),@echo "  LD  $@")
-	$(Q)mkdir -p $(@D)
-	$(Q)clang $(BASE) $(WARN) $(SAN) -fsanitize=fuzzer -Icommon -Ihub -Iagent $(PKG_CFLAGS) \
-		$< $(LIBRARY) $(AGENT_LIBS) -o $@
-fuzz: $(FUZZ:%=$(BUILD)/fuzz/%)
-	@set -e; for name in $(FUZZ); do mkdir -p $(BUILD)/corpus/$$name; \
-		$(BUILD)/fuzz/$$name -max_total_time=$(FUZZ_SECONDS) $(BUILD)/corpus/$$name \
-			$$([ -d tests/fuzz/$$name ] && echo tests/fuzz/$$name); done
+fuzz: $(FUZZ_PROGRAMS)
+	@$(RUN) fuzz
 
 bench: programs $(BENCH:%=$(BUILD)/bench/%)
 	@BUILD=$(BUILD) bench/run

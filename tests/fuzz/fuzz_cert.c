@@ -4,6 +4,7 @@
  * pond key, then signed again from its fields; a peer's body signed by both keys under a good
  * invite. Signing is the only way past the signature to the decoder.
  */
+#include "cheap_keys.h"
 #include "trust.h"
 
 #include <sodium.h>

@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Runs the tests and counts them: collect.py [--build DIR] [--only WORD] unit|sim|e2e ...
+"""Runs the tests and counts them: collect.py [--build DIR] [--only WORD] KIND ...
 
-unit and sim are cmocka programs that speak TAP; e2e is pytest over tests/e2e. A program that
+unit and sim are cmocka programs that speak TAP; e2e is pytest over tests/e2e; fuzz are libFuzzer
+programs, one test each, which run for FUZZ_SECONDS (20), or FUZZ_RUNS times, and must find nothing.
+What they find is kept in DIR/logs/, what they learn in DIR/corpus/. alloc and valgrind run the unit
+programs again, with failing allocations (see failing_run.c) and under memcheck: one test each. A program that
 crashes, hangs, leaks or runs no test at all counts as one failed test. Each program's whole output
 is kept in DIR/logs/, and shown when something in it failed. The last line is "N passed, N failed",
 and the exit status is 0 only when nothing failed and something passed.
@@ -21,9 +24,25 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS_MAX = {"unit": 120, "sim": 300, "e2e": 3600 if os.environ.get("CBX_FULL") else 900}
+AGAIN_SECONDS_MAX = 3600 if os.environ.get("CBX_FULL") else 600
+SECONDS_MAX.update(alloc=AGAIN_SECONDS_MAX, valgrind=AGAIN_SECONDS_MAX)
+# The simulator's programs whose allocations fail too, as in the Makefile; and what takes longest, first.
+ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits"]
+LONGEST = ["test_uplink", "test_stream_flow", "test_stream", "test_registry", "test_conn"]
+VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=24"]
+VALGRIND += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
+VALGRIND += ["--suppressions=tests/lib/valgrind.supp"]
 TAP = re.compile(r"^(not )?ok \d+")
-SKIP = re.compile(r"^ok \d+.*# *skip", re.IGNORECASE)
+SKIP = re.compile(r"^(?:not )?ok \d+.*# *skip", re.IGNORECASE)
 PLAN = re.compile(r"^1\.\.(\d+)")
+SUMMARY = re.compile(r"^(?:not )?ok 1 - (.*)", re.MULTILINE)
+FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS") or 20)
+FUZZ_RUNS = int(os.environ.get("FUZZ_RUNS") or 0)
+FUZZ_RUNS_LEAST = 200  # more than the inputs that are checked in
+FUZZ_PROGRESS = re.compile(r"^#\d+\s|^\s+NEW_(FUNC|PC)\[|^\"|^MS: ")
+FUZZ_RAN = re.compile(r"^stat::number_of_executed_units: *(\d+)", re.MULTILINE)
+FUZZ_FOUND = re.compile(r"Test unit written to (\S+)")
+FUZZ_COVERED = re.compile(r"DONE +cov: (\d+)")
 
 
 class Result:
@@ -68,14 +87,25 @@ def how_it_ended(status):
     return f"exit status {status}"
 
 
+def environment_of(kind):
+    environment = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", UBSAN_OPTIONS="print_stacktrace=1")
+    environment["ASAN_OPTIONS"] = "detect_leaks=1:detect_stack_use_after_return=1"
+    if kind == "alloc":  # brings its own
+        del environment["ASAN_OPTIONS"], environment["UBSAN_OPTIONS"]
+    elif kind == "valgrind":
+        environment["CBX_SLOW"] = "1"
+    return environment
+
+
+def count_as_one(result):
+    """What ran under valgrind passed or did not; its tests were counted without it."""
+    if result.failed == 0:
+        result.note = f"{result.passed} tests"
+    result.passed, result.failed, result.skipped = int(result.failed == 0), int(result.failed > 0), 0
+
+
 def run_program(kind, program, logs):
     result = Result(f"{kind} {program.name.removeprefix('test_').removeprefix('sim_')}")
-    environment = dict(
-        os.environ,
-        CMOCKA_MESSAGE_OUTPUT="TAP",
-        ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1",
-        UBSAN_OPTIONS="print_stacktrace=1",
-    )
     if not program.exists():
         result.failed = 1
         result.note = "it was not built"
@@ -83,9 +113,9 @@ def run_program(kind, program, logs):
     started = time.monotonic()
     try:
         done = subprocess.run(
-            [program],
+            (VALGRIND if kind == "valgrind" else []) + [program],
             cwd=ROOT,
-            env=environment,
+            env=environment_of(kind),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -108,7 +138,81 @@ def run_program(kind, program, logs):
         result.note = how_it_ended(status)
     elif status < 0:
         result.note = how_it_ended(status)
+    summary = SUMMARY.search(result.output)
+    if kind == "valgrind":
+        count_as_one(result)
+    elif kind == "alloc" and summary:
+        result.note = result.note or summary.group(1)
     return result
+
+
+def fuzz_command(program, logs):
+    """From and into its own corpus, and from the one that is checked in."""
+    corpora = [logs.parent / "corpus" / program.name]
+    corpora[0].mkdir(parents=True, exist_ok=True)
+    if (ROOT / "tests/fuzz" / program.name).is_dir():
+        corpora.append(ROOT / "tests/fuzz" / program.name)
+    end = f"-runs={FUZZ_RUNS}" if FUZZ_RUNS else f"-max_total_time={FUZZ_SECONDS}"
+    return [program, end, "-print_final_stats=1", f"-artifact_prefix={logs}/{program.name}-"] + corpora
+
+
+def judge_fuzz(result, program, status):
+    """One test: it ended by itself, found nothing, and has really run."""
+    found = FUZZ_FOUND.search(result.output)
+    ran = FUZZ_RAN.search(result.output)
+    covered = FUZZ_COVERED.search(result.output)
+    runs = int(ran.group(1)) if ran else 0
+    result.failed = 1
+    if found:
+        result.note = f"a finding; replay it with: {program} {found.group(1)}"
+    elif status is None:
+        result.note = "did not end by itself"
+    elif status != 0:
+        result.note = how_it_ended(status)
+    elif not covered or runs < (FUZZ_RUNS or FUZZ_RUNS_LEAST):
+        result.note = f"only {runs:,} runs"
+    else:
+        result.passed, result.failed = 1, 0
+        result.note = f"{runs:,} runs, {covered.group(1)} points of the code reached"
+
+
+def run_fuzz(program, logs):
+    result = Result(f"fuzz {program.name.removeprefix('fuzz_')}")
+    if not program.exists():
+        result.failed = 1
+        result.note = "it was not built"
+        return result
+    started = time.monotonic()
+    log = logs / f"{program.name}.log"
+    status = None
+    with open(log, "wb") as out:
+        try:
+            status = subprocess.run(
+                fuzz_command(program, logs),
+                cwd=ROOT,
+                env=dict(
+                    os.environ,
+                    ASAN_OPTIONS="quarantine_size_mb=16",
+                    UBSAN_OPTIONS="print_stacktrace=1",
+                ),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                timeout=None if FUZZ_RUNS else FUZZ_SECONDS + 120,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            pass
+    result.seconds = time.monotonic() - started
+    result.output = log.read_text(errors="replace")
+    judge_fuzz(result, program, status)
+    lines = result.output.splitlines()
+    result.output = "\n".join(line for line in lines if not FUZZ_PROGRESS.match(line))
+    return result
+
+
+def run_one(kind, program, logs):
+    return run_fuzz(program, logs) if kind == "fuzz" else run_program(kind, program, logs)
 
 
 def run_e2e(build, only, logs):
@@ -150,13 +254,20 @@ def run_e2e(build, only, logs):
     return result
 
 
-def programs(kind, build, only):
+def programs(kind, build, tree, only):
     """The programs there are sources for, built or not."""
     source, pattern, place = {
-        "unit": ("tests/unit", "test_*.c", build / "asan" / "unit"),
-        "sim": ("tests/sim", "sim_*.c", build / "asan"),
+        "unit": ("tests/unit", "test_*.c", build / tree / "unit"),
+        "sim": ("tests/sim", "sim_*.c", build / tree),
+        "fuzz": ("tests/fuzz", "fuzz_*.c", build / "fuzz"),
+        "alloc": ("tests/unit", "test_*.c", build / "alloc"),
+        "valgrind": ("tests/unit", "test_*.c", build / "plain"),
     }[kind]
     names = sorted(path.stem for path in (ROOT / source).glob(pattern))
+    if kind in ("alloc", "valgrind"):
+        names = [name for name in LONGEST if name in names] + [n for n in names if n not in LONGEST]
+    if kind == "alloc":
+        names += ALLOC_SIM
     return [place / name for name in names if not only or only in name]
 
 
@@ -177,20 +288,26 @@ def say(result, show_output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build")
+    parser.add_argument("--tree", default="asan", help="where below DIR unit and sim are")
     parser.add_argument("--only")
-    parser.add_argument("kinds", nargs="+", choices=["unit", "sim", "e2e"])
+    parser.add_argument("kinds", nargs="+", choices=["unit", "sim", "alloc", "valgrind", "fuzz", "e2e"])
     options = parser.parse_args()
     build = Path(options.build).absolute()
     logs = build / "logs"
     logs.mkdir(parents=True, exist_ok=True)
 
     results = []
-    todo = [(k, p) for k in options.kinds if k != "e2e" for p in programs(k, build, options.only)]
+    todo = [
+        (kind, program)
+        for kind in options.kinds
+        if kind != "e2e"
+        for program in programs(kind, build, options.tree, options.only)
+    ]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        for result in pool.map(lambda pair: run_program(*pair, logs), todo):
+        for result in pool.map(lambda pair: run_one(*pair, logs), todo):
             say(result, show_output=True)
             results.append(result)
-    for kind in ("unit", "sim"):
+    for kind in ("unit", "sim", "alloc", "valgrind", "fuzz"):
         if kind in options.kinds and not any(k == kind for k, _ in todo) and not options.only:
             results.append(Result(kind))
             results[-1].failed = 1
