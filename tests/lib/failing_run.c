@@ -1,35 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Takes the place of cmocka's runner in a unit test program that is linked with failing_alloc.c,
- * and runs each of its tests again and again, each time in a process of its own in which another
+ * Takes the place of cmocka's runner in a test program that is linked with failing_alloc.c, and
+ * runs each of its tests again and again, each time in a process of its own in which another
  * allocation of the product fails. Such a run may pass or fail by an assertion, since the operation
- * failed. What it may not: die of a signal, break a rule of the sanitizers, hang, or leak. Leaks
- * are looked for where everything that is still in use is in reach: at the assertion, while the
- * test's own frames still stand, and behind a test that passed.
+ * failed. What it may not: die of a signal, break a rule of the sanitizers, take much longer than a
+ * sound one, or leak. Leaks are looked for where everything that is in use is in reach: at the
+ * assertion, while the test's own frames still stand, and behind a test that passed.
  *
  * A test's first, sound run counts its allocations and notes who asked for each. Then these fail:
- * the first one of each caller (a stack of 12 frames), the first 60, and a spread over the rest, as
- * many as the test's price allows. CBX_FULL takes more, and lets all later ones fail as well.
+ * the first of each caller that no test has met yet (a stack of 6 frames), the first of each caller
+ * (12 frames), the first 60, and a spread over the rest; as many as the price of a run allows.
+ * CBX_FULL takes more, and each also together with all that follow.
  *
- * What a run leaves behind (processes, folders) is removed after it. CBX_FAILING_AT=N shows one
- * run.
+ * What a run leaves behind (processes, folders) is removed after it. CBX_FAILING_TEST=NAME is for
+ * one test, CBX_FAILING_AT=N with it shows the run in which that allocation fails.
  */
-#include "failing_alloc.h"
+#include "failing_run.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
-
-#include <dlfcn.h>
-#include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
 #include <sanitizer/common_interface_defs.h>
-#include <sanitizer/lsan_interface.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,147 +35,25 @@
 #include <unistd.h>
 
 enum {
-    SANITIZED = 99, /* exit status after a sanitizer's report */
     ALL_UP_TO = 60,
     SPREAD = 20,
     POINTS_MAX = 160,
     POINTS_MIN = 4,
     TEST_US = 1500 * 1000, /* what one test's runs may cost together */
-    RUN_MS = 30 * 1000,    /* one that takes longer hangs */
-    PATHS_MAX = 16,
-    SHOWN_MAX = 300, /* findings whose output is shown */
+    FULL_FACTOR = 5,
+    HANG_MS = 10 * 1000, /* one that takes so much longer than five sound ones hangs */
+    SHOWN_MAX = 12,      /* findings whose output is shown */
     OUTPUT_MAX = 12 * 1024,
-    SEEN_BITS = 16,
 };
-
-/* Shared with the process of each run. */
-static struct shared {
-    struct failing failing;
-    _Atomic bool leaked;
-    _Atomic bool checked; /* leaks were looked for */
-    int failed;           /* tests, as cmocka counts */
-    _Atomic uint32_t paths;
-    char path[PATHS_MAX][128];
-} * shared;
 
 static struct tally {
     unsigned tests, runs, unfired, stopped, findings, leak_checks;
 } tally;
 
 static bool full;
-static int output; /* of a run, a file in memory */
-static uint8_t leak_seen[1 << SEEN_BITS], reported[1 << SEEN_BITS];
-
-int __real__cmocka_run_group_tests(const char *name, const struct CMUnitTest *tests, size_t count,
-                                   CMFixtureFunction setup, CMFixtureFunction teardown);
-_Noreturn void __real___assert_fail(const char *text, const char *file, unsigned line,
-                                    const char *function);
-_Noreturn void __wrap___assert_fail(const char *text, const char *file, unsigned line,
-                                    const char *function);
-char *__real_mkdtemp(char *template);
-int __real_mkstemp(char *template);
-
-/* ---- in the process of a run ---- */
-
-const char *
-__asan_default_options(void)
-{
-    /* Its handlers stay on top of cmocka's, which would call a wild pointer a failed assertion. */
-    return "exitcode=99:handle_segv=2:handle_sigbus=2:handle_sigfpe=2:handle_sigill=2:"
-           "handle_abort=2:detect_leaks=1:leak_check_at_exit=0:allocator_may_return_null=1:"
-           "detect_stack_use_after_return=0";
-}
-
-const char *
-__ubsan_default_options(void)
-{
-    return "print_stacktrace=1";
-}
-
-static void
-look_for_leaks(void)
-{
-    if (shared == NULL || !shared->failing.fired || shared->checked)
-        return;
-    shared->checked = true;
-    if (leak_seen[shared->failing.hash[1] >> (32 - SEEN_BITS)])
-        return;
-    int room = dup(output); /* the checker needs descriptors, and a test may have taken them all */
-    if (room < 0)
-        return;
-    (void)close(room);
-    if (__lsan_do_recoverable_leak_check() != 0)
-        shared->leaked = true;
-}
-
-/* cmocka's own, through which each failing assertion goes. */
-void
-_fail(const char *const file, const int line)
-{
-    void (*real)(const char *, int);
-
-    *(void **)(void *)&real = dlsym(RTLD_NEXT, "_fail"); /* as POSIX has it */
-    look_for_leaks();
-    real(file, line);
-    abort();
-}
-
-/* The simulator asserts with this. */
-void
-__wrap___assert_fail(const char *text, const char *file, unsigned line, const char *function)
-{
-    if (failing == NULL || strncmp(file, "tests/", 6) != 0)
-        __real___assert_fail(text, file, line, function);
-    look_for_leaks();
-    printf("%s:%u: %s\n", file, line, text);
-    (void)fflush(NULL);
-    _exit(0);
-}
-
-static void
-remember_path(const char *path)
-{
-    if (shared == NULL)
-        return;
-    uint32_t n = shared->paths++;
-    if (n < PATHS_MAX)
-        (void)snprintf(shared->path[n], sizeof shared->path[n], "%s", path);
-}
-
-char *
-__wrap_mkdtemp(char *template)
-{
-    char *path = __real_mkdtemp(template);
-    if (path != NULL)
-        remember_path(path);
-    return path;
-}
-
-int
-__wrap_mkstemp(char *template)
-{
-    int fd = __real_mkstemp(template);
-    if (fd >= 0)
-        remember_path(template);
-    return fd;
-}
-
-static _Noreturn void
-run_here(const struct CMUnitTest *test, CMFixtureFunction setup, CMFixtureFunction teardown)
-{
-    (void)setpgid(0, 0);
-    (void)dup2(output, STDOUT_FILENO);
-    (void)dup2(output, STDERR_FILENO);
-    failing = &shared->failing;
-    shared->failed = __real__cmocka_run_group_tests("failing", test, 1, setup, teardown);
-    if (shared->failed == 0)
-        look_for_leaks();
-    failing = NULL;
-    (void)fflush(NULL);
-    _exit(0);
-}
-
-/* ---- in the runner ---- */
+static int sound_ms;                     /* what a sound run of this test takes */
+static uint8_t met[1 << SEEN_BITS];      /* near callers of what has failed */
+static uint8_t reported[1 << SEEN_BITS]; /* callers whose finding was shown */
 
 static int64_t
 now_us(void)
@@ -232,9 +102,9 @@ remove_entry(const char *path, const struct stat *status, int type, struct FTW *
 static void
 remove_paths(void)
 {
-    for (uint32_t i = 0; i < shared->paths && i < PATHS_MAX; i++)
-        (void)nftw(shared->path[i], remove_entry, 16, FTW_DEPTH | FTW_PHYS);
-    shared->paths = 0;
+    for (uint32_t i = 0; i < failing_run->paths && i < PATHS_MAX; i++)
+        (void)nftw(failing_run->path[i], remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    failing_run->paths = 0;
 }
 
 /* Runs the test once; its wait status, or -1: it hangs. */
@@ -243,21 +113,21 @@ run_once(const struct CMUnitTest *test, CMFixtureFunction setup, CMFixtureFuncti
 {
     int status = -1;
 
-    shared->failing.count = 0;
-    shared->failing.fired = false;
-    shared->leaked = shared->checked = false;
-    shared->failed = 1;
-    (void)ftruncate(output, 0);
-    (void)lseek(output, 0, SEEK_SET);
+    failing_run->failing.count = 0;
+    failing_run->failing.fired = false;
+    failing_run->checked = failing_run->searched = failing_run->leaked = false;
+    failing_run->failed = 1;
+    (void)ftruncate(failing_run->output, 0);
+    (void)lseek(failing_run->output, 0, SEEK_SET);
     (void)fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)
         return -1;
     if (pid == 0)
-        run_here(test, setup, teardown);
+        failing_run_here(test, setup, teardown);
     int handle = pidfd_open(pid, 0);
     struct pollfd end = {.fd = handle, .events = POLLIN};
-    bool over = poll(&end, 1, RUN_MS) == 1;
+    bool over = poll(&end, 1, HANG_MS + 5 * sound_ms) == 1;
     (void)close(handle);
     if (!over)
         (void)kill(pid, SIGKILL);
@@ -281,7 +151,7 @@ finding(int status, const char *text)
         return "hangs";
     if (WIFSIGNALED(status))
         return "died of a signal";
-    if (shared->leaked)
+    if (failing_run->leaked)
         return "leaks";
     if (WEXITSTATUS(status) == SANITIZED || output_has(text, "ERROR: AddressSanitizer") ||
         output_has(text, ": runtime error: "))
@@ -292,9 +162,10 @@ finding(int status, const char *text)
 static void
 say_callers(void)
 {
-    for (int i = 0; i < shared->failing.depth; i++) {
+    for (int i = 0; i < failing_run->failing.depth; i++) {
         char line[512];
-        __sanitizer_symbolize_pc((char *)shared->failing.stack[i] - 1, "%f %S", line, sizeof line);
+        __sanitizer_symbolize_pc((char *)failing_run->failing.stack[i] - 1, "%f %S", line,
+                                 sizeof line);
         if (strstr(line, "failing_") != NULL)
             continue;
         printf("#     %s\n", line);
@@ -314,7 +185,7 @@ say_run(const char *test, uint32_t at, const char *what, const char *text)
 static void
 say_finding(const char *test, uint32_t at, const char *what, const char *text)
 {
-    uint32_t site = shared->failing.hash[1] >> (32 - SEEN_BITS);
+    uint32_t site = failing_run->failing.hash[1] >> (32 - SEEN_BITS);
 
     tally.findings++;
     if (!reported[site])
@@ -329,28 +200,20 @@ fail_at(const struct CMUnitTest *test, CMFixtureFunction setup, CMFixtureFunctio
 {
     static char text[OUTPUT_MAX + 1];
 
-    shared->failing.at = at;
-    int64_t t0 = now_us();
+    failing_run->failing.at = at;
     int status = run_once(test, setup, teardown);
-    ssize_t n = pread(output, text, OUTPUT_MAX, 0);
+    ssize_t n = pread(failing_run->output, text, OUTPUT_MAX, 0);
     text[n > 0 ? n : 0] = '\0';
     const char *what = finding(status, text);
     tally.runs++;
-    if (now_us() - t0 > 2000000) {
-        printf("# slow %lld\n", (long long)(now_us() - t0));
-        say_run(test->name, at, "slow", text);
-    }
     if (what != NULL)
         say_finding(test->name, at, what, text);
     else if (getenv("CBX_FAILING_AT") != NULL)
-        say_run(test->name, at, shared->failed == 0 ? "passes" : "an assertion fails", text);
-    if (shared->checked) {
-        uint32_t site = shared->failing.hash[1] >> (32 - SEEN_BITS);
-        tally.leak_checks += leak_seen[site] == 0;
-        leak_seen[site] = 1;
-    }
-    tally.unfired += !shared->failing.fired;
-    return shared->failing.fired;
+        say_run(test->name, at, failing_run->failed == 0 ? "passes" : "an assertion fails", text);
+    tally.leak_checks += failing_run->searched;
+    met[failing_run->failing.hash[0] >> (32 - SEEN_BITS)] = 1;
+    tally.unfired += !failing_run->failing.fired;
+    return failing_run->failing.fired;
 }
 
 static bool taken[FAILING_TRAIL_MAX + 1];
@@ -358,7 +221,7 @@ static bool taken[FAILING_TRAIL_MAX + 1];
 static uint32_t
 known(void)
 {
-    uint32_t count = shared->failing.count;
+    uint32_t count = failing_run->failing.count;
     return count < FAILING_TRAIL_MAX ? count : FAILING_TRAIL_MAX;
 }
 
@@ -377,7 +240,7 @@ static unsigned
 first_of_each(uint8_t *seen, int far, uint32_t *points, unsigned n, unsigned max)
 {
     for (uint32_t at = 1; at <= known() && n < max; at++) {
-        uint32_t who = shared->failing.trail[at - 1][far] >> (32 - SEEN_BITS);
+        uint32_t who = failing_run->failing.trail[at - 1][far] >> (32 - SEEN_BITS);
         if (!seen[who])
             n = take(at, points, n);
         seen[who] = 1;
@@ -389,10 +252,11 @@ first_of_each(uint8_t *seen, int far, uint32_t *points, unsigned n, unsigned max
 static unsigned
 choose(uint32_t *points, unsigned max)
 {
-    static uint8_t near[1 << SEEN_BITS], far[1 << SEEN_BITS]; /* near ones of all the tests */
+    static uint8_t near[1 << SEEN_BITS], far[1 << SEEN_BITS];
     uint32_t step = known() / SPREAD > 0 ? known() / SPREAD : 1;
 
     memset(taken, 0, sizeof taken);
+    memcpy(near, met, sizeof near);
     memset(far, 0, sizeof far);
     unsigned n = first_of_each(near, 0, points, 0, max);
     n = first_of_each(far, 1, points, n, max);
@@ -404,7 +268,7 @@ choose(uint32_t *points, unsigned max)
 static unsigned
 affordable(int64_t us)
 {
-    int64_t n = (full ? 20 : 1) * (int64_t)TEST_US / (us > 0 ? us : 1);
+    int64_t n = (full ? FULL_FACTOR : 1) * (int64_t)TEST_US / (us > 0 ? us : 1);
     unsigned max = full ? 4 * POINTS_MAX : POINTS_MAX;
     return n < POINTS_MIN ? POINTS_MIN : n > max ? max : (unsigned)n;
 }
@@ -416,16 +280,18 @@ take_test(const struct CMUnitTest *test, CMFixtureFunction setup, CMFixtureFunct
     int64_t began = now_us();
 
     tally.tests++;
-    shared->failing.at = 0;
-    shared->failing.draws_trail = true;
+    sound_ms = 60 * 1000;
+    failing_run->failing.at = 0;
+    failing_run->failing.draws_trail = true;
     int status = run_once(test, setup, teardown);
-    shared->failing.draws_trail = false;
-    if (status != 0 || shared->failed != 0) {
+    failing_run->failing.draws_trail = false;
+    if (status != 0 || failing_run->failed != 0) {
         tally.findings++;
         printf("# %s: fails although no allocation does\n", test->name);
         return;
     }
     int64_t price = now_us() - began;
+    sound_ms = (int)(price / 1000);
     unsigned n = choose(points, affordable(price));
     for (unsigned i = 0; i < n; i++) {
         /* One that waits in vain for what failed may take longer than the sound run. */
@@ -433,9 +299,9 @@ take_test(const struct CMUnitTest *test, CMFixtureFunction setup, CMFixtureFunct
             tally.stopped++;
             break;
         }
-        shared->failing.forever = false;
+        failing_run->failing.forever = false;
         if (fail_at(test, setup, teardown, points[i]) && full) {
-            shared->failing.forever = true;
+            failing_run->failing.forever = true;
             (void)fail_at(test, setup, teardown, points[i]);
         }
     }
@@ -447,10 +313,14 @@ prepare(void)
     void *warm[1];
 
     (void)backtrace(warm, 1); /* the first call loads a library */
+    (void)unsetenv("CMOCKA_MESSAGE_OUTPUT"); /* the runs' own words are no results */
     full = getenv("CBX_FULL") != NULL;
-    output = memfd_create("output", MFD_CLOEXEC);
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return output >= 0 && shared != MAP_FAILED && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
+    failing_run =
+        mmap(NULL, sizeof *failing_run, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (failing_run == MAP_FAILED)
+        return false;
+    failing_run->output = memfd_create("output", MFD_CLOEXEC);
+    return failing_run->output >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
 }
 
 int

@@ -274,6 +274,7 @@ free_writes_all_and_drops_callbacks(void **state)
     put_large(f, &large);
     put(f, f->b, "last", &mark);
     cbx_store_free(f->store);
+    f->store = NULL;
     assert_string_equal(f->events, "");
     assert_holds(f->b, "last");
     (void)ev_run(f->loop, 0);
