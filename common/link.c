@@ -595,7 +595,17 @@ int
 cbx_link_send(struct cbx_link *link, enum cbx_frame_type type, uint32_t label,
               const struct cbx_field *fields, uint32_t count)
 {
-    return cbx_link_send_slice(link, cbx_frame_slice(type, label, fields, count));
+    int result = cbx_link_send_slice(link, cbx_frame_slice(type, label, fields, count));
+    if (result == CBX_ERR_NOMEM)
+        cbx_link_starve(link);
+    return result;
+}
+
+void
+cbx_link_starve(struct cbx_link *link)
+{
+    link->starved = true;
+    wake(link);
 }
 
 /* ---- time ---- */

@@ -107,6 +107,7 @@ struct cbx_link {
     void *owner;
     struct cbx_link_config config;
     bool failed;
+    bool starved; /* cbx_link_starve: its owner ends it */
 
     struct cbx_frame_decoder decoder;
     struct cbx_slab *in;
@@ -161,11 +162,14 @@ int cbx_link_output(struct cbx_link *link, struct iovec *vector, int max, int64_
 void cbx_link_written(struct cbx_link *link, size_t bytes);
 bool cbx_link_has_output(const struct cbx_link *link);
 
-/* Queues a control frame of the link (no label) or an OPEN. CBX_ERR_LIMIT when the queue is full.
- */
+/* Queues a control frame of the link (no label) or a CLOSE. CBX_ERR_LIMIT when the queue is full;
+ * without memory CBX_ERR_NOMEM, and the link starves. */
 int cbx_link_send(struct cbx_link *link, enum cbx_frame_type type, uint32_t label,
                   const struct cbx_field *fields, uint32_t count);
-int cbx_link_send_slice(struct cbx_link *link, struct cbx_slice slice); /* takes the reference */
+/* The same with a frame that may be given up; takes the reference. */
+int cbx_link_send_slice(struct cbx_link *link, struct cbx_slice slice);
+/* There was no memory for what the neighbour must hear, or it waits in vain: the link has to end. */
+void cbx_link_starve(struct cbx_link *link);
 
 /* When cbx_link_tick is due next. */
 int64_t cbx_link_deadline(const struct cbx_link *link);

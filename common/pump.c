@@ -138,6 +138,10 @@ cbx_pump_flush(struct cbx_pump *pump)
         end(pump, result, "the connection was closed");
         return false;
     }
+    if (pump->link.starved) {
+        end(pump, CBX_ERR_NOMEM, "out of memory");
+        return false;
+    }
     if (pump->closing && !blocked) {
         end(pump, CBX_OK, "closed");
         return false;

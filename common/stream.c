@@ -297,6 +297,7 @@ static int
 next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
 {
     struct cbx_stream *stream = of_circuit(circuit);
+    struct cbx_link *link = circuit->link;
     if (stream->is_finished)
         return 0;
     if (stream->reset) {
@@ -314,6 +315,7 @@ next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
         return 1;
     if (!stream->is_finished)
         cbx_stream_lost(stream, CBX_REASON_INTERNAL);
+    cbx_link_starve(link); /* the far side cannot be told by less than that */
     return 0;
 }
 

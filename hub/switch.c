@@ -171,6 +171,14 @@ push_control(struct hub_half *half, struct cbx_slice slice)
     return 0;
 }
 
+/* What ends a circuit must be heard, or its link ends. */
+static void
+push_last(struct hub_half *half, struct cbx_slice slice)
+{
+    if (push_control(half, slice) < 0)
+        cbx_link_starve(half->circuit.link);
+}
+
 static struct cbx_slice
 exact_copy(const uint8_t *data, uint32_t length)
 {
@@ -255,7 +263,7 @@ say_close(struct hub_half *half, enum cbx_reason reason)
     if (!half->circuit.link)
         return;
     struct cbx_field field = cbx_field_uint(reason);
-    push_control(half, cbx_frame_slice(CBX_FRAME_CLOSE, half->circuit.label, &field, 1));
+    push_last(half, cbx_frame_slice(CBX_FRAME_CLOSE, half->circuit.label, &field, 1));
 }
 
 /* The hub's own word to both sides. */
@@ -505,7 +513,7 @@ take_end(struct hub_link *link, struct hub_half *from, const struct cbx_frame *f
 {
     struct hub_half *to = other_half(from);
     drop_data(link->core, to);
-    push_control(to, relabelled(frame, to));
+    push_last(to, relabelled(frame, to));
     end_circuit(link->core, from->owner);
 }
 

@@ -95,6 +95,7 @@ next_record(struct cbx_circuit *circuit, uint64_t room, int64_t at, struct cbx_s
     struct cbx_field fields[] = {cbx_field_uint(1), cbx_field_uint(1), cbx_field_uint(1),
                                  cbx_field_bytes(payload, sizeof payload)};
     *out = cbx_frame_slice(CBX_FRAME_DATA, circuit->label, fields, 4);
+    assert_non_null(out->slab);
     return 1;
 }
 
@@ -227,7 +228,7 @@ both_directions_go_on_while_both_are_full(void **state)
     turns(3);
     stream_from(&agent, 200);
     stream_from(&hub, 200);
-    for (int i = 0; i < 20000 && (hub.data_frames < 200 || agent.data_frames < 200); i++) {
+    for (int i = 0; i < 2000 && (hub.data_frames < 200 || agent.data_frames < 200); i++) {
         now += 100;
         agent.dirty = hub.dirty = true;
         turns(1);
@@ -279,6 +280,23 @@ a_breach_ends_the_link_and_is_told_to_its_author(void **state)
     assert_int_equal(agent.last.type, CBX_FRAME_BYE);
     assert_int_equal(agent.last.field[0].u, CBX_REASON_PROTOCOL);
     assert_string_equal(agent.last_text, "not now");
+    assert_int_equal(agent.over, 1);
+    assert_int_equal(agent.result, CBX_ERR_CLOSED);
+}
+
+static void
+a_starved_link_ends_behind_what_is_queued(void **state)
+{
+    (void)state;
+    turns(3);
+    say(&hub, 7);
+    cbx_link_starve(&hub.pump.link);
+    turns(5);
+    assert_int_equal(hub.over, 1);
+    assert_int_equal(hub.result, CBX_ERR_NOMEM);
+    assert_string_equal(hub.text, "out of memory");
+    assert_int_equal(agent.frames, 1);
+    assert_int_equal(agent.last.field[0].u, 7);
     assert_int_equal(agent.over, 1);
     assert_int_equal(agent.result, CBX_ERR_CLOSED);
 }
@@ -537,6 +555,7 @@ main(void)
         PUMP_TEST(the_far_ends_end_is_told_once),
         PUMP_TEST(the_owner_may_dispose_inside_over),
         PUMP_TEST(a_breach_ends_the_link_and_is_told_to_its_author),
+        PUMP_TEST(a_starved_link_ends_behind_what_is_queued),
         PUMP_TEST(closing_soon_sends_what_is_queued_first),
         PUMP_TEST(silence_ends_it),
         cmocka_unit_test(only_a_breach_is_one),
