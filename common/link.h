@@ -168,7 +168,7 @@ int cbx_link_send(struct cbx_link *link, enum cbx_frame_type type, uint32_t labe
                   const struct cbx_field *fields, uint32_t count);
 /* The same with a frame that may be given up; takes the reference. */
 int cbx_link_send_slice(struct cbx_link *link, struct cbx_slice slice);
-/* There was no memory for what the neighbour must hear, or it waits in vain: the link has to end. */
+/* There was no memory for what the neighbour must hear: the link ends, or it waits in vain. */
 void cbx_link_starve(struct cbx_link *link);
 
 /* When cbx_link_tick is due next. */

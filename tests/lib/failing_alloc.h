@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { FAILING_NEAR = 6, FAILING_DEPTH = 12, FAILING_TRAIL_MAX = 1 << 15 };
+enum { FAILING_NEAR = 4, FAILING_DEPTH = 12, FAILING_TRAIL_MAX = 1 << 15 };
 
 /* Lies in memory shared by the runner and the process that runs one test. */
 struct failing {

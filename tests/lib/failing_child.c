@@ -40,7 +40,9 @@ look_for_leaks(void)
     if (failing_run == NULL || !failing_run->failing.fired || failing_run->checked)
         return;
     failing_run->checked = true;
-    uint8_t *seen = &failing_run->leak_seen[failing_run->failing.hash[1] >> (32 - SEEN_BITS)];
+    uint8_t *seen =
+        &failing_run
+             ->leak_seen[failing_run->failing.hash[failing_run->full ? 1 : 0] >> (32 - SEEN_BITS)];
     int room = dup(failing_run->output); /* the checker needs descriptors: a test may have all */
     if (room < 0)
         return;

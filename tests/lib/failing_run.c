@@ -8,8 +8,8 @@
  * assertion, while the test's own frames still stand, and behind a test that passed.
  *
  * A test's first, sound run counts its allocations and notes who asked for each. Then these fail:
- * the first of each caller that no test has met yet (a stack of 6 frames), the first of each caller
- * (12 frames), the first 60, and a spread over the rest; as many as the price of a run allows.
+ * the first of each caller that no test has met yet (a stack of 4 frames), the first of each caller
+ * (12 frames), the first 30, and a spread over the rest; as many as the price of a run allows.
  * CBX_FULL takes more, and each also together with all that follow.
  *
  * What a run leaves behind (processes, folders) is removed after it. CBX_FAILING_TEST=NAME is for
@@ -20,6 +20,7 @@
 #include <execinfo.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <sanitizer/common_interface_defs.h>
 #include <signal.h>
@@ -35,11 +36,11 @@
 #include <unistd.h>
 
 enum {
-    ALL_UP_TO = 60,
+    ALL_UP_TO = 30,
     SPREAD = 20,
-    POINTS_MAX = 160,
+    POINTS_MAX = 48, /* four times as many where time is no matter */
     POINTS_MIN = 4,
-    TEST_US = 1500 * 1000, /* what one test's runs may cost together */
+    TEST_US = 1000 * 1000, /* what one test's runs may cost together */
     FULL_FACTOR = 5,
     HANG_MS = 10 * 1000, /* one that takes so much longer than five sound ones hangs */
     SHOWN_MAX = 12,      /* findings whose output is shown */
@@ -50,7 +51,6 @@ static struct tally {
     unsigned tests, runs, unfired, stopped, findings, leak_checks;
 } tally;
 
-static bool full;
 static int sound_ms;                     /* what a sound run of this test takes */
 static uint8_t met[1 << SEEN_BITS];      /* near callers of what has failed */
 static uint8_t reported[1 << SEEN_BITS]; /* callers whose finding was shown */
@@ -253,6 +253,7 @@ static unsigned
 choose(uint32_t *points, unsigned max)
 {
     static uint8_t near[1 << SEEN_BITS], far[1 << SEEN_BITS];
+    uint32_t up_to = failing_run->full ? 4 * ALL_UP_TO : ALL_UP_TO;
     uint32_t step = known() / SPREAD > 0 ? known() / SPREAD : 1;
 
     memset(taken, 0, sizeof taken);
@@ -260,7 +261,7 @@ choose(uint32_t *points, unsigned max)
     memset(far, 0, sizeof far);
     unsigned n = first_of_each(near, 0, points, 0, max);
     n = first_of_each(far, 1, points, n, max);
-    for (uint32_t at = 1; at <= known() && n < max; at += at < ALL_UP_TO ? 1 : step)
+    for (uint32_t at = 1; at <= known() && n < max; at += at < up_to ? 1 : step)
         n = take(at, points, n);
     return n;
 }
@@ -268,8 +269,8 @@ choose(uint32_t *points, unsigned max)
 static unsigned
 affordable(int64_t us)
 {
-    int64_t n = (full ? FULL_FACTOR : 1) * (int64_t)TEST_US / (us > 0 ? us : 1);
-    unsigned max = full ? 4 * POINTS_MAX : POINTS_MAX;
+    int64_t n = (failing_run->full ? FULL_FACTOR : 1) * (int64_t)TEST_US / (us > 0 ? us : 1);
+    unsigned max = failing_run->full ? 4 * POINTS_MAX : POINTS_MAX;
     return n < POINTS_MIN ? POINTS_MIN : n > max ? max : (unsigned)n;
 }
 
@@ -295,12 +296,12 @@ take_test(const struct CMUnitTest *test, CMFixtureFunction setup, CMFixtureFunct
     unsigned n = choose(points, affordable(price));
     for (unsigned i = 0; i < n; i++) {
         /* One that waits in vain for what failed may take longer than the sound run. */
-        if (!full && i >= POINTS_MIN && now_us() - began > 2 * (int64_t)TEST_US) {
+        if (!failing_run->full && i >= POINTS_MIN && now_us() - began > 2 * (int64_t)TEST_US) {
             tally.stopped++;
             break;
         }
         failing_run->failing.forever = false;
-        if (fail_at(test, setup, teardown, points[i]) && full) {
+        if (fail_at(test, setup, teardown, points[i]) && failing_run->full) {
             failing_run->failing.forever = true;
             (void)fail_at(test, setup, teardown, points[i]);
         }
@@ -312,13 +313,16 @@ prepare(void)
 {
     void *warm[1];
 
-    (void)backtrace(warm, 1); /* the first call loads a library */
+    /* What takes long the first time, once for all runs: a library loaded, ciphers looked up. */
+    (void)backtrace(warm, 1);
+    EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL));
+    EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "ChaCha20-Poly1305", NULL));
     (void)unsetenv("CMOCKA_MESSAGE_OUTPUT"); /* the runs' own words are no results */
-    full = getenv("CBX_FULL") != NULL;
     failing_run =
         mmap(NULL, sizeof *failing_run, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (failing_run == MAP_FAILED)
         return false;
+    failing_run->full = getenv("CBX_FULL") != NULL;
     failing_run->output = memfd_create("output", MFD_CLOEXEC);
     return failing_run->output >= 0 && prctl(PR_SET_CHILD_SUBREAPER, 1) == 0;
 }

@@ -19,7 +19,8 @@ enum {
 /* Lies in memory that the runner shares with the process of each run. */
 struct failing_run {
     struct failing failing;
-    int output;            /* of a run, a file in memory */
+    int output; /* of a run, a file in memory */
+    bool full;
     int failed;            /* tests, as cmocka counts */
     _Atomic bool checked;  /* the place where leaks are looked for was reached */
     _Atomic bool searched; /* and they were */
