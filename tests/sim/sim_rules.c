@@ -350,6 +350,7 @@ one_unconfirmed_session_per_peer(void **state)
 static uint64_t
 epoch_of(const struct world_program *program)
 {
+    assert_non_null(program->stream);
     return program->stream->core.send_keys.epoch;
 }
 
