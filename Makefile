@@ -9,7 +9,10 @@
 # make alloc      the unit tests with each allocation failing in turn (T=x as above)
 # make valgrind   the unit tests under memcheck
 # make coverage   what unit and simulator reach, by gcov (KINDS='unit sim e2e': end to end, too)
+# make planes     streams and fronts end to end, on each plane by itself
 # make e2e-asan   the end-to-end tests with sanitized programs
+# make bench      the quick benchmarks, into bench/RESULTS.md; BENCH_ARGS=--full for the long ones
+# make bench-peers  rathole and bore by cargo, for the benchmarks to compare with
 # make install    under PREFIX (/usr/local), below DESTDIR
 #
 # Objects live under build/ for the programs and under build/asan/ for tests (address and undefined
@@ -86,9 +89,9 @@ ALLOC_SIM := sim_streams sim_hostile_handshakes sim_hostile_trust sim_hostile_ci
 UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 SIM    := $(call asked,$(patsubst tests/sim/%.c,%,$(wildcard tests/sim/sim_*.c)))
 FUZZ   := $(call asked,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
-BENCH  := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
-HEADERS := $(wildcard common/*.h hub/*.h agent/*.h tests/*/*.h bench/*.h)
-SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c bench/*.c)
+BENCH  := load $(patsubst bench/%.c,%,$(wildcard bench/*.c))
+HEADERS := $(wildcard common/*.h hub/*.h agent/*.h tests/*/*.h bench/*/*.h)
+SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c bench/*.c bench/*/*.c)
 
 PROGRAMS := $(BUILD)/cbx-hub $(BUILD)/cbx-agent
 UNIT_PROGRAMS := $(UNIT:%=$(BUILD)/asan/unit/%)
@@ -102,7 +105,7 @@ FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/fuzz/%)
 # $(call objects,DIRECTORY,SOURCES)
 objects = $(patsubst %.c,$1/obj/%.o,$2)
 
-.PHONY: all deps demo test test-full check unit sim alloc valgrind coverage e2e e2e-asan lint fuzz bench install uninstall clean help \
+.PHONY: all deps demo test test-full check unit sim alloc valgrind coverage e2e planes e2e-asan lint fuzz bench bench-programs bench-peers install uninstall clean help \
 	programs test-programs print-sources print-headers force
 
 all: programs
@@ -110,7 +113,7 @@ programs: $(PROGRAMS)
 test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS) $(ALLOC_PROGRAMS) $(PLAIN_PROGRAMS) $(FUZZ_PROGRAMS)
 
 help:
-	@sed -n '3,13s/^# \{0,1\}//p' Makefile
+	@sed -n '3,17s/^# \{0,1\}//p' Makefile
 
 # ---- libraries and tools ----
 
@@ -118,9 +121,9 @@ help:
 GOALS := $(or $(MAKECMDGOALS),all)
 NEEDS := build \
 	$(if $(filter demo,$(GOALS)),demo) \
-	$(if $(filter test test-full check unit sim alloc valgrind coverage e2e e2e-asan \
+	$(if $(filter test test-full check unit sim alloc valgrind coverage e2e planes e2e-asan \
 		test-programs,$(GOALS)),demo test) \
-	$(if $(filter bench,$(GOALS)),demo bench) \
+	$(if $(filter bench bench-programs,$(GOALS)),demo bench) \
 	$(if $(filter lint,$(GOALS)),test lint) \
 	$(if $(filter fuzz,$(GOALS)),test) \
 	$(if $(filter deps,$(GOALS)),demo test bench)
@@ -232,6 +235,12 @@ $(BUILD)/fuzz/libcbx.a: $(call objects,$(BUILD)/fuzz,$(LIBRARY))
 	$(archive)
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libcbx.a
 	$(call link,$(SAN) -fsanitize=fuzzer -pie,$(AGENT_LIBS),clang)
+# The simulator without what needs cmocka, for benchmarks of the engines.
+BENCH_SIM := $(call objects,$(BUILD),$(filter-out tests/sim/hostile%,$(SIMLIB)))
+$(BUILD)/bench/micro $(BUILD)/bench/scale: $(BENCH_SIM)
+$(BUILD)/bench/scale: LINK += -Wl,--wrap=hub_core_flush -Wl,--wrap=mesh_flush
+$(BUILD)/bench/load: $(call objects,$(BUILD),$(wildcard bench/load/*.c))
+	$(call link,$(CFLAGS) $(LINK),-lsodium)
 $(BUILD)/bench/%: $(BUILD)/obj/bench/%.o $(BUILD)/libcbx.a
 	$(call link,$(CFLAGS) $(LINK),$(AGENT_LIBS) -lm)
 
@@ -244,10 +253,10 @@ RUN := $(PYTHON) tests/lib/collect.py --build $(BUILD) $(if $(T),--only '$(T)')
 demo: programs
 	@tests/lib/demo.sh $(BUILD)
 test check: programs test-programs
-	@$(RUN) unit sim alloc valgrind fuzz e2e
+	@$(RUN) unit sim alloc valgrind fuzz e2e planes
 test-full: export CBX_FULL := 1
 test-full: programs test-programs
-	@$(RUN) unit sim alloc valgrind fuzz e2e
+	@$(RUN) unit sim alloc valgrind fuzz e2e planes
 unit: $(UNIT_PROGRAMS)
 	@$(RUN) unit
 sim: $(SIM_PROGRAMS)
@@ -263,6 +272,8 @@ coverage: $(COV_PROGRAMS)
 	@$(PYTHON) tests/lib/coverage.py $(BUILD)/cov
 e2e: programs
 	@$(RUN) e2e
+planes: programs
+	@$(RUN) planes
 e2e-asan: $(BUILD)/asan/cbx-hub $(BUILD)/asan/cbx-agent
 	@$(RUN) --build $(BUILD)/asan e2e
 lint: deps
@@ -271,8 +282,15 @@ lint: deps
 fuzz: $(FUZZ_PROGRAMS)
 	@$(RUN) fuzz
 
-bench: programs $(BENCH:%=$(BUILD)/bench/%)
-	@BUILD=$(BUILD) bench/run
+bench-programs: programs $(BENCH:%=$(BUILD)/bench/%)
+bench: bench-programs
+	@BUILD=$(BUILD) bench/run $(BENCH_ARGS) --report bench/RESULTS.md
+
+# Other programs for the same purpose, where cargo is.
+bench-peers:
+	@if command -v cargo >/dev/null; then \
+		for crate in rathole bore-cli; do cargo install --root $(BUILD)/peers $$crate || exit 1; done; \
+	else echo "bench-peers: cargo is not installed"; exit 1; fi
 
 # ---- installing ----
 

@@ -7,6 +7,8 @@
  */
 #include "agent_internal.h"
 
+#include "aead.h"
+#include "child.h"
 #include "clock.h"
 #include "descriptors.h"
 #include "log.h"
@@ -330,6 +332,9 @@ open_parts(struct agent *agent, struct cbx_error *error)
         .proxy = run ? settings->proxy : NULL,
         .proxy_required = settings->proxy_required,
     };
+    agent->lane = agent_lane_new(agent->loop, agent->settings->via);
+    if (agent->lane == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     agent->front = front_new(agent->loop, &config, error);
     if (agent->front == NULL)
         return CBX_ERR_IO;
@@ -385,6 +390,8 @@ agent_dispose(struct agent *agent)
         stop_watchers(agent);
     front_free(agent->front);
     agent_link_end(agent);
+    child_end_all();
+    agent_lane_free(agent->lane);
     if (agent->store != NULL)
         cbx_store_free(agent->store);
     agent_state_wipe(&agent->state);
@@ -424,6 +431,7 @@ agent_run(const struct agent_start *start)
     LIST_INIT(&agent->requests);
     init_watchers(agent);
     cbx_descriptors_raise();
+    (void)cbx_aead_preferred(); /* measured now, while nothing waits */
     struct cbx_error error;
     if (agent_open(agent, &error) == CBX_OK) {
         say_first_words(agent);

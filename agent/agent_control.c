@@ -6,12 +6,13 @@
  *   {"cmd":"status"}  ->  {"ok":true, "state":"attached", "slug":"web", "pond":"demo",
  *       "name":"web.demo.cbx", "hub":"127.0.0.1:7000", "since":1700000000, "pid":17,
  *       "started":1700000000, "proxy":"127.0.0.1:1080", "expose":"8080", "ends":1702592000,
- *       "uplink":"up", "trouble":"", "front":{...}, "mesh":{...}}
+ *       "uplink":"up", "carrier":"ssh", "trouble":"", "front":{...}, "mesh":{...}}
  *     state: "joining", "connecting", "attached" or "stopping". since: when the present link came
- *     up, 0 without one. proxy: "" when off. trouble: the last thing that went wrong on the way to
- *     the hub, "" while attached. front is front_status_json, mesh is mesh_status_json (null before
- *     the join).
- *   {"cmd":"peers"}   ->  {"ok":true, "peers":[...]} as mesh_peers_json
+ *     up, 0 without one. carrier: "ssh", or "ssh-command" when that program is it. proxy: "" when
+ * off. trouble: the last thing that went wrong on the way to the hub, "" while attached. front is
+ * front_status_json, mesh is mesh_status_json (null before the join).
+ *   {"cmd":"peers", "streams":true}   ->  {"ok":true, "peers":[...]} as mesh_peers_json; with
+ *     "streams" also "streams":[...] as mesh_streams_json and "streams_left_out":0
  *   {"cmd":"down"}    ->  {"ok":true, "pid":17}; the agent ends, then the connection closes
  *   {"cmd":"wait", "name":"web.cbx", "port":8080, "timeout_ms":30000}
  *       ->  {"ok":true} once the port accepts; dials again and again until then
@@ -19,9 +20,12 @@
  *       ->  {"ok":true, "event":"opened"}, then {"ok":true, "event":"closed"} when both directions
  *           have ended cleanly and all is acknowledged; a reset is a failure with its reason
  *
+ *   {"cmd":"netcheck", "timeout_ms":10000}   ->  {"ok":true, "agent":"running", "checks":[...]}
+ *
  * A dial or a wait lives as long as its client: a command that is killed takes its dial with it.
  */
 #include "agent_internal.h"
+#include "agent_netcheck.h"
 
 #include "clock.h"
 #include "names.h"
@@ -39,8 +43,9 @@ struct agent_request {
     struct agent *agent;
     struct cbx_control_client *client;
     struct front_dial *dial; /* NULL: none runs */
-    bool waits;              /* a wait, else a dial */
-    bool answered;           /* the client has its last word */
+    struct agent_netcheck *check;
+    bool waits;    /* a wait, else a dial */
+    bool answered; /* the client has its last word */
     char name[CBX_NAME_MAX + 1];
     uint16_t port;
     int64_t deadline_us; /* of a wait */
@@ -52,6 +57,7 @@ request_free(struct agent_request *request)
 {
     if (request->dial != NULL)
         front_dial_cancel(request->dial);
+    agent_netcheck_free(request->check);
     ev_timer_stop(request->agent->loop, &request->again);
     LIST_REMOVE(request, entry);
     cbx_control_set_user(request->client, NULL);
@@ -168,7 +174,26 @@ on_again(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- requests ---- */
 
-/* Reads name and port; NULL after it has answered why not. */
+/* NULL after it has answered why not. */
+static struct agent_request *
+request_add(struct agent *agent, struct cbx_control_client *client)
+{
+    struct agent_request *request = calloc(1, sizeof *request);
+    if (request == NULL) {
+        cbx_control_reply_error(client, "out of memory");
+        cbx_control_finish(client);
+        return NULL;
+    }
+    request->agent = agent;
+    request->client = client;
+    ev_init(&request->again, on_again);
+    request->again.data = request;
+    LIST_INSERT_HEAD(&agent->requests, request, entry);
+    cbx_control_set_user(client, request);
+    return request;
+}
+
+/* Reads name and port too. */
 static struct agent_request *
 request_new(struct agent *agent, struct cbx_control_client *client, json_t *object)
 {
@@ -180,20 +205,11 @@ request_new(struct agent *agent, struct cbx_control_client *client, json_t *obje
         cbx_control_finish(client);
         return NULL;
     }
-    struct agent_request *request = calloc(1, sizeof *request);
-    if (request == NULL) {
-        cbx_control_reply_error(client, "out of memory");
-        cbx_control_finish(client);
-        return NULL;
+    struct agent_request *request = request_add(agent, client);
+    if (request != NULL) {
+        memcpy(request->name, name, strlen(name) + 1);
+        request->port = (uint16_t)port;
     }
-    request->agent = agent;
-    request->client = client;
-    memcpy(request->name, name, strlen(name) + 1);
-    request->port = (uint16_t)port;
-    ev_init(&request->again, on_again);
-    request->again.data = request;
-    LIST_INSERT_HEAD(&agent->requests, request, entry);
-    cbx_control_set_user(client, request);
     return request;
 }
 
@@ -229,6 +245,36 @@ on_wait(struct agent *agent, struct cbx_control_client *client, json_t *object)
     wait_dial(request);
 }
 
+static void
+netcheck_done(void *arg, json_t *document)
+{
+    struct agent_request *request = arg;
+    agent_netcheck_free(request->check);
+    request->check = NULL;
+    if (document != NULL)
+        json_object_set_new(document, "ok", json_true());
+    if (document != NULL)
+        cbx_control_reply(request->client, document);
+    else
+        cbx_control_reply_error(request->client, "out of memory");
+    cbx_control_finish(request->client);
+    request->answered = true;
+}
+
+static void
+on_netcheck(struct agent *agent, struct cbx_control_client *client, json_t *object)
+{
+    json_int_t timeout_ms = json_integer_value(json_object_get(object, "timeout_ms"));
+    if (timeout_ms < 1 || timeout_ms > WAIT_MAX_MS)
+        timeout_ms = 0;
+    struct agent_request *request = request_add(agent, client);
+    if (request == NULL)
+        return;
+    request->check = agent_netcheck_new(agent, timeout_ms, netcheck_done, request);
+    if (request->check == NULL)
+        refuse(request, CBX_REASON_OVERLOADED);
+}
+
 static const char *
 state_word(const struct agent *agent)
 {
@@ -250,22 +296,30 @@ status_document(const struct agent *agent)
         expose[0] = '\0';
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
     return json_pack(
-        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:o?, s:o?}", "ok",
-        1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond, "name",
-        name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid", (json_int_t)getpid(),
-        "started", (json_int_t)agent->started_at, "proxy",
+        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?}",
+        "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
+        "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
+        (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
         agent->front != NULL ? front_proxy_address(agent->front) : "", "expose", expose, "ends",
         (json_int_t)joined->peer.ends, "uplink",
-        agent->uplink != NULL ? uplink_state(agent->uplink) : "", "trouble", agent->trouble,
+        agent->uplink != NULL ? uplink_state(agent->uplink) : "", "carrier",
+        agent->settings->ssh_command != NULL ? "ssh-command" : "ssh", "trouble", agent->trouble,
         "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "mesh",
         agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL);
 }
 
 static json_t *
-peers_document(const struct agent *agent)
+peers_document(const struct agent *agent, bool streams)
 {
     json_t *document =
         agent->mesh != NULL ? mesh_peers_json(agent->mesh) : json_pack("{s:[]}", "peers");
+    if (streams) {
+        uint64_t left_out = 0;
+        json_object_set_new(document, "streams",
+                            agent->mesh != NULL ? mesh_streams_json(agent->mesh, &left_out)
+                                                : json_array());
+        json_object_set_new(document, "streams_left_out", json_integer((json_int_t)left_out));
+    }
     if (document != NULL && json_object_set_new(document, "ok", json_true()) != 0) {
         json_decref(document);
         return NULL;
@@ -285,7 +339,8 @@ on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
         cbx_control_reply(client, status_document(agent));
         cbx_control_finish(client);
     } else if (strcmp(command, "peers") == 0) {
-        cbx_control_reply(client, peers_document(agent));
+        cbx_control_reply(client,
+                          peers_document(agent, json_is_true(json_object_get(object, "streams"))));
         cbx_control_finish(client);
     } else if (strcmp(command, "down") == 0) {
         cbx_control_reply(client, json_pack("{s:b, s:I}", "ok", 1, "pid", (json_int_t)getpid()));
@@ -297,6 +352,8 @@ on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
         on_dial(agent, client, object, &fd);
     } else if (strcmp(command, "wait") == 0) {
         on_wait(agent, client, object);
+    } else if (strcmp(command, "netcheck") == 0) {
+        on_netcheck(agent, client, object);
     } else {
         cbx_control_reply_error(client, "this agent does not know the request; is it older than "
                                         "the command?");

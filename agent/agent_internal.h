@@ -4,6 +4,7 @@
 #define AGENT_AGENT_INTERNAL_H
 
 #include "agent.h"
+#include "agent_lane.h"
 #include "control.h"
 #include "front.h"
 #include "joiner.h"
@@ -47,6 +48,7 @@ struct agent {
     struct front *front;
     struct cbx_control *control;
     struct uplink *uplink;
+    struct agent_lane *lane;
     struct joiner *joiner;
     struct mesh *mesh;
     struct cbx_expose exposed;         /* what the mesh lets peers dial */

@@ -172,7 +172,32 @@ on_known_changed(void *arg, const struct mesh_known *known, size_t count)
     (void)agent_save(agent, NULL);
 }
 
+static void
+on_lane(void *arg, const struct cbx_lane_ticket *ticket)
+{
+    struct agent *agent = arg;
+    if (agent->uplink != NULL)
+        agent_lane_promised(agent->lane, uplink_address(agent->uplink), ticket);
+}
+
+static void
+on_no_lane(void *arg, bool lost, const char *text)
+{
+    struct agent *agent = arg;
+    agent_lane_refused(agent->lane, lost, text);
+}
+
+static void
+on_lane_trouble(void *arg, char *out, size_t size)
+{
+    struct agent *agent = arg;
+    agent_lane_trouble(agent->lane, out, size);
+}
+
 static const struct mesh_ops mesh_callbacks = {
+    .lane = on_lane,
+    .no_lane = on_no_lane,
+    .lane_trouble = on_lane_trouble,
     .incoming = on_incoming,
     .link_lost = on_link_lost,
     .attached = on_attached,
@@ -210,6 +235,7 @@ end_mesh(struct agent *agent)
 {
     if (agent->front != NULL)
         front_set_mesh(agent->front, NULL, NULL);
+    agent_lane_serve(agent->lane, NULL);
     mesh_free(agent->mesh);
     agent->mesh = NULL;
     agent->attached_at = 0;
@@ -231,6 +257,7 @@ begin_mesh(struct agent *agent, const struct agent_membership *membership)
         .receive_budget = settings->receive_budget,
         .send_budget = settings->send_budget,
         .software = "cbx-agent 0.1",
+        .lanes = settings->lanes,
     };
     memcpy(config.pond_public, membership->where.pond_public, sizeof config.pond_public);
     memcpy(config.pond, membership->peer.pond, sizeof config.pond);
@@ -239,6 +266,7 @@ begin_mesh(struct agent *agent, const struct agent_membership *membership)
         mesh_new(&config, agent->state.known, agent->state.known_count, &mesh_callbacks, agent);
     if (agent->mesh == NULL)
         return false;
+    agent_lane_serve(agent->lane, agent->mesh);
     front_set_mesh(agent->front, agent->mesh, membership->peer.pond);
     agent_wake(agent);
     return true;
@@ -436,7 +464,12 @@ static const struct uplink_ops uplink_callbacks = {.up = on_up, .failed = on_upl
 static bool
 begin_uplink(struct agent *agent, const struct cbx_token *where, const struct cbx_keypair *key)
 {
-    struct uplink_config config = {.where = where, .via = agent->settings->via};
+    struct uplink_config config = {
+        .where = where,
+        .via = agent->settings->via,
+        .ssh_command = agent->settings->ssh_command,
+        .folder = agent->settings->state_dir,
+    };
     agent->uplink = uplink_new(agent->loop, &config, &uplink_callbacks, agent);
     if (agent->uplink == NULL)
         return false;

@@ -3,8 +3,8 @@
 
 _cbx_agent() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
-    local commands="join run up down leave status peers wait dial"
-    local settings="--config --proxy --expose --via --lanes --direct --key-file --passphrase-file
+    local commands="join run up down leave status peers netcheck wait dial"
+    local settings="--config --proxy --expose --via --ssh-command --lanes --direct --key-file --passphrase-file
         --receive-budget --send-budget --keepalive --gone --dial-timeout"
     local command="" options="--state --help" word words="" i
 
@@ -26,10 +26,10 @@ _cbx_agent() {
         return
         ;;
     --proxy) words="off 127.0.0.1:1080" ;;
-    --lanes) words="auto off" ;;
+    --lanes) words="auto off require" ;;
     --direct) words="auto off" ;;
     --timeout | --keepalive | --gone | --dial-timeout) words="5s 30s 60s" ;;
-    --expose | --via | --receive-budget | --send-budget) return ;;
+    --expose | --via | --ssh-command | --receive-budget | --send-budget) return ;;
     esac
     if [[ -n $words ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
@@ -40,12 +40,14 @@ _cbx_agent() {
     join) words="$options --timeout $settings" ;;
     up) words="$options --detach --timeout $settings" ;;
     run) words="$options $settings" ;;
-    status | peers) words="$options --json" ;;
+    status) words="$options --json" ;;
+    peers) words="$options --streams --json" ;;
+    netcheck) words="$options --json --timeout --config --via --ssh-command --lanes --key-file --passphrase-file" ;;
     wait) words="$options --timeout" ;;
     *) words=$options ;;
     esac
     # A token's file is written @FILE; by default bash takes the @ for a word of its own.
-    if [[ $command == join || $command == up ]]; then
+    if [[ $command == join || $command == up || $command == netcheck ]]; then
         if [[ $current == @ || $previous == @ ]]; then
             mapfile -t COMPREPLY < <(compgen -f -- "${current#@}")
             return

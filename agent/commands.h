@@ -16,8 +16,10 @@ int agent_cmd_down(const struct cbx_command *command, void *parsed);
 int agent_cmd_leave(const struct cbx_command *command, void *parsed);
 int agent_cmd_status(const struct cbx_command *command, void *parsed);
 int agent_cmd_peers(const struct cbx_command *command, void *parsed);
+int agent_cmd_netcheck(const struct cbx_command *command, void *parsed);
 int agent_cmd_wait(const struct cbx_command *command, void *parsed);
 int agent_cmd_dial(const struct cbx_command *command, void *parsed);
+int agent_cmd_known_host(const struct cbx_command *command, void *parsed);
 
 /*
  * Runs the agent in a process of its own, in the background, with its log in the state folder.

@@ -309,25 +309,28 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 /* ---- setting up ---------------------------------------------------------------------------- */
 
 static const char *
-choose_proxy(const char *via)
+choose_proxy(const char *via, const char **from)
 {
     static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"};
+    *from = "--via";
     if (via != NULL)
         return via;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *value = getenv(names[i]);
+        *from = names[i];
         if (value != NULL && value[0] != '\0')
             return value;
     }
     return "";
 }
 
-/* The proxy's name for messages, which must not show its password. */
-static void
-note_proxy(struct connector *c, const char *proxy)
+/* The proxy's name for messages, which must not show its password. Whether it wants TLS. */
+static bool
+name_proxy(const char *proxy, char *out, size_t size)
 {
+    out[0] = '\0';
     if (proxy[0] == '\0')
-        return;
+        return false;
     char *scheme = NULL, *host = NULL, *port = NULL;
     CURLU *url = curl_url();
     if (url != NULL && curl_url_set(url, CURLUPART_URL, proxy,
@@ -338,16 +341,24 @@ note_proxy(struct connector *c, const char *proxy)
     }
     /* As libcurl reads it: without a scheme it is HTTP, and its ports are 443 and 1080. */
     bool named = scheme != NULL && strstr(proxy, "://") != NULL;
-    c->tls_proxy = named && strcasecmp(scheme, "https") == 0;
-    (void)snprintf(c->proxy, sizeof c->proxy, "%s://%s:%s", named ? scheme : "http",
-                   host != NULL ? host : "?",
-                   port != NULL   ? port
-                   : c->tls_proxy ? "443"
-                                  : "1080");
+    bool tls = named && strcasecmp(scheme, "https") == 0;
+    (void)snprintf(out, size, "%s://%s:%s", named ? scheme : "http", host != NULL ? host : "?",
+                   port != NULL ? port
+                   : tls        ? "443"
+                                : "1080");
     curl_free(scheme);
     curl_free(host);
     curl_free(port);
     curl_url_cleanup(url);
+    return tls;
+}
+
+void
+connector_proxy_of(const char *via, struct connector_proxy *out)
+{
+    (void)name_proxy(choose_proxy(via, &out->from), out->url, sizeof out->url);
+    const char *port = strrchr(out->url, ':');
+    out->port = port != NULL ? (uint16_t)strtoul(port + 1, NULL, 10) : 0;
 }
 
 static bool
@@ -386,8 +397,8 @@ set_up(struct connector *c, const char *address, const char *via)
         (void)snprintf(c->detail, sizeof c->detail, "not an address of the form HOST:PORT");
         return false;
     }
-    const char *proxy = choose_proxy(via);
-    note_proxy(c, proxy);
+    const char *from, *proxy = choose_proxy(via, &from);
+    c->tls_proxy = name_proxy(proxy, c->proxy, sizeof c->proxy);
     c->multi = curl_multi_init();
     if (c->multi == NULL || !set_options(c, proxy))
         return false;

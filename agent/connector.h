@@ -28,6 +28,14 @@ struct connector_ops {
     void (*failed)(void *arg, enum connector_error error, const char *text);
 };
 
+/* The proxy that connector_new would use with this via. */
+struct connector_proxy {
+    char url[300];    /* scheme, host and port, without user and password; "": none */
+    const char *from; /* "--via" or the variable's name */
+    uint16_t port;
+};
+void connector_proxy_of(const char *via, struct connector_proxy *out);
+
 /* address is "host:port" or "[v6]:port". timeout_ms bounds look-up, connection and proxy together.
  * NULL when memory is short. */
 struct connector *connector_new(struct ev_loop *loop, const char *address, const char *via,

@@ -35,6 +35,24 @@ static const struct cbx_option show_options[] = {
     {0},
 };
 
+static const struct cbx_option peers_options[] = {
+    {"streams", NULL, "the open streams instead; --json always has both", false},
+    {"json", NULL, "for programs", false},
+    {0},
+};
+
+static const struct cbx_option netcheck_options[] = {
+    {"json", NULL, "for programs", false},
+    {"timeout", "TIME", "for each step (10s)", false},
+    {"config", "FILE", "settings, as for run", false},
+    {"via", "URL", "by this proxy, not the running agent's way", false},
+    {"ssh-command", "COMMAND", "as for run: then nothing of the way itself is tried", false},
+    {"lanes", "auto|off|require", "off: do not try a lane (without a running agent)", false},
+    {"key-file", "FILE", "what seals the state (without a running agent)", false},
+    {"passphrase-file", "FILE", "the same", false},
+    {0},
+};
+
 static const struct cbx_option wait_options[] = {
     {"timeout", "TIME", "give up after this long (60s)", false},
     {0},
@@ -93,9 +111,18 @@ static const struct cbx_command commands[] = {
     {
         .name = "peers",
         .arguments = "",
-        .help = "the peers of the pond",
-        .options = show_options,
+        .help = "the peers of the pond, how each is reached, and the streams with them",
+        .options = peers_options,
         .run = agent_cmd_peers,
+    },
+    {
+        .name = "netcheck",
+        .arguments = "[@FILE|-]",
+        .help = "try each step of the way to the hub, and say what to do where one fails",
+        .detail = "With a token the hub is tried before the join; the token stays good.",
+        .options = netcheck_options,
+        .operands_max = 1,
+        .run = agent_cmd_netcheck,
     },
     {
         .name = "wait",
@@ -114,6 +141,15 @@ static const struct cbx_command commands[] = {
         .operands_min = 1,
         .operands_max = 1,
         .run = agent_cmd_dial,
+    },
+    {
+        .name = "known-host",
+        .arguments = "REASON HOST TYPE KEY",
+        .help = "for ssh, which runs it to check the hub's host key (--ssh-command)",
+        .operands_min = 4,
+        .operands_max = 4,
+        .hidden = true,
+        .run = agent_cmd_known_host,
     },
     {0},
 };

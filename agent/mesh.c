@@ -165,6 +165,7 @@ take_hello(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *e
         return cbx_fail(error, CBX_ERR_STATE, "the hub takes this identity for an invite");
     cbx_field_copy(mesh->hub_software, sizeof mesh->hub_software, &frame->field[2]);
     mesh->phase = MESH_WAITING;
+    mesh->hello_at = mesh_now(mesh);
     struct cbx_field fields[] = {
         cbx_field_uint(PROTOCOL_VERSION), cbx_field_bytes(mesh->life, sizeof mesh->life),
         cbx_field_uint(mesh->config.receive_budget), cbx_field_text(mesh->software)};
@@ -183,6 +184,7 @@ take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error 
                         "the hub calls this lease by a name that is not in its "
                         "certificate");
     mesh->generation = frame->field[2].u;
+    mesh->welcome_at = mesh_now(mesh);
     set_allowance(mesh, frame->field[3].u);
     cbx_field_copy(mesh->seen_address, sizeof mesh->seen_address, &frame->field[4]);
     mesh->phase = MESH_SYNCING;
@@ -213,6 +215,21 @@ take_bye(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *err
     return cbx_fail(error, CBX_ERR_CLOSED, "%s", mesh->bye_text);
 }
 
+/* Once the directory is complete and the link is on what it has to be on. */
+static void
+come_up(struct mesh *mesh)
+{
+    if (!mesh->lane_since_unix && mesh_lane_up(mesh)) {
+        mesh->lane_since_unix = mesh->ops->now_unix(mesh->arg);
+        mesh_plane_settle(mesh);
+    }
+    if (mesh->phase != MESH_SYNCING || !mesh->synced || !mesh_lane_allows(mesh))
+        return;
+    mesh->phase = MESH_UP;
+    mesh->dial_due = true;
+    mesh->ops->attached(mesh->arg);
+}
+
 static int
 take_directory(struct mesh *mesh, struct cbx_frame *frame, struct cbx_error *error)
 {
@@ -221,15 +238,16 @@ take_directory(struct mesh *mesh, struct cbx_frame *frame, struct cbx_error *err
         mesh->dial_due = true;
         return result;
     }
-    if (mesh->phase == MESH_UP)
+    if (mesh->synced)
         return 0;
-    mesh->phase = MESH_UP;
+    mesh->synced = true;
     mesh->attached_unix = mesh->ops->now_unix(mesh->arg);
     mesh->count.attaches++;
-    mesh->dial_due = true;
     mesh_peers_synced(mesh);
     cbx_link_ping(&mesh->pump.link, mesh_now(mesh));
-    mesh->ops->attached(mesh->arg);
+    if (mesh->config.lanes != MESH_LANES_OFF)
+        mesh_lane_ask(mesh);
+    come_up(mesh);
     return 0;
 }
 
@@ -255,6 +273,10 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     case CBX_FRAME_PEER:
     case CBX_FRAME_SYNCED:
         return take_directory(mesh, &frame, error);
+    case CBX_FRAME_LANE:
+        return mesh_lane_promised(mesh, &frame, error);
+    case CBX_FRAME_NO_LANE:
+        return mesh_lane_refused(mesh, &frame, error);
     case CBX_FRAME_CHAIN:
         mesh_peer_chain(mesh, &frame);
         return 0;
@@ -289,9 +311,12 @@ static void
 drop_link(struct mesh *mesh)
 {
     mesh->phase = MESH_DOWN;
+    mesh->synced = mesh->lane_asked = false;
+    mesh->lane_since_unix = 0;
     mesh_streams_lost(mesh, CBX_REASON_LOST);
     mesh_peers_link_lost(mesh);
     mesh_streams_free(mesh);
+    mesh_plane_link_over(mesh);
     cbx_pump_dispose(&mesh->pump);
     mesh->has_pump = false;
 }
@@ -299,8 +324,16 @@ drop_link(struct mesh *mesh)
 static void
 pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
 {
-    (void)pump;
     struct mesh *mesh = arg;
+    struct cbx_carrier *left = pump->left;
+    if (left) { /* the SSH connection stands: greet anew over it */
+        mesh->count.lanes_lost++;
+        drop_link(mesh);
+        mesh->ops->no_lane(mesh->arg, true, text);
+        if (mesh_attach(mesh, left) < 0)
+            mesh->ops->link_lost(mesh->arg, CBX_REASON_LOST, 0, "out of memory");
+        return;
+    }
     enum cbx_reason reason = mesh->bye ? mesh->bye : CBX_REASON_LOST;
     if (!mesh->bye && cbx_pump_breach(result))
         reason = CBX_REASON_PROTOCOL;
@@ -373,7 +406,8 @@ mesh_flush(struct mesh *mesh)
     mesh_loops_run(mesh);
     if (mesh->has_pump) {
         ask_for_more(mesh, now);
-        cbx_pump_flush(&mesh->pump);
+        if (cbx_pump_flush(&mesh->pump))
+            come_up(mesh);
     }
     mesh_streams_free(mesh);
     now = mesh_now(mesh);

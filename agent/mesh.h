@@ -10,6 +10,7 @@
 #include "err.h"
 #include "expose.h"
 #include "identity.h"
+#include "lane.h"
 #include "names.h"
 #include "trust.h"
 #include <jansson.h>
@@ -44,6 +45,9 @@ struct mesh_end {
     void (*closed)(void *arg, enum cbx_reason reason, bool by_target);
 };
 
+/* Whether lanes are asked for; REQUIRE: nothing is dialed or taken before the link is on one. */
+enum mesh_lanes { MESH_LANES_OFF, MESH_LANES_AUTO, MESH_LANES_REQUIRE };
+
 struct mesh_config {
     const struct cbx_identity *identity; /* borrowed, must outlive the mesh */
     uint8_t pond_public[32];
@@ -59,6 +63,7 @@ struct mesh_config {
     uint64_t send_budget;     /* 0: 64 MiB */
     const char *software;
     bool prefer_chacha; /* tests: as a CPU without AES */
+    enum mesh_lanes lanes;
 };
 
 /* What an agent keeps about each peer it ever believed (rule 3). Stored before first use. */
@@ -78,6 +83,14 @@ struct mesh_ops {
     void (*link_lost)(void *arg, enum cbx_reason reason, uint32_t retry_ms, const char *text);
     /* Attached: the directory is complete. */
     void (*attached)(void *arg);
+    /* The hub promises a lane: whoever connects to it with this ticket within 30 s gets it; then
+     * mesh_lane. Never called unless mesh_lane_ask was. May be NULL where lanes are off. */
+    void (*lane)(void *arg, const struct cbx_lane_ticket *ticket);
+    /* No lane, and why: the hub refused (lost false), or the one that there was is gone and the
+     * link goes on over SSH. */
+    void (*no_lane)(void *arg, bool lost, const char *text);
+    /* Why there is no lane yet, for people; "" when nothing is known to be wrong. May be NULL. */
+    void (*lane_trouble)(void *arg, char *out, size_t size);
     /* The list of known peers changed: it must be on disk before mesh_known_stored(mesh). */
     void (*known_changed)(void *arg, const struct mesh_known *known, size_t count);
     int64_t (*now_us)(void *arg);
@@ -94,6 +107,14 @@ void mesh_known_stored(struct mesh *mesh);
 /* The carrier of a fresh uplink; taken over. An older link is dropped. */
 int mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier);
 bool mesh_attached(const struct mesh *mesh);
+
+/* Asks the hub for a lane. No effect before the link is attached, or when it has one. */
+void mesh_lane_ask(struct mesh *mesh);
+/* The lane stands: its proof was given and taken. Takes the carrier over. CBX_ERR_STATE when the
+ * link that it was for is gone. */
+int mesh_lane(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket);
+/* Both directions of the link are on a lane. */
+bool mesh_lane_up(const struct mesh *mesh);
 
 /* Writes what is pending; returns microseconds until the next timer (-1: none). */
 int64_t mesh_flush(struct mesh *mesh);
@@ -119,8 +140,20 @@ void mesh_stream_writable(struct mesh_stream *stream);
 /* Gives the stream up: the far side sees a reset with this reason; end->closed is not called. */
 void mesh_stream_reset(struct mesh_stream *stream, enum cbx_reason reason);
 
+/* Of the link to the hub, as last measured; 0: unknown. */
+int64_t mesh_round_trip_us(const struct mesh *mesh);
+/* Between these two moments (now_us) of the last attach the hub drew the generation. False before
+ * the first one. */
+struct mesh_attach_times {
+    int64_t hello_us, welcome_us;
+    uint64_t generation;
+};
+bool mesh_attach_times(const struct mesh *mesh, struct mesh_attach_times *out);
+
 /* New references (PROTOCOL.md, "What commands answer"). */
 json_t *mesh_peers_json(const struct mesh *mesh);
+/* The streams with peers, oldest first; *left_out: how many more there are. */
+json_t *mesh_streams_json(const struct mesh *mesh, uint64_t *left_out);
 json_t *mesh_status_json(const struct mesh *mesh);
 
 #endif

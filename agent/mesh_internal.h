@@ -19,6 +19,7 @@
 #define AGENT_MESH_INTERNAL_H
 
 #include "mesh.h"
+#include "mesh_plane.h"
 #include "pump.h"
 #include "rate.h"
 #include "session.h"
@@ -104,6 +105,8 @@ struct mesh_peer {
 
     uint64_t window_used;
     uint32_t stream_count, parked_count;
+    struct mesh_plane_bytes bytes[MESH_PLANES]; /* of streams, but what open ones still keep */
+    int64_t round_trip_us;                      /* of the last handshake; 0: unknown */
     struct mesh_replay *replay[MESH_REPLAYS_MAX];
 };
 
@@ -127,6 +130,7 @@ struct mesh_stream {
     uint64_t counter;
     int64_t deadline;
     int64_t lazy_at;
+    struct mesh_stream_plane path;
     bool retried;           /* NO_SESSION was answered once */
     bool starved;           /* waits for allowance */
     struct mesh_loop *loop; /* a dial of our own name: no circuit, no core */
@@ -146,6 +150,7 @@ struct mesh_tombstone {
 struct mesh_counts {
     uint64_t dialed, accepted, refused, resets, integrity, rolled_back, leaked, bytes_in, bytes_out;
     uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches, lies;
+    uint64_t lanes, lanes_lost;
 };
 
 struct mesh {
@@ -160,7 +165,14 @@ struct mesh {
 
     struct cbx_pump pump;
     bool has_pump;
+    bool synced;       /* the directory is complete */
+    bool lane_asked;   /* and not answered */
+    bool allow_denied; /* the hub has just said that there is no more room */
     enum mesh_phase phase;
+    uint8_t lane_id[CBX_LANE_ID];                    /* of the promise that was heard last */
+    int64_t lane_since_unix;                         /* 0: the link is not on a lane */
+    struct mesh_plane_bytes link_bytes[MESH_PLANES]; /* of links that are over */
+    int64_t hello_at, welcome_at; /* between the two the hub drew the generation */
     char hub_software[64], seen_address[64];
     uint64_t generation;
     int64_t attached_unix;
@@ -170,8 +182,7 @@ struct mesh {
 
     struct cbx_budget budget;
     uint64_t allowance;
-    int64_t want_at;   /* no WANT before */
-    bool allow_denied; /* the hub has just said that there is no more */
+    int64_t want_at; /* no WANT before */
     uint64_t send_used;
     struct cbx_stream_env env;
     struct cbx_aead *aead;
@@ -202,6 +213,12 @@ int64_t mesh_now(const struct mesh *mesh);
 void mesh_wake(struct mesh *mesh);
 /* The hub might allow more than it does: worth waiting for its answer. */
 bool mesh_may_grow(const struct mesh *mesh);
+
+/* mesh_lane.c */
+int mesh_lane_promised(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error);
+int mesh_lane_refused(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error);
+/* The link may carry streams. */
+bool mesh_lane_allows(const struct mesh *mesh);
 
 /* mesh_peer.c */
 struct mesh_peer *mesh_peer_find(struct mesh *mesh, const char *slug, size_t length);

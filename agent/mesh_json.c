@@ -19,13 +19,14 @@ peer_json(const struct mesh *mesh, struct mesh_peer *peer)
     char name[2 * CBX_SLUG_MAX + 8];
     snprintf(name, sizeof name, "%s.cbx", peer->slug);
     struct mesh_session *session = mesh_peer_newest(peer);
-    json_t *out = json_pack(
-        "{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:I, s:s}", "slug", peer->slug, "pond",
-        mesh->config.pond, "name", name, "state", peer->ready ? "ready" : "away", "self",
-        strcmp(peer->slug, mesh->config.slug) == 0, "generation", (json_int_t)peer->generation,
-        "serial", (json_int_t)peer->serial, "expose", cbx_listing_ports(peer->ports), "labels",
-        cbx_listing_labels(peer->labels), "trust", trust_text(peer->trust), "streams",
-        (json_int_t)peer->stream_count, "plane", "ssh");
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:I}", "slug", peer->slug,
+                  "pond", mesh->config.pond, "name", name, "state", peer->ready ? "ready" : "away",
+                  "self", strcmp(peer->slug, mesh->config.slug) == 0, "generation",
+                  (json_int_t)peer->generation, "serial", (json_int_t)peer->serial, "expose",
+                  cbx_listing_ports(peer->ports), "labels", cbx_listing_labels(peer->labels),
+                  "trust", trust_text(peer->trust), "streams", (json_int_t)peer->stream_count);
+    mesh_plane_peer(peer, out);
     if (session)
         json_object_set_new(out, "cipher", json_string(cbx_cipher_name(session->keys.cipher)));
     if (peer->trust == MESH_TRUST_REFUSED)
@@ -44,6 +45,7 @@ json_t *
 mesh_peers_json(const struct mesh *mesh)
 {
     json_t *array = json_array();
+    mesh_plane_settle(mesh);
     size_t count = HASH_COUNT(mesh->peers), n = 0;
     struct mesh_peer **sorted = calloc(count + 1, sizeof(struct mesh_peer *)), *peer, *next;
     if (sorted) {
@@ -87,15 +89,17 @@ mesh_status_json(const struct mesh *mesh)
 {
     static const char *const phase[] = {"down", "greeting", "waiting", "syncing", "attached"};
     const struct cbx_link *link = mesh->has_pump ? &mesh->pump.link : NULL;
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "slug",
-        mesh->config.slug, "pond", mesh->config.pond, "state", phase[mesh->phase], "plane", "ssh",
-        "generation", (json_int_t)mesh->generation, "since", (json_int_t)mesh->attached_unix,
-        "hub_software", mesh->hub_software, "seen_address", mesh->seen_address, "streams",
-        (json_int_t)mesh->stream_count, "round_trip_us",
-        link ? (json_int_t)link->delay_us : (json_int_t)0, "in_flight_limit",
-        link ? (json_int_t)link->pace.cap : (json_int_t)0, "granted_bytes",
-        (json_int_t)mesh->budget.used, "allowance", (json_int_t)mesh->allowance, "unacked_bytes",
-        (json_int_t)mesh->send_used, "slab_bytes", (json_int_t)cbx_slab_bytes(), "counters",
-        counters_json(mesh));
+    json_t *out =
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+                  "slug", mesh->config.slug, "pond", mesh->config.pond, "state", phase[mesh->phase],
+                  "generation", (json_int_t)mesh->generation, "since",
+                  (json_int_t)mesh->attached_unix, "hub_software", mesh->hub_software,
+                  "seen_address", mesh->seen_address, "streams", (json_int_t)mesh->stream_count,
+                  "round_trip_us", link ? (json_int_t)link->delay_us : (json_int_t)0,
+                  "in_flight_limit", link ? (json_int_t)link->pace.cap : (json_int_t)0,
+                  "granted_bytes", (json_int_t)mesh->budget.used, "allowance",
+                  (json_int_t)mesh->allowance, "unacked_bytes", (json_int_t)mesh->send_used,
+                  "slab_bytes", (json_int_t)cbx_slab_bytes(), "counters", counters_json(mesh));
+    mesh_plane_status(mesh, out);
+    return out;
 }

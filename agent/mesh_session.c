@@ -29,7 +29,7 @@ self_of(const struct mesh *mesh)
         .cipher_count = 2,
     };
     memcpy(self.life, mesh->life, CBX_LIFE_SIZE);
-    bool aes = cbx_aead_has_aes() && !mesh->config.prefer_chacha;
+    bool aes = cbx_aead_preferred() == CBX_CIPHER_AES256GCM && !mesh->config.prefer_chacha;
     self.cipher[0] = aes ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305;
     self.cipher[1] = aes ? CBX_CIPHER_CHACHA20POLY1305 : CBX_CIPHER_AES256GCM;
     return self;
@@ -290,6 +290,7 @@ take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
         free(session);
         return;
     }
+    peer->round_trip_us = mesh_now(mesh) - peer->begun_at;
     mesh_peer_drop_handshake(peer);
     /* The peer's own sealed word about its life stands above the directory's. */
     if (memcmp(session->keys.peer_life, peer->life, CBX_LIFE_SIZE) != 0) {

@@ -122,6 +122,7 @@ mesh_streams_free(struct mesh *mesh)
         if (stream->in_core) {
             bury(stream);
             leave_lazy(stream);
+            mesh_plane_moved(stream);
             mesh->count.bytes_in += stream->core.bytes_in;
             mesh->count.bytes_out += stream->core.bytes_out;
             cbx_stream_dispose(&stream->core);
@@ -331,6 +332,7 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
     stream->state = MESH_STREAM_OPENING;
     stream->peer = peer;
     peer->stream_count++;
+    mesh_plane_begin(stream);
 }
 
 /* Our own name needs no link, and obeys the same expose list. */
@@ -499,6 +501,7 @@ add_incoming(struct mesh_stream *stream)
     stream->in_core = true;
     stream->peer->stream_count++;
     mesh->stream_count++;
+    mesh_plane_begin(stream);
 }
 
 static void
@@ -530,6 +533,10 @@ take_open(struct mesh *mesh, struct cbx_frame *frame, int64_t now)
     cbx_open_read(frame, &open);
     struct mesh_peer *peer = mesh_peer_find(mesh, open.source, strlen(open.source));
     struct mesh_session *session = session_for(mesh, peer, &open);
+    if (!mesh_lane_allows(mesh)) {
+        close_circuit(mesh, frame->label, CBX_REASON_PEER_AWAY);
+        return;
+    }
     if (!session) {
         close_circuit(mesh, frame->label, CBX_REASON_NO_SESSION);
         return;

@@ -3,6 +3,7 @@
 
 #include "control.h"
 #include "names.h"
+#include "ssh_command.h"
 
 #include <errno.h>
 #include <ini.h>
@@ -134,11 +135,17 @@ set_direct(struct agent_settings *settings, const char *value, struct cbx_error 
 static int
 set_lanes(struct agent_settings *settings, const char *value, struct cbx_error *error)
 {
-    if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is neither auto nor off; write one of them",
-                        value);
-    settings->lanes = strcmp(value, "auto") == 0;
-    return CBX_OK;
+    static const char *const words[] = {
+        [MESH_LANES_OFF] = "off", [MESH_LANES_AUTO] = "auto", [MESH_LANES_REQUIRE] = "require"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(value, words[i]) != 0)
+            continue;
+        settings->lanes = (enum mesh_lanes)i;
+        settings->lanes_set = true;
+        return CBX_OK;
+    }
+    return cbx_fail(error, CBX_ERR_USAGE,
+                    "'%s' is none of auto, off and require; write one of them", value);
 }
 
 static int
@@ -153,6 +160,13 @@ set_via(struct agent_settings *settings, const char *value, struct cbx_error *er
     }
     /* The URL may hold a password: it is not repeated. */
     return cbx_fail(error, CBX_ERR_USAGE, "no proxy URL; write http://HOST:PORT or socks5h://...");
+}
+
+static int
+set_ssh_command(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    int result = ssh_command_check(value, error);
+    return result == CBX_OK ? set_text(&settings->ssh_command, value, error) : result;
 }
 
 static int
@@ -172,6 +186,8 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
         return add_expose(settings, value, error);
     if (strcmp(name, "via") == 0)
         return set_via(settings, value, error);
+    if (strcmp(name, "ssh-command") == 0)
+        return set_ssh_command(settings, value, error);
     if (strcmp(name, "lanes") == 0)
         return set_lanes(settings, value, error);
     if (strcmp(name, "direct") == 0)
@@ -282,7 +298,7 @@ agent_settings_load(struct agent_settings *settings, const char *path, struct cb
 void
 agent_settings_defaults(struct agent_settings *settings)
 {
-    *settings = (struct agent_settings){.lanes = true};
+    *settings = (struct agent_settings){.lanes = MESH_LANES_AUTO};
 }
 
 /* The options stand over the file; an expose list is replaced, not added to. */
@@ -317,6 +333,9 @@ check_together(const struct agent_settings *settings, struct cbx_error *error)
     if (settings->key_file != NULL && settings->passphrase_file != NULL)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "key-file and passphrase-file exclude each other: give one of them");
+    if (settings->via != NULL && settings->ssh_command != NULL)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "via and ssh-command exclude each other: the ssh client finds its own way");
     return CBX_OK;
 }
 
@@ -338,6 +357,9 @@ agent_settings_init(struct agent_settings *settings, const struct cbx_args *args
         result = apply_options(settings, args, error);
     if (result == CBX_OK)
         result = check_together(settings, error);
+    /* A lane would go around the program that was named as the way. */
+    if (settings->ssh_command != NULL && !settings->lanes_set)
+        settings->lanes = MESH_LANES_OFF;
     if (result != CBX_OK)
         agent_settings_dispose(settings);
     return result;
@@ -350,6 +372,7 @@ agent_settings_dispose(struct agent_settings *settings)
     free(settings->proxy);
     free(settings->direct);
     free(settings->via);
+    free(settings->ssh_command);
     free(settings->key_file);
     free(settings->passphrase_file);
     agent_settings_defaults(settings);

@@ -6,20 +6,23 @@
 #include "cli.h"
 #include "err.h"
 #include "expose.h"
+#include "mesh.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 #define AGENT_PROXY_DEFAULT "127.0.0.1:1080"
 
 struct agent_settings {
-    char *state_dir;     /* absolute */
-    char *proxy;         /* NULL: off */
-    bool proxy_required; /* asked for by name */
-    char *direct;        /* "auto", "off" or ADDR:PORT; means nothing yet */
-    bool lanes;          /* means nothing yet */
+    char *state_dir;       /* absolute */
+    char *proxy;           /* NULL: off */
+    bool proxy_required;   /* asked for by name */
+    char *direct;          /* "auto", "off" or ADDR:PORT; means nothing yet */
+    enum mesh_lanes lanes; /* off beside an ssh-command, unless asked for by name */
+    bool lanes_set;
     struct cbx_expose expose;
     bool expose_set;                      /* else all that the certificate allows */
     char *via;                            /* NULL: the environment's */
+    char *ssh_command;                    /* NULL: our own SSH */
     char *key_file;                       /* absolute; NULL: `key` in the state folder */
     char *passphrase_file;                /* absolute or NULL */
     uint64_t receive_budget, send_budget; /* 0: the mesh's defaults */
@@ -34,7 +37,8 @@ struct agent_settings {
      "where SOCKS5 and HTTP CONNECT listen (" AGENT_PROXY_DEFAULT ")", false},                     \
     {"expose", "SPEC", "fewer ports than the invite allows: 8080,5432=10.83.0.7:5432", true},      \
     {"via", "URL", "proxy on the way to the hub (else https_proxy, ALL_PROXY)", false},            \
-    {"lanes", "auto|off", "faster ways to the hub", false},                                        \
+    {"ssh-command", "COMMAND", "reach the hub through this ssh client: 'ssh -J bastion'", false},  \
+    {"lanes", "auto|off|require", "a faster way to the hub beside ssh (auto)", false},              \
     {"direct", "auto|off|ADDR:PORT", "direct ways to peers", false},                               \
     {"key-file", "FILE", "32 bytes that seal the state (else `key` in the state folder)", false},  \
     {"passphrase-file", "FILE", "its first line seals the state instead of a key file", false},    \

@@ -39,6 +39,7 @@ struct ssh_login {
     void *arg;
     ev_timer kick; /* the first step, from the loop */
     enum stage stage;
+    bool login_only;
     struct cbx_keypair key;
     uint8_t blob[CBX_SSH_BLOB_SIZE];
     uint8_t host_key_sha256[32];
@@ -270,6 +271,11 @@ step(struct ssh_login *login)
             fail(login, SSH_HOST_KEY, &text);
             return;
         }
+        if (login->stage == STAGE_AUTH && login->login_only) {
+            wire_watch(login->wire, false, false);
+            login->ops->up(login->arg, NULL);
+            return;
+        }
         login->stage++;
         code = call_stage(login);
     }
@@ -368,6 +374,7 @@ ssh_login_new(struct ev_loop *loop, struct wire *wire, const struct ssh_config *
     login->ops = ops;
     login->arg = arg;
     login->key = *config->key;
+    login->login_only = config->login_only;
     cbx_ssh_blob(login->key.public_key, login->blob);
     memcpy(login->host_key_sha256, config->host_key_sha256, sizeof login->host_key_sha256);
     (void)snprintf(login->user, sizeof login->user, "%s", config->user);
@@ -377,6 +384,13 @@ ssh_login_new(struct ev_loop *loop, struct wire *wire, const struct ssh_config *
     login->kick.data = login;
     ev_timer_start(loop, &login->kick);
     return login;
+}
+
+const char *
+ssh_login_banner(const struct ssh_login *login)
+{
+    const char *banner = login->session ? libssh2_session_banner_get(login->session) : NULL;
+    return banner ? banner : "";
 }
 
 void

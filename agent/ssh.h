@@ -19,6 +19,7 @@ enum ssh_error {
     SSH_DENIED,   /* the server does not take this key for this user */
     SSH_CLOSED,   /* the connection ended before the login did */
     SSH_PROTOCOL, /* not an SSH server, no common algorithm, channel refused, ... */
+    SSH_REFUSED,  /* nothing listens there (only an ssh-command tells it here) */
 };
 
 struct ssh_config {
@@ -26,6 +27,7 @@ struct ssh_config {
     const char *user;               /* copied */
     const uint8_t *host_key_sha256; /* 32 bytes, copied */
     const struct cbx_keypair *key;  /* copied, wiped when the login is over */
+    bool login_only;                /* up() comes, without a carrier, once the login was taken */
 };
 
 /* Exactly one of the two is called, from the loop, never inside ssh_login_new. The login does
@@ -34,6 +36,10 @@ struct ssh_login_ops {
     void (*up)(void *arg, struct cbx_carrier *carrier); /* the carrier belongs to the callee */
     void (*failed)(void *arg, enum ssh_error error, const char *text);
 };
+
+/* What the server called itself, "" before it did. Not to be trusted. Not after up() with a
+ * carrier. */
+const char *ssh_login_banner(const struct ssh_login *login);
 
 /* Takes the wire over, also when it returns NULL (memory is short). */
 struct ssh_login *ssh_login_new(struct ev_loop *loop, struct wire *wire,
@@ -51,6 +57,7 @@ enum {
      * key exchange. It reads 16 KiB at a time, and each packet causes a reply of its own size at
      * most. */
     SSH_REPLY_ROOM = 40000,
+    SSH_ALIVE_S = 25, /* between signs of life of a connection that stands by */
 };
 
 /* ssh_carrier.c: the channel as a carrier, for ssh.c only. Takes all three over; NULL when memory

@@ -16,6 +16,9 @@
  * Events: `flush` is never started, only fed; at lowest priority it runs after all other events of
  * the turn. `again` with `nonstop` (which keeps the loop from sleeping) calls ready once a turn
  * while the owner wants what can be had without the socket. Both stop when the owner does not want.
+ *
+ * A connection that stands by while its link is on a lane says nothing for hours: `alive` sends a
+ * request of SSH that needs no answer, so that no NAT or proxy between forgets it.
  */
 #include "ssh.h"
 
@@ -33,6 +36,7 @@ struct ssh_carrier {
     ev_prepare flush;
     ev_check again;
     ev_idle nonstop;
+    ev_timer alive;
     bool want_read, want_write;
     bool may_read;
     bool stalled;
@@ -236,6 +240,7 @@ carrier_close(struct cbx_carrier *carrier)
     ev_prepare_stop(c->loop, &c->flush);
     ev_check_stop(c->loop, &c->again);
     ev_idle_stop(c->loop, &c->nonstop);
+    ev_timer_stop(c->loop, &c->alive);
     ssh_teardown(c->session, c->wire);
     free(c);
 }
@@ -316,6 +321,20 @@ on_flush(struct ev_loop *loop, ev_prepare *prepare, int events)
     work(prepare->data);
 }
 
+/* Not between the parts of a write that libssh2 has not finished. */
+static void
+on_alive(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ssh_carrier *c = timer->data;
+    int next = 0;
+    if (c->stalled || c->write_error != 0 || wire_room(c->wire) < SSH_PACKET_MAX + SSH_REPLY_ROOM)
+        return;
+    (void)libssh2_keepalive_send(c->session, &next);
+    work(c);
+}
+
 struct cbx_carrier *
 ssh_carrier_new(struct ev_loop *loop, struct wire *wire, LIBSSH2_SESSION *session,
                 LIBSSH2_CHANNEL *channel)
@@ -336,6 +355,10 @@ ssh_carrier_new(struct ev_loop *loop, struct wire *wire, LIBSSH2_SESSION *sessio
     ev_check_init(&c->again, on_again);
     c->again.data = c;
     ev_idle_init(&c->nonstop, on_nonstop);
+    ev_timer_init(&c->alive, on_alive, SSH_ALIVE_S, SSH_ALIVE_S);
+    c->alive.data = c;
+    ev_timer_start(loop, &c->alive);
+    libssh2_keepalive_config(session, 0, SSH_ALIVE_S - 1);
     wire_listen(wire, on_wire, c);
     ev_feed_event(loop, &c->flush, EV_CUSTOM); /* the login may have left bytes to send */
     return &c->carrier;

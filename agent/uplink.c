@@ -13,6 +13,8 @@
  * When all addresses failed, the most telling failure is reported: a wrong host key before a
  * refused login before a broken protocol before an unreachable address.
  *
+ * With an ssh-command, COMMAND stands in place of CONNECTING and LOGIN; it has its own limit.
+ *
  * A network change starts a waiting uplink at once, unless the hub itself asked for the wait.
  */
 #include "uplink.h"
@@ -22,6 +24,7 @@
 #include "connector.h"
 #include "netwatch.h"
 #include "ssh.h"
+#include "ssh_command.h"
 
 #include <ev.h>
 #include <sodium.h>
@@ -36,6 +39,7 @@ enum state {
     STARTING, /* the attempt begins at the next turn of the loop */
     CONNECTING,
     LOGIN,
+    COMMAND, /* in place of CONNECTING and LOGIN */
     UP,
     WAITING,
 };
@@ -48,6 +52,7 @@ struct uplink {
     ev_timer timer;
     struct connector *connector;
     struct ssh_login *login;
+    struct ssh_command *command;
     struct netwatch *netwatch;
     struct backoff backoff;
     int64_t connect_timeout_ms;
@@ -64,6 +69,7 @@ struct uplink {
     struct cbx_keypair key;
     uint8_t host_key_sha256[32];
     char *via;
+    char *ssh_command, *folder;
     char user[CBX_USER_MAX + 1];
     char addresses[CBX_TOKEN_ADDRESSES_MAX][CBX_ADDRESS_TEXT_MAX];
     char state_text[STATE_TEXT_MAX];
@@ -79,12 +85,14 @@ set_state(struct uplink *uplink, enum state state)
         [STARTING] = "connecting",
         [CONNECTING] = "connecting to ",
         [LOGIN] = "logging in",
+        [COMMAND] = "running ssh-command to ",
         [UP] = "up",
         [WAITING] = "waiting",
     };
     uplink->state = state;
     (void)snprintf(uplink->state_text, sizeof uplink->state_text, "%s%s", names[state],
-                   state == CONNECTING ? uplink->addresses[uplink->address] : "");
+                   state == CONNECTING || state == COMMAND ? uplink->addresses[uplink->address]
+                                                           : "");
 }
 
 static void
@@ -101,8 +109,10 @@ drop_attempt(struct uplink *uplink)
 {
     connector_free(uplink->connector);
     ssh_login_free(uplink->login);
+    ssh_command_free(uplink->command);
     uplink->connector = NULL;
     uplink->login = NULL;
+    uplink->command = NULL;
     ev_timer_stop(uplink->loop, &uplink->timer);
 }
 
@@ -182,10 +192,24 @@ login_failed(void *arg, enum ssh_error error, const char *text)
     enum uplink_error as = error == SSH_HOST_KEY ? UPLINK_HOST_KEY
                            : error == SSH_DENIED ? UPLINK_LOGIN_DENIED
                                                  : UPLINK_PROTOCOL;
-    address_failed(arg, as, text);
+    struct uplink *uplink = arg;
+    if (error == SSH_REFUSED)
+        uplink->any_refused = true;
+    address_failed(uplink, as, text);
 }
 
 static const struct ssh_login_ops login_ops = {.up = login_up, .failed = login_failed};
+
+static struct ssh_config
+login_config(const struct uplink *uplink)
+{
+    return (struct ssh_config){
+        .address = uplink->addresses[uplink->address],
+        .user = uplink->user,
+        .host_key_sha256 = uplink->host_key_sha256,
+        .key = &uplink->key,
+    };
+}
 
 /* ---- the connection ------------------------------------------------------------------------ */
 
@@ -194,12 +218,7 @@ connected(void *arg, struct wire *wire)
 {
     struct uplink *uplink = arg;
     drop_attempt(uplink);
-    const struct ssh_config config = {
-        .address = uplink->addresses[uplink->address],
-        .user = uplink->user,
-        .host_key_sha256 = uplink->host_key_sha256,
-        .key = &uplink->key,
-    };
+    const struct ssh_config config = login_config(uplink);
     uplink->login = ssh_login_new(uplink->loop, wire, &config, &login_ops, uplink);
     if (uplink->login == NULL) {
         address_failed(uplink, UPLINK_UNREACHABLE, "out of memory");
@@ -221,19 +240,38 @@ connect_failed(void *arg, enum connector_error error, const char *text)
 static const struct connector_ops connector_ops = {.connected = connected,
                                                    .failed = connect_failed};
 
+/* False: memory is short. */
+static bool
+begin_connection(struct uplink *uplink)
+{
+    uplink->connector = connector_new(uplink->loop, uplink->addresses[uplink->address], uplink->via,
+                                      uplink->connect_timeout_ms, &connector_ops, uplink);
+    set_state(uplink, CONNECTING);
+    return uplink->connector != NULL;
+}
+
+/* The same for a program that makes connection and login; it has a limit of its own. */
+static bool
+begin_command(struct uplink *uplink)
+{
+    const struct ssh_command_config config = {
+        .command = uplink->ssh_command,
+        .folder = uplink->folder,
+        .to = login_config(uplink),
+    };
+    uplink->command = ssh_command_new(uplink->loop, &config, &login_ops, uplink);
+    set_state(uplink, COMMAND);
+    return uplink->command != NULL;
+}
+
 static void
 next_address(struct uplink *uplink)
 {
     while (uplink->tried < uplink->address_count) {
         if (uplink->tried++ > 0)
             uplink->address = (uplink->address + 1) % uplink->address_count;
-        uplink->connector =
-            connector_new(uplink->loop, uplink->addresses[uplink->address], uplink->via,
-                          uplink->connect_timeout_ms, &connector_ops, uplink);
-        if (uplink->connector != NULL) {
-            set_state(uplink, CONNECTING);
+        if (uplink->ssh_command != NULL ? begin_command(uplink) : begin_connection(uplink))
             return;
-        }
         note_failure(uplink, UPLINK_UNREACHABLE, "out of memory");
     }
     attempt_failed(uplink);
@@ -311,7 +349,13 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
     set_state(uplink, STOPPED);
     uplink->via = config->via != NULL ? strdup(config->via) : NULL;
     uplink->netwatch = netwatch_new(loop, 0, network_changed, uplink);
-    if (uplink->netwatch == NULL || (config->via != NULL && uplink->via == NULL)) {
+    bool whole = uplink->netwatch != NULL && (config->via == NULL || uplink->via != NULL);
+    if (config->ssh_command != NULL) {
+        uplink->ssh_command = strdup(config->ssh_command);
+        uplink->folder = strdup(config->folder);
+        whole = whole && uplink->ssh_command != NULL && uplink->folder != NULL;
+    }
+    if (!whole) {
         uplink_free(uplink);
         return NULL;
     }
@@ -364,6 +408,8 @@ uplink_free(struct uplink *uplink)
     if (uplink->via != NULL)
         sodium_memzero(uplink->via, strlen(uplink->via)); /* it may hold a password */
     free(uplink->via);
+    free(uplink->ssh_command);
+    free(uplink->folder);
     sodium_memzero(&uplink->key, sizeof uplink->key);
     free(uplink);
 }

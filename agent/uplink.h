@@ -25,6 +25,8 @@ enum uplink_error {
 struct uplink_config {
     const struct cbx_token *where;  /* addresses, host key, user; copied */
     const char *via;                /* proxy URL, NULL: environment */
+    const char *ssh_command;        /* runs in place of TCP and SSH (ssh_command.h); NULL: none */
+    const char *folder;             /* for its socket; may be NULL without it */
     int64_t connect_timeout_ms;     /* 0: 15 s, per address */
     int64_t backoff_min_ms;         /* 0: 200 */
     int64_t backoff_refused_max_ms; /* 0: 2,000 */

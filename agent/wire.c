@@ -99,6 +99,18 @@ wire_fd(const struct wire *wire)
     return wire->fd;
 }
 
+int
+wire_release(struct wire *wire)
+{
+    if (wire->multi != NULL || wire_held(wire) > 0)
+        return -1;
+    ev_io_stop(wire->loop, &wire->read_io);
+    ev_io_stop(wire->loop, &wire->write_io);
+    int fd = wire->fd;
+    free(wire);
+    return fd;
+}
+
 void
 wire_listen(struct wire *wire, void (*event)(void *arg, int events), void *arg)
 {

@@ -31,6 +31,9 @@ struct wire *wire_tunnel(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
 void wire_free(struct wire *wire);
 
 int wire_fd(const struct wire *wire);
+/* The plain socket, the caller's from here on, and frees the wire; -1 when there is none to give (a
+ * tunnel; the wire then stays) or bytes are held already. */
+int wire_release(struct wire *wire);
 /* Who hears of events: EV_READ | EV_WRITE of libev. */
 void wire_listen(struct wire *wire, void (*event)(void *arg, int events), void *arg);
 /* Which events are watched for. Cheap when nothing changes. */

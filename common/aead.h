@@ -27,6 +27,13 @@ void cbx_aead_free(struct cbx_aead *aead); /* NULL is fine */
 
 /* True when this CPU has AES and carry-less multiplication in hardware. */
 bool cbx_aead_has_aes(void);
+/* The cipher to offer first: the one that this CPU was measured to be faster at, once per process
+ * (about a millisecond). ChaCha20-Poly1305 where AES is not in hardware. */
+enum cbx_cipher cbx_aead_preferred(void);
+/* Bytes per second of sealing texts of `length` bytes, the best of at least `samples` samples and
+ * of what fits into at_least_us; 0 when memory is short. */
+uint64_t cbx_aead_speed(enum cbx_cipher cipher, size_t length, unsigned samples,
+                        int64_t at_least_us);
 const char *cbx_cipher_name(enum cbx_cipher cipher);
 
 /*

@@ -48,6 +48,11 @@ static const struct shape shapes[CBX_FRAME_TYPE_MAX + 1] = {
     [CBX_FRAME_HANDSHAKE] = {"HANDSHAKE", "sschhm", false},
     [CBX_FRAME_CONFIRM] = {"CONFIRM", "sslg", false},
     [CBX_FRAME_NO_HANDSHAKE] = {"NO_HANDSHAKE", "ssc", false},
+    [CBX_FRAME_LANE_GET] = {"LANE_GET", "c", false},
+    [CBX_FRAME_LANE] = {"LANE", "lhc", false},
+    [CBX_FRAME_NO_LANE] = {"NO_LANE", "ct", false},
+    [CBX_FRAME_SHIFT] = {"SHIFT", "l", false},
+    [CBX_FRAME_LANE_LOST] = {"LANE_LOST", "", false},
     [CBX_FRAME_OPEN] = {"OPEN", "sspliuuuO", true},
     [CBX_FRAME_DATA] = {"DATA", "uuuB", true},
     [CBX_FRAME_FIN] = {"FIN", "uuug", true},
@@ -385,4 +390,41 @@ void
 cbx_frame_relabel(uint8_t *frame, uint32_t label)
 {
     write_be32(frame + PREFIX + 3, label);
+}
+
+/* Bytes of the msgpack unsigned integer or bin head that begins with `first`; 0 for others. */
+static uint32_t
+element_head(uint8_t first)
+{
+    switch (first) {
+    case 0xc4:
+    case 0xcc:
+        return 2;
+    case 0xc5:
+    case 0xcd:
+        return 3;
+    case 0xc6:
+    case 0xce:
+        return 5;
+    case 0xcf:
+        return 9;
+    default:
+        return first < 0x80 ? 1 : 0;
+    }
+}
+
+int
+cbx_frame_payload_at(const uint8_t *frame, uint32_t length)
+{
+    enum { TYPE_AT = PREFIX + 1, EPOCH_AT = TYPE_AT + 1 + 5, ELEMENTS = 4 };
+    uint32_t at = EPOCH_AT;
+    if (length <= EPOCH_AT || frame[TYPE_AT] != CBX_FRAME_DATA)
+        return 0;
+    for (int i = 0; i < ELEMENTS; i++) {
+        uint32_t size = at < length ? element_head(frame[at]) : 0;
+        if (size == 0)
+            return 0;
+        at += size;
+    }
+    return at < length ? (int)at : 0;
 }

@@ -44,6 +44,11 @@ enum cbx_frame_type { /* wire numbers */
                       CBX_FRAME_HANDSHAKE = 20,
                       CBX_FRAME_CONFIRM = 21,
                       CBX_FRAME_NO_HANDSHAKE = 22,
+                      CBX_FRAME_LANE_GET = 24,
+                      CBX_FRAME_LANE = 25,
+                      CBX_FRAME_NO_LANE = 26,
+                      CBX_FRAME_SHIFT = 27,
+                      CBX_FRAME_LANE_LOST = 28,
                       CBX_FRAME_OPEN = 32,
                       CBX_FRAME_DATA = 33,
                       CBX_FRAME_FIN = 34,
@@ -124,6 +129,9 @@ int cbx_frame_length(const uint8_t *bytes, size_t length);
  * A type that is not in the table is CBX_ERR_NOTFOUND. */
 int cbx_frame_decode(struct cbx_frame_decoder *decoder, struct cbx_slice raw, struct cbx_frame *out,
                      struct cbx_error *error);
+
+/* Where the payload of an encoded DATA frame begins; 0 for every other frame. */
+int cbx_frame_payload_at(const uint8_t *frame, uint32_t length);
 
 /* Changes the label of an encoded circuit frame in place. */
 void cbx_frame_relabel(uint8_t *frame, uint32_t label);

@@ -60,6 +60,8 @@ cbx_link_dispose(struct cbx_link *link)
     link->out_bytes = 0;
     cbx_slab_unref(link->in);
     link->in = NULL;
+    cbx_lane_free(link->lane);
+    link->lane = NULL;
     cbx_frame_decoder_dispose(&link->decoder);
     link->failed = true;
 }
@@ -97,6 +99,8 @@ renew_input(struct cbx_link *link, uint32_t wanted)
 static uint32_t
 wanted_length(const struct cbx_link *link)
 {
+    if (cbx_link_in_lane(link))
+        return CBX_LANE_BLOCK + (link->head_length ? link->body : 0);
     uint32_t left = link->in ? link->in_end - link->in_begin : 0;
     int frame = left ? cbx_frame_length(link->in->bytes + link->in_begin, left) : 0;
     return frame > 0 ? (uint32_t)frame : 4;
@@ -192,6 +196,29 @@ note_data(struct cbx_link *link, uint32_t length, int64_t now)
     wake(link);
 }
 
+static void
+note_moved(struct cbx_link *link, int64_t now)
+{
+    if (link->shift_in == CBX_SHIFT_DONE && link->shift_out == CBX_SHIFT_DONE)
+        link->moved_at = now;
+}
+
+/* The neighbour's last frame on this carrier: nothing may follow it here. */
+static int
+take_shift(struct cbx_link *link, const uint8_t id[CBX_LANE_ID], int64_t now,
+           struct cbx_error *error)
+{
+    if (!link->lane_expected || link->shift_in != CBX_SHIFT_NONE ||
+        memcmp(id, link->lane_id, CBX_LANE_ID) != 0)
+        return cbx_fail(error, CBX_ERR_STATE, "link: SHIFT to a lane that was not agreed on");
+    if (link->in_begin < link->in_end)
+        return cbx_fail(error, CBX_ERR_FORMAT, "link: bytes after SHIFT");
+    link->shift_in = link->lane ? CBX_SHIFT_DONE : CBX_SHIFT_MARKED;
+    link->count.first_in = link->count.bytes_in;
+    note_moved(link, now);
+    return 0;
+}
+
 static int
 take_ack(struct cbx_link *link, uint64_t total, int64_t now, struct cbx_error *error)
 {
@@ -230,6 +257,11 @@ take_own(struct cbx_link *link, const struct cbx_frame *frame, int64_t now, stru
     case CBX_FRAME_PACE:
         link->ack_every = frame->field[0].u < 1024 ? 1024 : frame->field[0].u;
         break;
+    case CBX_FRAME_SHIFT:
+        result = take_shift(link, frame->field[0].p, now, error);
+        break;
+    case CBX_FRAME_LANE_LOST: /* the neighbour began anew as we did */
+        break;
     default:
         return 0;
     }
@@ -252,22 +284,70 @@ take_frame(struct cbx_link *link, struct cbx_slice raw, int64_t now, struct cbx_
     return link->ops->frame(link->owner, link, &frame, now, error);
 }
 
+/* The next whole frame of plain bytes: 1, or 0 when more must come. */
+static int
+next_plain(struct cbx_link *link, struct cbx_slice *raw, struct cbx_error *error)
+{
+    uint8_t *at = link->in->bytes + link->in_begin;
+    uint32_t left = link->in_end - link->in_begin;
+    int length = cbx_frame_length(at, left);
+    if (length < 0)
+        return cbx_fail(error, CBX_ERR_FORMAT, "link: a frame's length is out of bounds");
+    if (length == 0 || (uint32_t)length > left)
+        return 0;
+    *raw = (struct cbx_slice){.slab = link->in, .data = at, .length = (uint32_t)length};
+    link->in_begin += (uint32_t)length;
+    return 1;
+}
+
+static int
+lane_broken(struct cbx_link *link, struct cbx_error *error)
+{
+    link->lane_broken = true;
+    return cbx_fail(error, CBX_ERR_AUTH, "lane: a block does not open");
+}
+
+/* The next whole frame of a lane. Its head is moved to stand before its payload. */
+static int
+next_sealed(struct cbx_link *link, struct cbx_slice *raw, struct cbx_error *error)
+{
+    uint8_t *block = link->in->bytes + link->in_begin, *head;
+    uint32_t left = link->in_end - link->in_begin;
+    if (left < CBX_LANE_BLOCK)
+        return 0;
+    if (!link->head_length && cbx_lane_open_head(link->lane, block, &head, &link->head_length,
+                                                 &link->body, &link->body_sealed) < 0)
+        return lane_broken(link, error);
+    uint8_t *body = block + CBX_LANE_BLOCK;
+    if (left < CBX_LANE_BLOCK + link->body)
+        return 0;
+    uint32_t length = link->head_length + link->body;
+    if (link->body_sealed) {
+        if (cbx_lane_open_body(link->lane, body, link->body) < 0)
+            return lane_broken(link, error);
+        length -= CBX_AEAD_TAG;
+    }
+    *raw = (struct cbx_slice){.slab = link->in,
+                              .data = body - link->head_length,
+                              .length = length,
+                              .room = CBX_LANE_BLOCK - link->head_length};
+    link->in_begin += CBX_LANE_BLOCK + link->body;
+    link->head_length = 0;
+    return 1;
+}
+
 static int
 parse(struct cbx_link *link, int64_t now, struct cbx_error *error)
 {
-    while (!link->failed) {
-        uint8_t *at = link->in->bytes + link->in_begin;
-        uint32_t left = link->in_end - link->in_begin;
-        int length = cbx_frame_length(at, left);
-        if (length < 0)
-            return cbx_fail(error, CBX_ERR_FORMAT, "link: a frame's length is out of bounds");
-        if (length == 0 || (uint32_t)length > left)
-            return 0;
-        struct cbx_slice raw = {.slab = link->in, .data = at, .length = (uint32_t)length};
+    while (!link->failed && link->in_begin < link->in_end) {
+        struct cbx_slice raw;
+        int result =
+            cbx_link_in_lane(link) ? next_sealed(link, &raw, error) : next_plain(link, &raw, error);
+        if (result <= 0)
+            return result;
         /* Held while the owner looks at it: it may drop the link's own reference. */
         cbx_slab_ref(raw.slab);
-        link->in_begin += (uint32_t)length;
-        int result = take_frame(link, raw, now, error);
+        result = take_frame(link, raw, now, error);
         cbx_slab_unref(raw.slab);
         if (result < 0)
             return result;
@@ -327,11 +407,29 @@ cbx_link_input(struct cbx_link *link, const uint8_t *bytes, size_t length, int64
 /* ---- output ---- */
 
 static void
-commit(struct cbx_link *link, struct cbx_slice slice)
+put_out(struct cbx_link *link, struct cbx_slice slice)
 {
     link->out[(link->out_first + link->out_count++) % CBX_LINK_OUT_SLICES] = slice;
     link->out_bytes += slice.length;
+}
+
+/* A frame on a lane takes up to two places of out: fill leaves that many. */
+static void
+commit(struct cbx_link *link, struct cbx_slice slice)
+{
     link->count.frames_out++;
+    if (!cbx_link_out_lane(link)) {
+        put_out(link, slice);
+        return;
+    }
+    struct cbx_slice sealed[2];
+    int count = cbx_lane_seal(link->lane, slice, sealed);
+    for (int i = 0; i < count; i++)
+        put_out(link, sealed[i]);
+    if (count < 0) { /* a frame is missing: nothing sensible can follow */
+        link->failed = true;
+        link->lane_broken = true;
+    }
 }
 
 static bool
@@ -519,7 +617,8 @@ fill(struct cbx_link *link, int64_t now)
         send_ack(link);
     if (link->pace.sent > 0)
         tell_pace(link);
-    while (link->out_bytes < CBX_LINK_COMMIT_MAX && link->out_count < CBX_LINK_OUT_SLICES) {
+    while (link->out_bytes < CBX_LINK_COMMIT_MAX && link->out_count + 1 < CBX_LINK_OUT_SLICES &&
+           !link->failed) {
         bool data = data_waits(link), control = control_waits(link);
         if (control && (!data || link->control_credit > 0))
             commit_control(link, now);
@@ -530,12 +629,57 @@ fill(struct cbx_link *link, int64_t now)
         cbx_pace_idle(&link->pace);
 }
 
+/* The path is another one: what is known of its rate and delay says nothing. */
+static void
+shift_out(struct cbx_link *link, int64_t now)
+{
+    if (link->shift_out == CBX_SHIFT_WANTED) {
+        struct cbx_field id = cbx_field_bytes(link->lane->id, CBX_LANE_ID);
+        struct cbx_slice slice = cbx_frame_slice(CBX_FRAME_SHIFT, 0, &id, 1);
+        if (!slice.slab)
+            return; /* at the next turn */
+        commit(link, slice);
+        link->shift_out = CBX_SHIFT_MARKED;
+    }
+    if (link->shift_out == CBX_SHIFT_MARKED && link->out_count == 0) {
+        link->shift_out = CBX_SHIFT_DONE;
+        link->count.first_out = link->count.bytes_out;
+        note_moved(link, now);
+        cbx_pace_restart(&link->pace, now);
+    }
+}
+
+void
+cbx_link_expect_lane(struct cbx_link *link, const uint8_t id[CBX_LANE_ID])
+{
+    memcpy(link->lane_id, id, CBX_LANE_ID);
+    link->lane_expected = true;
+}
+
+int
+cbx_link_lane(struct cbx_link *link, struct cbx_lane *lane)
+{
+    if (link->lane || link->failed) {
+        cbx_lane_free(lane);
+        return CBX_ERR_STATE;
+    }
+    link->lane = lane;
+    link->shift_out = CBX_SHIFT_WANTED;
+    if (link->shift_in == CBX_SHIFT_MARKED)
+        link->shift_in = CBX_SHIFT_DONE;
+    wake(link);
+    return 0;
+}
+
 int
 cbx_link_output(struct cbx_link *link, struct iovec *vector, int max, int64_t now)
 {
     if (link->failed)
         return 0;
-    fill(link, now);
+    if (link->shift_out == CBX_SHIFT_WANTED || link->shift_out == CBX_SHIFT_MARKED)
+        shift_out(link, now);
+    if (link->shift_out != CBX_SHIFT_MARKED)
+        fill(link, now);
     int count = 0;
     for (uint32_t i = 0; i < link->out_count && count < max; i++, count++) {
         struct cbx_slice *slice = &link->out[(link->out_first + i) % CBX_LINK_OUT_SLICES];
@@ -566,7 +710,8 @@ cbx_link_written(struct cbx_link *link, size_t bytes)
 bool
 cbx_link_has_output(const struct cbx_link *link)
 {
-    return !link->failed && (link->out_count || control_waits(link) || data_waits(link));
+    return !link->failed && (link->out_count || control_waits(link) || data_waits(link) ||
+                             link->shift_out == CBX_SHIFT_WANTED);
 }
 
 int

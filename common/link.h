@@ -17,6 +17,10 @@
  *
  * States: MAGIC (agent side: junk of at most 8 KiB before the hub's magic is skipped), OPEN,
  * FAILED (nothing more goes in or out; the owner closes).
+ * A link may move from the carrier it began on to a lane, each direction for itself: SHIFT is the
+ * last frame on the old carrier, everything after it comes over the lane, sealed. The owner of both
+ * carriers asks in which of them the next bytes belong.
+ *
  * Liveness: silence is measured on the arrival of any byte; ping after keepalive, dead after gone.
  */
 #ifndef CBX_LINK_H
@@ -24,6 +28,7 @@
 
 #include "err.h"
 #include "frame.h"
+#include "lane.h"
 #include "pace.h"
 #include "slab.h"
 #include <stdbool.h>
@@ -100,6 +105,14 @@ struct cbx_link_config {
 
 struct cbx_link_count {
     uint64_t bytes_in, bytes_out, frames_in, frames_out, copied;
+    uint64_t first_in, first_out; /* what bytes_in, bytes_out were when that direction moved */
+};
+
+enum cbx_link_shift {
+    CBX_SHIFT_NONE,
+    CBX_SHIFT_WANTED, /* out only: SHIFT goes next */
+    CBX_SHIFT_MARKED, /* out: SHIFT is being written; in: it came, the lane is not there yet */
+    CBX_SHIFT_DONE,
 };
 
 struct cbx_link {
@@ -116,6 +129,14 @@ struct cbx_link {
     uint32_t junk;             /* bytes skipped before the magic */
     uint32_t magic_matched;
     bool magic_seen;
+
+    struct cbx_lane *lane; /* owned; NULL before there is one */
+    uint8_t lane_id[CBX_LANE_ID];
+    bool lane_expected; /* lane_id was agreed on: SHIFT may come */
+    bool lane_broken;   /* what ended the link was the lane, not the neighbour */
+    enum cbx_link_shift shift_in, shift_out;
+    uint32_t head_length, body; /* of the frame whose block was opened; head_length 0: none */
+    bool body_sealed;
 
     struct cbx_queue control;
     uint32_t control_count;
@@ -138,6 +159,7 @@ struct cbx_link {
     uint64_t ping_nonce; /* our clock when it was sent */
     uint64_t ping_data;  /* data_received then */
     int64_t delay_us;    /* last measured round trip */
+    int64_t moved_at;    /* when the second direction had moved to the lane; 0: not yet */
 
     struct cbx_circuit *circuits; /* by label */
     uint32_t next_label;          /* our next one */
@@ -161,6 +183,35 @@ int cbx_link_input(struct cbx_link *link, const uint8_t *bytes, size_t length, i
 int cbx_link_output(struct cbx_link *link, struct iovec *vector, int max, int64_t now);
 void cbx_link_written(struct cbx_link *link, size_t bytes);
 bool cbx_link_has_output(const struct cbx_link *link);
+
+/* A lane of this id was agreed on: the neighbour may say SHIFT from now on. */
+void cbx_link_expect_lane(struct cbx_link *link, const uint8_t id[CBX_LANE_ID]);
+/* The lane is there (taken over): what goes out moves to it, what comes in once the neighbour says
+ * so. CBX_ERR_STATE when there is one already (the lane is then freed). */
+int cbx_link_lane(struct cbx_link *link, struct cbx_lane *lane);
+/* Where the next bytes come from and go to. */
+static inline bool
+cbx_link_in_lane(const struct cbx_link *link)
+{
+    return link->shift_in != CBX_SHIFT_NONE;
+}
+static inline bool
+cbx_link_out_lane(const struct cbx_link *link)
+{
+    return link->shift_out == CBX_SHIFT_DONE;
+}
+
+/* What went over the first carrier; the rest of count went over the lane. */
+static inline uint64_t
+cbx_link_first_in(const struct cbx_link *link)
+{
+    return cbx_link_in_lane(link) ? link->count.first_in : link->count.bytes_in;
+}
+static inline uint64_t
+cbx_link_first_out(const struct cbx_link *link)
+{
+    return cbx_link_out_lane(link) ? link->count.first_out : link->count.bytes_out;
+}
 
 /* Queues a control frame of the link (no label) or a CLOSE. CBX_ERR_LIMIT when the queue is full;
  * without memory CBX_ERR_NOMEM, and the link starves. */

@@ -23,6 +23,17 @@ cbx_pace_init(struct cbx_pace *pace, int64_t now)
     pace->rate_span_began = now;
 }
 
+void
+cbx_pace_restart(struct cbx_pace *pace, int64_t now)
+{
+    uint64_t sent = pace->sent, acked = pace->acked;
+    cbx_pace_init(pace, now);
+    pace->sent = sent;
+    pace->acked = acked;
+    pace->round_end = acked;
+    pace->idle_until = sent; /* what is still on the old path tells nothing about the new one */
+}
+
 uint64_t
 cbx_pace_rate(const struct cbx_pace *pace)
 {

@@ -74,6 +74,9 @@ struct cbx_pace {
 
 void cbx_pace_init(struct cbx_pace *pace, int64_t now);
 
+/* The path is another one from here on: rate, delay and cap are unknown again, the counts go on. */
+void cbx_pace_restart(struct cbx_pace *pace, int64_t now);
+
 /* Bytes that may be sent now. */
 uint64_t cbx_pace_room(const struct cbx_pace *pace);
 

@@ -92,8 +92,10 @@ cbx_record_data(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t la
     }
     keys->data_next++;
     memcpy(text - length, head, (size_t)length);
-    return (struct cbx_slice){
-        .slab = slab, .data = text - length, .length = (uint32_t)length + n + TAG};
+    return (struct cbx_slice){.slab = slab,
+                              .data = text - length,
+                              .length = (uint32_t)length + n + TAG,
+                              .room = (uint32_t)(text - length - slab->bytes)};
 }
 
 struct cbx_slice

@@ -139,15 +139,27 @@ cipher_listed(const uint8_t *list, size_t count, uint64_t cipher)
     return false;
 }
 
-/* Our own order decides. A number we do not know is another version's and is passed over. */
+/* The first of the list that is known and that the other list has. A number we do not know is
+ * another version's and is passed over. */
+static enum cbx_cipher
+cipher_first(const uint8_t *list, size_t count, const uint8_t *other, size_t other_count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (cipher_known(list[i]) && cipher_listed(other, other_count, list[i]))
+            return (enum cbx_cipher)list[i];
+    return CBX_CIPHER_NONE;
+}
+
+/* What both like best. Where they differ it is ChaCha20-Poly1305: never as slow as AES-256-GCM is
+ * for a CPU that has no instructions for it. */
 static enum cbx_cipher
 cipher_choose(const struct cbx_session_self *self, const struct payload *theirs)
 {
-    for (size_t i = 0; i < self->cipher_count; i++)
-        if (cipher_known(self->cipher[i]) &&
-            cipher_listed(theirs->cipher, theirs->cipher_count, self->cipher[i]))
-            return (enum cbx_cipher)self->cipher[i];
-    return CBX_CIPHER_NONE;
+    enum cbx_cipher ours =
+        cipher_first(self->cipher, self->cipher_count, theirs->cipher, theirs->cipher_count);
+    enum cbx_cipher other =
+        cipher_first(theirs->cipher, theirs->cipher_count, self->cipher, self->cipher_count);
+    return ours == other ? ours : CBX_CIPHER_CHACHA20POLY1305;
 }
 
 /* --- handshake ------------------------------------------------------------------------------- */

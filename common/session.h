@@ -64,7 +64,8 @@ int cbx_handshake_begin(struct cbx_handshake *handshake, const struct cbx_sessio
 
 /* Reads message 1, writes message 2 into out, fills *session. Returns message 2's length, or
  * CBX_ERR_AUTH, CBX_ERR_FORMAT (version, payload), CBX_ERR_NOTFOUND (no cipher in common). The
- * responder chooses the first cipher of its own list that the other side offered. */
+ * responder chooses the cipher that both put first of those they share, ChaCha20-Poly1305 where
+ * they differ. */
 int cbx_handshake_answer(const struct cbx_session_self *self, const struct cbx_session_peer *peer,
                          const uint8_t *message, size_t length, uint8_t *out,
                          struct cbx_session *session);

@@ -23,6 +23,7 @@ struct cbx_slice {
     struct cbx_slab *slab; /* NULL: no memory behind it */
     uint8_t *data;
     uint32_t length;
+    uint32_t room; /* bytes before data that are this slice's alone to overwrite */
 };
 
 /* One reference, contents undefined. NULL when memory is short. */

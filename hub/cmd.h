@@ -6,6 +6,8 @@
 #include "cli.h"
 #include "control.h"
 #include "err.h"
+#include "human.h"
+#include "table.h"
 #include <jansson.h>
 #include <stdbool.h>
 
@@ -40,15 +42,7 @@ int cmd_print_json(const struct cbx_command *command, json_t *answer);
 /* Flushes standard output; a failure to write is an error. */
 int cmd_end(const struct cbx_command *command);
 
-/* A table: cells are added row by row, the first row is the heading; columns get their widest
- * cell's width. Cells are copied, control bytes are shown as '?'. */
-struct cmd_table;
-struct cmd_table *cmd_table_new(int columns);
-void cmd_table_add(struct cmd_table *table, const char *text);
 /* Prints and frees. Returns an exit status. */
-int cmd_table_end(const struct cbx_command *command, struct cmd_table *table);
-
-/* "3d 4h", "5m", "12s". */
-void cmd_format_span(int64_t seconds, char *out, size_t size);
+int cmd_table_end(const struct cbx_command *command, struct cbx_table *table);
 
 #endif

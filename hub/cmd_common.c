@@ -127,112 +127,11 @@ cmd_print_json(const struct cbx_command *command, json_t *answer)
                        : cmd_fail(command, "standard output could not be written");
 }
 
-void
-cmd_format_span(int64_t seconds, char *out, size_t size)
-{
-    long long s = seconds < 0 ? 0 : (long long)seconds;
-
-    if (s >= 86400 && s / 3600 % 24 != 0)
-        (void)snprintf(out, size, "%lldd %lldh", s / 86400, s / 3600 % 24);
-    else if (s >= 86400)
-        (void)snprintf(out, size, "%lldd", s / 86400);
-    else if (s >= 3600 && s / 60 % 60 != 0)
-        (void)snprintf(out, size, "%lldh %lldm", s / 3600, s / 60 % 60);
-    else if (s >= 3600)
-        (void)snprintf(out, size, "%lldh", s / 3600);
-    else if (s >= 60 && s % 60 != 0)
-        (void)snprintf(out, size, "%lldm %llds", s / 60, s % 60);
-    else if (s >= 60)
-        (void)snprintf(out, size, "%lldm", s / 60);
-    else
-        (void)snprintf(out, size, "%llds", s);
-}
-
-/* ---- tables ---- */
-
-enum { COLUMNS_MAX = 16 };
-
-struct cmd_table {
-    int columns;
-    size_t count, room;
-    char **cell;
-    bool failed; /* memory was short */
-};
-
-struct cmd_table *
-cmd_table_new(int columns)
-{
-    struct cmd_table *table = calloc(1, sizeof *table);
-
-    if (table != NULL)
-        table->columns = columns < COLUMNS_MAX ? columns : COLUMNS_MAX;
-    return table;
-}
-
-static bool
-grow(struct cmd_table *table)
-{
-    size_t room = table->room == 0 ? 64 : 2 * table->room;
-    char **cell = realloc(table->cell, room * sizeof *cell);
-
-    if (cell == NULL)
-        return false;
-    table->cell = cell;
-    table->room = room;
-    return true;
-}
-
-void
-cmd_table_add(struct cmd_table *table, const char *text)
-{
-    if (table == NULL || table->failed)
-        return;
-    char *copy = NULL;
-    if (table->count < table->room || grow(table))
-        copy = strdup(text);
-    if (copy == NULL) {
-        table->failed = true;
-        return;
-    }
-    for (char *at = copy; *at != '\0'; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            *at = '?';
-    table->cell[table->count++] = copy;
-}
-
-static void
-print_table(const struct cmd_table *table)
-{
-    int width[COLUMNS_MAX] = {0};
-    int columns = table->columns;
-
-    for (size_t i = 0; i < table->count; i++) {
-        int length = (int)strlen(table->cell[i]);
-        int *column = &width[i % (size_t)columns];
-        *column = length > *column ? length : *column;
-    }
-    for (size_t i = 0; i < table->count; i++) {
-        int column = (int)(i % (size_t)columns);
-
-        if (column == columns - 1)
-            (void)printf("%s\n", table->cell[i]);
-        else
-            (void)printf("%-*s  ", width[column], table->cell[i]);
-    }
-}
-
 int
-cmd_table_end(const struct cbx_command *command, struct cmd_table *table)
+cmd_table_end(const struct cbx_command *command, struct cbx_table *table)
 {
-    if (table == NULL || table->failed)
-        (void)cmd_fail(command, "out of memory");
-    bool good = table != NULL && !table->failed;
-    if (good)
-        print_table(table);
-    for (size_t i = 0; table != NULL && i < table->count; i++)
-        free(table->cell[i]);
-    if (table != NULL)
-        free(table->cell);
-    free(table);
-    return good ? cmd_end(command) : CBX_EXIT_FAILURE;
+    if (cbx_table_end(table))
+        return cmd_end(command);
+    (void)cmd_fail(command, "out of memory");
+    return CBX_EXIT_FAILURE;
 }

@@ -285,7 +285,7 @@ print_token(struct invite *invite, const json_t *answer)
     int status = cmd_end(invite->command);
     if (status != CBX_EXIT_OK)
         return status;
-    cmd_format_span(invite->ttl_ms / 1000, span, sizeof span);
+    cbx_human_span(invite->ttl_ms / 1000, span, sizeof span);
     (void)fprintf(stderr,
                   "slug %s, pond %s, expires in %s; hand it over by file or standard input\n",
                   invite->body.slug, invite->body.pond, span);

@@ -41,21 +41,21 @@ number_of(const json_t *object, const char *name)
 }
 
 static void
-add_headings(struct cmd_table *table, const char *const *headings, int count)
+add_headings(struct cbx_table *table, const char *const *headings, int count)
 {
     for (int i = 0; i < count; i++)
-        cmd_table_add(table, headings[i]);
+        cbx_table_add(table, headings[i]);
 }
 
 /* How long from now, or that it is over. */
 static void
-add_until(struct cmd_table *table, long long when)
+add_until(struct cbx_table *table, long long when)
 {
     long long left = when - (long long)cbx_clock_unix();
     char text[32];
 
-    cmd_format_span(left, text, sizeof text);
-    cmd_table_add(table, left <= 0 ? "over" : text);
+    cbx_human_span(left, text, sizeof text);
+    cbx_table_add(table, left <= 0 ? "over" : text);
 }
 
 int
@@ -68,14 +68,14 @@ cmd_invites(const struct cbx_command *command, void *parsed)
 
     if (answer == NULL)
         return status;
-    struct cmd_table *table = cmd_table_new(6);
+    struct cbx_table *table = cbx_table_new(6);
     add_headings(table, headings, 6);
     json_array_foreach(json_object_get(answer, "invites"), index, invite)
     {
-        cmd_table_add(table, text_of(invite, "id"));
-        cmd_table_add(table, text_of(invite, "pond"));
-        cmd_table_add(table, text_of(invite, "slug"));
-        cmd_table_add(table, text_of(invite, "state"));
+        cbx_table_add(table, text_of(invite, "id"));
+        cbx_table_add(table, text_of(invite, "pond"));
+        cbx_table_add(table, text_of(invite, "slug"));
+        cbx_table_add(table, text_of(invite, "state"));
         add_until(table, number_of(invite, "join_by"));
         add_until(table, number_of(invite, "ends"));
     }
@@ -84,7 +84,7 @@ cmd_invites(const struct cbx_command *command, void *parsed)
 }
 
 static void
-add_ports(struct cmd_table *table, const json_t *ports)
+add_ports(struct cbx_table *table, const json_t *ports)
 {
     char text[512] = "";
     size_t index, used = 0;
@@ -98,33 +98,38 @@ add_ports(struct cmd_table *table, const json_t *ports)
             break;
         used += (size_t)length;
     }
-    cmd_table_add(table, used > 0 ? text : "-");
+    cbx_table_add(table, used > 0 ? text : "-");
 }
 
 static void
-add_link(struct cmd_table *table, const json_t *peer)
+add_link(struct cbx_table *table, const json_t *peer)
 {
     char text[64];
 
     if (json_object_get(peer, "address") == NULL) {
-        for (int i = 0; i < 4; i++)
-            cmd_table_add(table, "-");
+        for (int i = 0; i < 6; i++)
+            cbx_table_add(table, "-");
         return;
     }
-    cmd_table_add(table, text_of(peer, "address"));
-    (void)snprintf(text, sizeof text, "%.1f ms", (double)number_of(peer, "round_trip_us") / 1000.0);
-    cmd_table_add(table, number_of(peer, "round_trip_us") > 0 ? text : "-");
+    cbx_table_add(table, text_of(peer, "address"));
+    cbx_table_add(table, text_of(peer, "plane"));
+    cbx_human_span((int64_t)(cbx_clock_unix() - number_of(peer, "plane_since")), text, sizeof text);
+    cbx_table_add(table, text);
+    cbx_human_us(number_of(peer, "round_trip_us"), text, sizeof text);
+    cbx_table_add(table, text);
     (void)snprintf(text, sizeof text, "%lld", number_of(peer, "streams"));
-    cmd_table_add(table, text);
-    cmd_format_span((int64_t)(cbx_clock_unix() - number_of(peer, "since")), text, sizeof text);
-    cmd_table_add(table, text);
+    cbx_table_add(table, text);
+    cbx_human_span((int64_t)(cbx_clock_unix() - number_of(peer, "since")), text, sizeof text);
+    cbx_table_add(table, text);
 }
 
 int
 cmd_peers(const struct cbx_command *command, void *parsed)
 {
-    static const char *const headings[] = {"POND",       "SLUG",    "STATE", "PORTS",  "ADDRESS",
-                                           "ROUND TRIP", "STREAMS", "UP",    "ENDS IN"};
+    enum { COLUMNS = 12 };
+    static const char *const headings[COLUMNS] = {"POND",    "SLUG",  "STATE",   "PORTS",
+                                                  "ADDRESS", "PLANE", "SINCE",   "ROUND TRIP",
+                                                  "STREAMS", "UP",    "ENDS IN", "NOT ON A LANE"};
     const char *pond = cbx_arg(parsed, "pond");
     json_t *answer, *peer;
     size_t index;
@@ -135,16 +140,17 @@ cmd_peers(const struct cbx_command *command, void *parsed)
         ask(command, parsed, json_pack("{s:s, s:s*}", "cmd", "peers", "pond", pond), &answer);
     if (answer == NULL)
         return status;
-    struct cmd_table *table = cmd_table_new(9);
-    add_headings(table, headings, 9);
+    struct cbx_table *table = cbx_table_new(COLUMNS);
+    add_headings(table, headings, COLUMNS);
     json_array_foreach(json_object_get(answer, "peers"), index, peer)
     {
-        cmd_table_add(table, text_of(peer, "pond"));
-        cmd_table_add(table, text_of(peer, "slug"));
-        cmd_table_add(table, text_of(peer, "state"));
+        cbx_table_add(table, text_of(peer, "pond"));
+        cbx_table_add(table, text_of(peer, "slug"));
+        cbx_table_add(table, text_of(peer, "state"));
         add_ports(table, json_object_get(peer, "expose"));
         add_link(table, peer);
         add_until(table, number_of(peer, "ends"));
+        cbx_table_add(table, text_of(peer, "plane_reason"));
     }
     json_decref(answer);
     return cmd_table_end(command, table);
@@ -183,6 +189,24 @@ print_list(const char *title, const json_t *list)
     (void)putchar('\n');
 }
 
+/* One line for each plane. */
+static void
+print_planes(const json_t *answer)
+{
+    const char *name;
+    json_t *plane;
+
+    json_object_foreach(json_object_get(answer, "planes"), name, plane)
+    {
+        char from[CBX_HUMAN_MAX], to[CBX_HUMAN_MAX];
+        cbx_human_bytes((uint64_t)number_of(plane, "from"), from, sizeof from);
+        cbx_human_bytes((uint64_t)number_of(plane, "to"), to, sizeof to);
+        (void)printf("%-12s %lld links, %s from agents, %s to them\n", name,
+                     number_of(plane, "links"), from, to);
+    }
+    (void)printf("%-12s %s\n", "lanes", text_of(answer, "lanes"));
+}
+
 static double
 mib(const json_t *object, const char *name)
 {
@@ -198,7 +222,7 @@ cmd_status(const struct cbx_command *command, void *parsed)
 
     if (answer == NULL)
         return status;
-    cmd_format_span((int64_t)(cbx_clock_unix() - number_of(answer, "since")), up, sizeof up);
+    cbx_human_span((int64_t)(cbx_clock_unix() - number_of(answer, "since")), up, sizeof up);
     (void)printf("%-12s %s, pid %lld, up %s, state %s\n", "hub", text_of(answer, "software"),
                  number_of(answer, "pid"), up, text_of(answer, "state_dir"));
     print_list("listening", json_object_get(answer, "listening"));
@@ -208,6 +232,7 @@ cmd_status(const struct cbx_command *command, void *parsed)
     (void)printf("%-12s %lld of %lld attached, %lld circuits\n", "peers",
                  number_of(answer, "attached"), number_of(answer, "peers"),
                  number_of(answer, "circuits"));
+    print_planes(answer);
     (void)printf("%-12s %.1f MiB queued, %.1f of %.1f MiB allowed\n", "memory",
                  mib(answer, "queued_bytes"), mib(answer, "allowance_bytes"),
                  mib(answer, "queue_max"));

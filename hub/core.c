@@ -53,6 +53,7 @@ static void
 detach(struct hub_link *link)
 {
     struct reg_peer *peer = link->peer;
+    hub_lane_forget(link);
     hub_switch_link_gone(link);
     hub_allowance_leave(&link->core->allowances, &link->allowance);
     link->peer = NULL;
@@ -87,15 +88,39 @@ link_free(struct hub_link *link)
     if (link->ack_waits)
         TAILQ_REMOVE(&core->acks, link, ack_entry);
     TAILQ_REMOVE(&core->links, link, entry);
+    hub_plane_link_over(link);
     cbx_pump_dispose(&link->pump);
     free(link);
+}
+
+/* The lane is gone and the SSH connection is not: the agent greets anew over it. */
+static void
+begin_anew(struct hub_link *link, const char *text)
+{
+    struct hub_core *core = link->core;
+    struct cbx_carrier *carrier = link->pump.left;
+    char fingerprint[CBX_FINGERPRINT_TEXT_MAX], address[sizeof link->address];
+    uint64_t connection = link->connection;
+    memcpy(fingerprint, link->fingerprint, sizeof fingerprint);
+    memcpy(address, link->address, sizeof address);
+    bool closing = link->phase == HUB_CLOSING;
+    core->count.lanes_lost++;
+    cbx_log_info("%s.%s.cbx lost its lane, back to ssh: %s", link->slug, link->pond, text);
+    link_free(link);
+    if (closing)
+        carrier->ops->close(carrier);
+    else
+        hub_core_attach(core, carrier, fingerprint, connection, address);
 }
 
 static void
 pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
 {
-    (void)pump;
     struct hub_link *link = arg;
+    if (pump->left) {
+        begin_anew(link, text);
+        return;
+    }
     if (link->phase == HUB_READY)
         cbx_log_info("%s.%s.cbx left: %s", link->slug, link->pond, text);
     else if (result != CBX_OK && link->phase != HUB_CLOSING)
@@ -190,6 +215,8 @@ take_ready_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
     case CBX_FRAME_WANT:
         hub_core_want(link, now);
         return 0;
+    case CBX_FRAME_LANE_GET:
+        return hub_lane_get(link, frame, now);
     case CBX_FRAME_ALLOWED:
         hub_core_allowed(link, frame->field[0].u);
         return 0;

@@ -8,6 +8,7 @@
 #define HUB_CORE_H
 
 #include "carrier.h"
+#include "lane.h"
 #include "registry.h"
 #include <jansson.h>
 #include <stdint.h>
@@ -15,12 +16,16 @@
 struct hub_core;
 struct hub_link;
 
+/* Whether agents get lanes; REQUIRE: nothing is switched over a link that has none. */
+enum hub_lanes { HUB_LANES_AUTO, HUB_LANES_OFF, HUB_LANES_REQUIRE };
+
 struct hub_core_config {
     int64_t keepalive_us; /* ping after this much silence; default 15 s when 0 */
     int64_t gone_us;      /* dead after this much silence; default 45 s when 0 */
     int64_t hello_us;     /* time for the first frame of a new link; default 10 s when 0 */
     int64_t allowed_us;   /* time to answer a lowered allowance; default 10 s when 0 */
     uint64_t queue_max;   /* bytes of circuits held in all; default 1 GiB when 0 */
+    enum hub_lanes lanes;
     const char *software; /* "cbx-hub 0.1" */
 };
 
@@ -43,6 +48,12 @@ void hub_core_free(struct hub_core *core);
  * for people ("127.0.0.1:40022"). Fingerprints that the registry does not know are closed. */
 int hub_core_attach(struct hub_core *core, struct cbx_carrier *carrier, const char *fingerprint,
                     uint64_t connection, const char *address);
+
+/* A connection began with this preface. Takes the carrier over: true when it became the lane of the
+ * link it was made for, false when nobody waits for it (the carrier is closed, nothing was said).
+ */
+bool hub_core_lane(struct hub_core *core, struct cbx_carrier *carrier,
+                   const uint8_t preface[CBX_LANE_PREFACE]);
 
 void hub_core_committed(struct hub_core *core, uint64_t ticket, int result);
 

@@ -21,6 +21,7 @@
 #include "pump.h"
 #include "rate.h"
 #include "session.h"
+#include <jansson.h>
 #include <sys/queue.h>
 
 enum {
@@ -31,6 +32,20 @@ enum {
 };
 
 enum hub_phase { HUB_HELLO, HUB_COMMITTING, HUB_READY, HUB_CLOSING };
+
+/* A lane that was promised to a link and has not come yet (rule 28). */
+struct hub_promise {
+    UT_hash_handle hh; /* by the ticket's id, in hub_core.promises */
+    struct cbx_lane_ticket ticket;
+    struct hub_link *link;
+    int64_t until; /* 0: none */
+};
+
+/* What a link's frames go over. */
+enum hub_plane { HUB_PLANE_SSH, HUB_PLANE_RELAY, HUB_PLANES };
+struct hub_plane_bytes {
+    uint64_t from, to; /* agents; all bytes of their links */
+};
 
 struct hub_circuit;
 TAILQ_HEAD(hub_circuits, hub_circuit);
@@ -56,7 +71,8 @@ struct hub_link {
     struct hub_allowance allowance;
     int64_t wanted_at; /* a WANT has had no answer yet since; 0: none */
     int64_t asked_at;  /* when the allowance was asked down last */
-    struct cbx_rate opens, handshakes, chains;
+    struct cbx_rate opens, handshakes, chains, lanes;
+    struct hub_promise promise;
     uint32_t shed; /* frames dropped for their rate */
     uint32_t circuits;
     uint64_t bytes_from, bytes_to; /* stream payload relayed */
@@ -101,7 +117,8 @@ struct hub_circuit {
 struct hub_counts {
     uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
     uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins,
-        never_spoke, allowances_refused, allowances_kept;
+        never_spoke, allowances_refused, allowances_kept, lanes, lanes_lost, lanes_refused,
+        prefaces_refused;
 };
 
 struct hub_core {
@@ -113,11 +130,13 @@ struct hub_core {
     struct hub_links acks; /* those that owe an ack, and some that did lately */
     uint64_t looked;       /* links looked at by turns, but not by sweeps */
     struct hub_circuits reap;
+    struct hub_promise *promises;
     struct hub_allowances allowances;
     struct hub_counts count;
-    uint64_t ticket;    /* last one given out */
-    uint64_t committed; /* last one on disk */
-    uint64_t held;      /* cost of what waits in circuits */
+    struct hub_plane_bytes plane_bytes[HUB_PLANES]; /* of links that are over */
+    uint64_t ticket;                                /* last one given out */
+    uint64_t committed;                             /* last one on disk */
+    uint64_t held;                                  /* cost of what waits in circuits */
     uint64_t least_wanted; /* least allowance of a link that wants more and cannot have it */
     uint32_t circuit_count;
     int64_t swept_at, started_unix;
@@ -144,6 +163,22 @@ void hub_core_allowed(struct hub_link *link, uint64_t sequence); /* ALLOWED */
 void hub_core_look_for_room(struct hub_core *core, int64_t now); /* at each sweep */
 /* It has not answered a lowering for too long. */
 bool hub_core_keeps_allowance(const struct hub_link *link, int64_t now);
+
+/* core_lane.c */
+int hub_lane_get(struct hub_link *link, const struct cbx_frame *frame, int64_t now);
+void hub_lane_forget(struct hub_link *link);
+/* Both directions are on the lane. */
+bool hub_lane_up(const struct hub_link *link);
+/* What the link may carry: with lanes required, nothing before it is on one. */
+bool hub_lane_allows(const struct hub_link *link);
+
+/* core_plane.c */
+const char *hub_plane_name(enum hub_plane plane);
+/* The link is about to go: what it carried is kept. */
+void hub_plane_link_over(const struct hub_link *link);
+/* What peers and status say of planes. */
+void hub_plane_peer(const struct hub_link *link, json_t *out);
+json_t *hub_planes_json(const struct hub_core *core);
 
 /* directory.c */
 void hub_directory_snapshot(struct hub_link *link);

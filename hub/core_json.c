@@ -18,7 +18,7 @@ peer_json(const struct reg_peer *peer)
                   "joined", (json_int_t)peer->joined, "ends", (json_int_t)peer->ends);
     if (!out || !link)
         return out;
-    json_object_set_new(out, "plane", json_string("ssh"));
+    hub_plane_peer(link, out);
     json_object_set_new(out, "address", json_string(link->address));
     json_object_set_new(out, "software", json_string(link->software));
     json_object_set_new(out, "since", json_integer(link->since_unix));
@@ -65,20 +65,26 @@ counters_json(const struct hub_counts *count)
                                 json_integer((json_int_t)count->refused[i]));
     }
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "attached",
-        (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+        "s:I, s:o}",
+        "attached", (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
         (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "opened",
         (json_int_t)count->opened, "relayed_frames", (json_int_t)count->relayed_frames,
         "relayed_bytes", (json_int_t)count->relayed_bytes, "stale_frames", (json_int_t)count->stale,
         "breaches", (json_int_t)count->breaches, "shed_frames", (json_int_t)count->shed,
         "unknown_logins", (json_int_t)count->unknown_logins, "never_spoke",
         (json_int_t)count->never_spoke, "allowances_refused", (json_int_t)count->allowances_refused,
-        "allowances_kept", (json_int_t)count->allowances_kept, "refused", refused);
+        "allowances_kept", (json_int_t)count->allowances_kept, "lanes", (json_int_t)count->lanes,
+        "lanes_lost", (json_int_t)count->lanes_lost, "lanes_refused",
+        (json_int_t)count->lanes_refused, "prefaces_refused", (json_int_t)count->prefaces_refused,
+        "refused", refused);
 }
 
 json_t *
 hub_core_status_json(const struct hub_core *core)
 {
+    static const char *const lanes[] = {
+        [HUB_LANES_AUTO] = "auto", [HUB_LANES_OFF] = "off", [HUB_LANES_REQUIRE] = "require"};
     json_int_t links = 0, ready = 0, peers = 0;
     const struct hub_link *link;
     TAILQ_FOREACH(link, &core->links, entry)
@@ -88,11 +94,12 @@ hub_core_status_json(const struct hub_core *core)
     }
     for (struct reg_peer *peer = registry_peers(core->registry); peer; peer = peer->next)
         peers++;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "software",
-                     core->config.software ? core->config.software : "cbx-hub", "since",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
+                     "software", core->config.software ? core->config.software : "cbx-hub", "since",
                      (json_int_t)core->started_unix, "links", links, "attached", ready, "peers",
                      peers, "circuits", (json_int_t)core->circuit_count, "queued_bytes",
                      (json_int_t)core->held, "allowance_bytes", (json_int_t)core->allowances.sum,
                      "queue_max", (json_int_t)core->allowances.total, "slab_bytes",
-                     (json_int_t)cbx_slab_bytes(), "counters", counters_json(&core->count));
+                     (json_int_t)cbx_slab_bytes(), "lanes", lanes[core->config.lanes], "planes",
+                     hub_planes_json(core), "counters", counters_json(&core->count));
 }

@@ -21,7 +21,7 @@ enum { QUIET_US = 60 * 1000000 }; /* between two lines about exhausted descripto
 
 static const double tick_s = 0.25;
 
-enum conn_state { CONN_SILENT, CONN_WAITING, CONN_SSHD, CONN_ATTACHED, CONN_ENDING };
+enum conn_state { CONN_SILENT, CONN_LANE, CONN_WAITING, CONN_SSHD, CONN_ATTACHED, CONN_ENDING };
 
 struct conn {
     struct listen *listen;
@@ -51,10 +51,13 @@ struct listen {
     ev_timer tick;  /* runs while somebody's time may run out */
     ev_timer pause; /* runs while no descriptor is free */
     uint32_t running, ending;
+    void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]);
+    void *lane_arg;
     int64_t said_exhausted_us;
     struct listen_counter {
         uint64_t accepted, logged_in, not_ssh, left, silent_timeouts, silent_dropped;
-        uint64_t login_timeouts, login_failures, refused_full, refused_address, exhausted, failed;
+        uint64_t lanes, login_timeouts, login_failures, refused_full, refused_address, exhausted,
+            failed;
     } counter;
 };
 
@@ -159,6 +162,37 @@ start_waiting(struct listen *listen)
     }
 }
 
+/* The kernel wakes us again once the whole preface is there. */
+static void
+await_preface(struct conn *conn)
+{
+    const int whole = CBX_LANE_PREFACE;
+
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &whole, sizeof whole);
+    conn->state = CONN_LANE;
+}
+
+/* It leaves the door: with the preface read, the socket is the callee's. */
+static void
+hand_out_lane(struct conn *conn)
+{
+    struct listen *listen = conn->listen;
+    uint8_t preface[CBX_LANE_PREFACE];
+    const int one = 1;
+
+    if (recv(conn->fd, preface, sizeof preface, MSG_DONTWAIT) != (ssize_t)sizeof preface) {
+        drop(conn, &listen->counter.left);
+        return;
+    }
+    int fd = conn->fd;
+    ev_io_stop(listen->loop, &conn->readable);
+    conn->fd = -1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
+    drop(conn, &listen->counter.lanes);
+    listen->lane(listen->lane_arg, fd, preface);
+    sodium_memzero(preface, sizeof preface);
+}
+
 static void
 on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
 {
@@ -167,6 +201,10 @@ on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
     char bytes[FIRST_BYTES];
 
     (void)events;
+    if (conn->state == CONN_LANE) {
+        hand_out_lane(conn);
+        return;
+    }
     ssize_t got = recv(conn->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -176,6 +214,9 @@ on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
         set_state(conn, CONN_WAITING);
         slots_spoke(listen->slots, conn->id);
         start_waiting(listen);
+    } else if (got == FIRST_BYTES && listen->lane != NULL &&
+               memcmp(bytes, cbx_lane_magic, FIRST_BYTES) == 0) {
+        await_preface(conn);
     } else if (got == FIRST_BYTES) {
         drop(conn, &listen->counter.not_ssh);
     } else {
@@ -388,6 +429,14 @@ listen_new(struct ev_loop *loop, const struct slots_config *slots, struct spawne
 }
 
 void
+listen_lanes(struct listen *listen,
+             void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]), void *arg)
+{
+    listen->lane = lane;
+    listen->lane_arg = arg;
+}
+
+void
 listen_stop(struct listen *listen)
 {
     struct conn *conn = NULL, *next = NULL;
@@ -520,6 +569,7 @@ listen_json(const struct listen *listen)
         {"sshd", listen->running},
         {"accepted", count->accepted},
         {"logged_in", count->logged_in},
+        {"lanes", count->lanes},
         {"not_ssh", count->not_ssh},
         {"left", count->left},
         {"silent_timeouts", count->silent_timeouts},

@@ -2,7 +2,9 @@
 /*
  * The door: listening sockets, and every connection from its accept until its sshd is gone.
  *
- *   SILENT    first 4 bytes awaited              -> WAITING, or closed (not SSH, too slow, dropped)
+ *   SILENT    first 4 bytes awaited              -> WAITING, LANE, or closed (neither SSH nor a
+ *                                                   lane, too slow, dropped)
+ *   LANE      a lane's whole preface awaited     -> handed out, forgotten here
  *   WAITING   said "SSH-", no sshd is free yet   -> SSHD
  *   SSHD      its sshd checks the key            -> ATTACHED, or ENDING when its time is over
  *   ATTACHED  the link is the core's             -> ENDING when the core closed it
@@ -15,6 +17,7 @@
 #define HUB_LISTEN_H
 
 #include "err.h"
+#include "lane.h"
 #include "slots.h"
 #include <jansson.h>
 #include <stdint.h>
@@ -37,6 +40,12 @@ struct listen *listen_new(struct ev_loop *loop, const struct slots_config *slots
                           struct spawner *spawner);
 /* Closes everything but running sshd, which are the spawner's. */
 void listen_free(struct listen *listen);
+
+/* Who takes connections that begin with a lane's preface: fd and 64 bytes that were read from it.
+ */
+void listen_lanes(struct listen *listen,
+                  void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]),
+                  void *arg);
 
 /* Who waits; for what outlives the process (lately.h). */
 struct slots *listen_slots(struct listen *listen);

@@ -4,6 +4,7 @@
  * spawner is forked as soon as its arguments are known, before keys are opened and threads started.
  */
 #include "account.h"
+#include "aead.h"
 #include "cmd.h"
 #include "descriptors.h"
 #include "log.h"
@@ -155,7 +156,8 @@ prepare(struct run *run, struct cbx_error *error)
         result = prepare_sshd(run, error);
     if (result == 0)
         result = open_registry(run, error);
-    cbx_descriptors_raise(); /* three an agent; sshd gets its own limit back */
+    cbx_descriptors_raise();    /* three an agent; sshd gets its own limit back */
+    (void)cbx_aead_preferred(); /* measured now, while nothing waits */
     return result;
 }
 

@@ -18,6 +18,7 @@ enum setting_kind {
     SETTING_DURATION, /* milliseconds */
     SETTING_SIZE,     /* bytes */
     SETTING_COUNT,
+    SETTING_LANES,
 };
 
 struct setting {
@@ -41,6 +42,7 @@ static const struct setting settings[] = {
     {"keepalive", SETTING_DURATION, AT(keepalive_ms), 100, 3600000},
     {"gone", SETTING_DURATION, AT(gone_ms), 300, 86400000},
     {"login-grace", SETTING_DURATION, AT(login_grace_ms), 1000, 600000},
+    {"lanes", SETTING_LANES, AT(lanes), 0, 0},
     {"allowance-grace", SETTING_DURATION, AT(allowance_grace_ms), 1000, 600000},
     {"queue-max", SETTING_SIZE, AT(queue_max), 1 << 20, (uint64_t)1 << 44},
     {"unauthenticated-max", SETTING_COUNT, AT(unauthenticated_max), 2, SLOTS_TOTAL_MAX},
@@ -123,6 +125,21 @@ set_switch(bool *on, const struct setting *setting, const char *value, struct cb
     return 0;
 }
 
+static int
+set_lanes(enum hub_lanes *lanes, const char *value, struct cbx_error *error)
+{
+    static const char *const words[] = {
+        [HUB_LANES_AUTO] = "auto", [HUB_LANES_OFF] = "off", [HUB_LANES_REQUIRE] = "require"};
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i], value) != 0)
+            continue;
+        *lanes = (enum hub_lanes)i;
+        return 0;
+    }
+    return cbx_fail(error, CBX_ERR_USAGE, "lanes %s: not auto, off or require", value);
+}
+
 /* Whole number with an optional unit K, M or G (of 1024), also written KiB, MiB, GiB. */
 static int
 parse_size(const char *text, bool units, uint64_t *out)
@@ -199,6 +216,8 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
         return set_text(field(config, setting), value, error);
     case SETTING_SWITCH:
         return set_switch(field(config, setting), setting, value, error);
+    case SETTING_LANES:
+        return set_lanes(field(config, setting), value, error);
     case SETTING_DURATION:
     case SETTING_SIZE:
     case SETTING_COUNT:

@@ -7,6 +7,7 @@
 #define HUB_RUN_CONFIG_H
 
 #include "cli.h"
+#include "core.h"
 #include "err.h"
 #include "listen.h"
 #include "token.h"
@@ -25,6 +26,7 @@ struct run_config {
     bool as_root, log_times;
     int64_t keepalive_ms, gone_ms, login_grace_ms, allowance_grace_ms;
     uint64_t queue_max;
+    enum hub_lanes lanes;
     uint64_t unauthenticated_max, per_address_max, login_processes;
 };
 

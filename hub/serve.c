@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     EXPIRE_S = 60,
@@ -232,6 +233,19 @@ on_attached(void *arg, uint64_t connection, const char *fingerprint, struct cbx_
                                                 : cbx_err_name(result));
 }
 
+/* The socket of a connection that began as a lane: the core's from here on. */
+static void
+on_lane(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE])
+{
+    struct serve *serve = arg;
+    struct cbx_carrier *carrier = cbx_carrier_fd(serve->loop, fd, fd);
+
+    if (carrier == NULL)
+        (void)close(fd);
+    else if (!hub_core_lane(serve->core, carrier, preface))
+        cbx_log_info("a lane that nobody waits for was closed");
+}
+
 static void
 on_detached(void *arg, uint64_t connection)
 {
@@ -287,6 +301,7 @@ open_door(struct serve *serve, struct cbx_error *error)
     serve->listen = listen_new(serve->loop, &slots, serve->spawner);
     if (serve->listen == NULL)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    listen_lanes(serve->listen, on_lane, serve);
     serve->lately = lately_new(serve->config->state_dir, listen_slots(serve->listen), serve->store);
     if (serve->lately == NULL)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
@@ -312,6 +327,7 @@ make_core(struct serve *serve, struct cbx_error *error)
                                          .hello_us = config->run->login_grace_ms * 1000,
                                          .allowed_us = config->run->allowance_grace_ms * 1000,
                                          .queue_max = config->run->queue_max,
+                                         .lanes = config->run->lanes,
                                          .software = "cbx-hub " CBX_VERSION};
 
     serve->commit = commit_new(&commit, on_committed, serve);

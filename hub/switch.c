@@ -198,8 +198,11 @@ waiting_slice(struct hub_core *core, const struct cbx_frame *frame, const struct
     struct hub_allowances *all = &core->allowances;
     struct cbx_slice slice;
     if (raw->length >= COPY_BELOW && to->data_cost <= STALLED_ABOVE &&
-        hub_allowance_pin(all, slack(raw)))
-        return cbx_slice_of(raw->slab, raw->data, raw->length);
+        hub_allowance_pin(all, slack(raw))) {
+        slice = cbx_slice_of(raw->slab, raw->data, raw->length);
+        slice.room = raw->room;
+        return slice;
+    }
     slice = cbx_slice_copy(raw->data, raw->length);
     if (slice.slab && !hub_allowance_pin(all, slack(&slice))) {
         cbx_slice_drop(&slice);
@@ -345,7 +348,7 @@ find_target(struct hub_link *link, const struct cbx_frame *frame, enum cbx_reaso
         *reason = CBX_REASON_UNKNOWN_NAME;
     else if (!reg_peer_exposes(peer, (uint16_t)frame->field[2].u))
         *reason = CBX_REASON_NOT_EXPOSED;
-    else if (!target)
+    else if (!target || !hub_lane_allows(target) || !hub_lane_allows(link))
         *reason = CBX_REASON_PEER_AWAY;
     else if (target->pump.link.control_count > CBX_LINK_CONTROL_MAX / 2)
         *reason = CBX_REASON_OVERLOADED;

@@ -25,6 +25,11 @@ SBIN = "/usr/sbin:/sbin"
 SANITIZER = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
 
+# The plane that streams must be on; by default agents choose.
+PLANES = {"": (), "ssh": ("--lanes", "off"), "relay": ("--lanes", "require")}
+PLANE = os.environ.get("CBX_TEST_PLANE", "")
+
+
 def find(program):
     path = shutil.which(program, path=f"{os.environ['PATH']}:{SBIN}")
     assert path, f"{program} is not installed (make deps)"
@@ -250,14 +255,14 @@ class Agent:
         self.process = self.world.start(self.name, [AGENT, "--state", self.state, *words])
         return self.process
 
-    def up(self, token=None, proxy="off", expose=(), slug=None, attached=True):
+    def up(self, token=None, proxy="off", expose=(), slug=None, attached=True, options=()):
         """Joins by the token, or by a fresh invite, or not at all if it has joined; then runs."""
         words = ["up"]
         if token is None and not self.state.exists():
             token = self.hub.invite(slug or self.name, expose=expose)
         if token is not None:
             words.append(self.token_file(token))
-        self.start(*words, "--proxy", proxy)
+        self.start(*words, "--proxy", proxy, *PLANES[PLANE], *options)
         if attached:
             self.wait_attached()
             if proxy != "off":

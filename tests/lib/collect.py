@@ -23,6 +23,11 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What streams and fronts do, on each plane by itself; else agents choose.
+PLANES = ("ssh", "relay")
+PLANE_FILES = ("test_halfclose.py", "test_refusals.py")
+if os.environ.get("CBX_FULL"):
+    PLANE_FILES += ("test_transfer.py", "test_ssh.py", "test_loads.py")
 SECONDS_MAX = {"unit": 120, "sim": 300, "e2e": 3600 if os.environ.get("CBX_FULL") else 900}
 AGAIN_SECONDS_MAX = 3600 if os.environ.get("CBX_FULL") else 600
 SECONDS_MAX.update(alloc=AGAIN_SECONDS_MAX, valgrind=AGAIN_SECONDS_MAX)
@@ -215,18 +220,22 @@ def run_one(kind, program, logs):
     return run_fuzz(program, logs) if kind == "fuzz" else run_program(kind, program, logs)
 
 
-def run_e2e(build, only, logs):
+def run_e2e(build, only, logs, plane=None):
     """pytest writes to the terminal itself; the counts come from its report."""
-    result = Result("e2e")
-    report = logs / "e2e.xml"
+    result = Result(f"e2e on {plane}" if plane else "e2e")
+    report = logs / (f"e2e-{plane}.xml" if plane else "e2e.xml")
     report.unlink(missing_ok=True)
     command = [sys.executable, "-B", "-m", "pytest", "-v", "-p", "no:cacheprovider"]
     command += ["--rootdir", "tests/e2e", "-c", "/dev/null", "-o", "junit_family=xunit2"]
-    command += ["-o", "timeout=60", "--tb=short", f"--junit-xml={report}", "tests/e2e"]
+    command += ["-o", "timeout=60", "--tb=short", f"--junit-xml={report}"]
+    command += [f"tests/e2e/{name}" for name in PLANE_FILES] if plane else ["tests/e2e"]
+    environment = dict(os.environ, CBX_BUILD=str(build))
+    if plane:
+        environment["CBX_TEST_PLANE"] = plane
     if only:
         command += ["-k", only]
     started = time.monotonic()
-    child = subprocess.Popen(command, cwd=ROOT, env=dict(os.environ, CBX_BUILD=str(build)))
+    child = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         status = child.wait(SECONDS_MAX["e2e"])
     except subprocess.TimeoutExpired:
@@ -290,7 +299,7 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--tree", default="asan", help="where below DIR unit and sim are")
     parser.add_argument("--only")
-    parser.add_argument("kinds", nargs="+", choices=["unit", "sim", "alloc", "valgrind", "fuzz", "e2e"])
+    parser.add_argument("kinds", nargs="+", choices=["unit", "sim", "alloc", "valgrind", "fuzz", "e2e", "planes"])
     options = parser.parse_args()
     build = Path(options.build).absolute()
     logs = build / "logs"
@@ -300,7 +309,7 @@ def main():
     todo = [
         (kind, program)
         for kind in options.kinds
-        if kind != "e2e"
+        if kind not in ("e2e", "planes")
         for program in programs(kind, build, options.tree, options.only)
     ]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
@@ -314,6 +323,9 @@ def main():
             print(f"{kind}: there is no test program")
     if "e2e" in options.kinds:
         results.append(run_e2e(build, options.only, logs))
+        say(results[-1], show_output=False)
+    for plane in PLANES if "planes" in options.kinds else ():
+        results.append(run_e2e(build, options.only, logs, plane))
         say(results[-1], show_output=False)
 
     passed = sum(result.passed for result in results)

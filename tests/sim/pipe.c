@@ -133,6 +133,43 @@ world_pipe_put(struct world_pipe *pipe, int side, const uint8_t *bytes, size_t l
     }
 }
 
+/* What a middlebox or an attacker does to the eight bytes at that place. */
+static void
+do_harm(struct world_pipe *pipe, int side, const uint8_t *bytes, size_t length)
+{
+    uint8_t changed[64];
+    size_t n = length < sizeof changed / 2 ? length : sizeof changed / 2;
+    memcpy(changed, bytes, n);
+    enum world_harm harm = pipe->lane[side].harm;
+    pipe->lane[side].harm = 0;
+    if (harm == WORLD_END) {
+        pipe->cut = true;
+        return;
+    }
+    if (harm == WORLD_FLIP)
+        changed[0] ^= 1;
+    if (harm == WORLD_SWAP)
+        for (size_t i = 0; i < n; i++)
+            changed[i] = bytes[n - 1 - i];
+    if (harm == WORLD_REPEAT)
+        world_pipe_put(pipe, side, bytes, n);
+    if (harm != WORLD_LOSE)
+        world_pipe_put(pipe, side, changed, n);
+    if (length > n)
+        world_pipe_put(pipe, side, bytes + n, length - n);
+}
+
+static void
+harm_and_put(struct world_pipe *pipe, int side, const uint8_t *bytes, size_t length)
+{
+    struct world_lane *lane = &pipe->lane[side];
+    size_t before = lane->harm_after < length ? (size_t)lane->harm_after : length;
+    lane->harm_after -= before;
+    world_pipe_put(pipe, side, bytes, before);
+    if (before < length)
+        do_harm(pipe, side, bytes + before, length - before);
+}
+
 static ssize_t
 mem_writev(struct cbx_carrier *base, const struct iovec *vector, int count)
 {
@@ -152,7 +189,9 @@ mem_writev(struct cbx_carrier *base, const struct iovec *vector, int count)
         size_t n = vector[i].iov_len;
         if (n > total - done)
             n = total - done;
-        if (pipe->filtered)
+        if (pipe->lane[end->side].harm)
+            harm_and_put(pipe, end->side, vector[i].iov_base, n);
+        else if (pipe->filtered)
             world_filter_feed(pipe, end->side, vector[i].iov_base, n);
         else
             world_pipe_put(pipe, end->side, vector[i].iov_base, n);
@@ -180,25 +219,43 @@ mem_close(struct cbx_carrier *base)
 static const struct cbx_carrier_ops mem_ops = {
     .read = mem_read, .writev = mem_writev, .want = mem_want, .close = mem_close};
 
-struct world_pipe *
-world_pipe_new(struct world_agent *owner, bool join)
+static struct world_pipe *
+make(struct world_agent *owner)
 {
     struct world *world = owner->world;
     struct world_pipe *pipe = calloc(1, sizeof *pipe);
     assert(pipe);
     pipe->world = world;
     pipe->owner = owner;
-    pipe->join = join;
     pipe->path = owner->path;
-    pipe->filtered = world->filter != NULL;
-    pipe->lane[1].magic_left = 16;
-    int result = pipe->filtered ? cbx_frame_decoder_init(&pipe->decoder) : 0;
-    assert(result == 0);
     for (int side = 0; side < 2; side++)
         pipe->end[side] = (struct world_end){.base.ops = &mem_ops, .pipe = pipe, .side = side};
     pipe->next = world->pipes;
     world->pipes = pipe;
+    return pipe;
+}
+
+struct world_pipe *
+world_pipe_new(struct world_agent *owner, bool join)
+{
+    struct world_pipe *pipe = make(owner);
+    pipe->join = join;
+    pipe->filtered = owner->world->filter != NULL;
+    pipe->lane[1].magic_left = 16;
+    int result = pipe->filtered ? cbx_frame_decoder_init(&pipe->decoder) : 0;
+    assert(result == 0);
     owner->pipe = pipe;
+    return pipe;
+}
+
+struct world_pipe *
+world_lane_new(struct world_agent *owner)
+{
+    struct world_pipe *pipe = make(owner);
+    pipe->is_lane = true;
+    if (owner->world->lane_path)
+        pipe->path = *owner->world->lane_path;
+    owner->lane = pipe;
     return pipe;
 }
 
@@ -260,6 +317,8 @@ world_pipes_deliver(struct world *world)
             *at = pipe->next;
             if (pipe->owner->pipe == pipe)
                 pipe->owner->pipe = NULL;
+            if (pipe->owner->lane == pipe)
+                pipe->owner->lane = NULL;
             pipe_free(pipe);
         } else {
             at = &pipe->next;

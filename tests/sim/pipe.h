@@ -33,6 +33,8 @@ struct world_lane {
     uint64_t data_in, data_out;
     struct world_shift shift[64];
     uint32_t shift_next;
+    enum world_harm harm; /* once harm_after bytes more have passed */
+    uint64_t harm_after;
 };
 
 struct world_end {
@@ -53,7 +55,8 @@ struct world_pipe {
     struct world_pipe *next;
     struct world *world;
     struct world_agent *owner;
-    bool join;     /* logged in with an invite's key */
+    bool join; /* logged in with an invite's key */
+    bool is_lane;
     bool cut;      /* ended without a word */
     bool filtered; /* from its first byte on, or never */
     struct world_path path;
@@ -65,6 +68,7 @@ struct world_pipe {
 };
 
 struct world_pipe *world_pipe_new(struct world_agent *owner, bool join);
+struct world_pipe *world_lane_new(struct world_agent *owner);
 /* The agent's live link, or NULL. */
 struct world_pipe *world_pipe_of(const struct world_agent *agent);
 /* Bytes of one side go on their way. */

@@ -150,7 +150,28 @@ agent_wake(void *arg)
     agent->due = 0;
 }
 
+static void
+agent_lane(void *arg, const struct cbx_lane_ticket *ticket)
+{
+    struct world_agent *agent = arg;
+    agent->ticket = *ticket;
+    agent->lane_promised = true;
+    agent->lane_awaited = false;
+}
+
+static void
+agent_no_lane(void *arg, bool lost, const char *text)
+{
+    struct world_agent *agent = arg;
+    agent->lanes_lost += lost;
+    if (lost)
+        agent->up = false;
+    snprintf(agent->lost_text, sizeof agent->lost_text, "%s", text);
+}
+
 static const struct mesh_ops agent_ops = {.incoming = agent_incoming,
+                                          .lane = agent_lane,
+                                          .no_lane = agent_no_lane,
                                           .link_lost = agent_lost,
                                           .attached = agent_attached,
                                           .known_changed = agent_known,
@@ -269,7 +290,8 @@ world_start(struct world_agent *agent)
     struct mesh_config config = {.identity = &agent->identity,
                                  .invite_cert = &agent->joined.invite_cert,
                                  .peer_cert = &agent->joined.peer_cert,
-                                 .expose = agent->joined.invite.expose};
+                                 .expose = agent->joined.invite.expose,
+                                 .lanes = agent->world->lanes};
     memcpy(config.pond_public, agent->world->pond_key.public_key, 32);
     strcpy(config.pond, agent->pond);
     strcpy(config.slug, agent->slug);
@@ -316,6 +338,100 @@ world_cut(struct world_agent *agent)
     struct world_pipe *pipe = world_pipe_of(agent);
     assert(pipe);
     pipe->cut = true;
+}
+
+/* ---- lanes ---- */
+
+static void
+connect_lane(struct world_agent *agent)
+{
+    agent->lane_promised = false;
+    if (agent->world->lanes_fail)
+        return;
+    struct world_pipe *pipe = world_lane_new(agent);
+    uint8_t preface[CBX_LANE_PREFACE];
+    cbx_lane_preface(&agent->ticket, preface);
+    agent->lane_awaited = hub_core_lane(agent->world->hub, &pipe->end[1].base, preface);
+    if (!agent->lane_awaited)
+        pipe->end[0].base.ops->close(&pipe->end[0].base);
+}
+
+/* The answer comes in pieces, as the pipe chops. */
+static void
+await_answer(struct world_agent *agent)
+{
+    struct world_pipe *pipe = agent->lane;
+    static uint8_t answer[CBX_LANE_MAC];
+    static size_t have;
+    static struct world_pipe *of;
+    if (of != pipe)
+        have = 0;
+    of = pipe;
+    ssize_t got =
+        pipe ? pipe->end[0].base.ops->read(&pipe->end[0].base, answer + have, sizeof answer - have)
+             : CBX_ERR_CLOSED;
+    if (got == CBX_ERR_AGAIN)
+        return;
+    if (got > 0 && (have += (size_t)got) < sizeof answer)
+        return;
+    agent->lane_awaited = false;
+    of = NULL;
+    if (got > 0) {
+        assert(cbx_lane_answer_holds(&agent->ticket, answer));
+        (void)mesh_lane(agent->mesh, &pipe->end[0].base, &agent->ticket);
+    } else if (pipe) {
+        pipe->end[0].base.ops->close(&pipe->end[0].base);
+    }
+}
+
+static void
+step_lanes(struct world *world)
+{
+    for (uint32_t i = 0; i < world->agent_count; i++) {
+        struct world_agent *agent = world->agent[i];
+        if (agent->lane_promised)
+            connect_lane(agent);
+        if (agent->lane_awaited)
+            await_answer(agent);
+    }
+}
+
+static bool
+lane_is_up(void *arg)
+{
+    const struct world_agent *agent = arg;
+    return mesh_lane_up(agent->mesh);
+}
+
+void
+world_lane_up(struct world_agent *agent)
+{
+    bool up = world_until(agent->world, CONNECT_US, lane_is_up, agent);
+    assert(up);
+}
+
+void
+world_cut_lane(struct world_agent *agent)
+{
+    assert(agent->lane);
+    agent->lane->cut = true;
+}
+
+bool
+world_offer_lane(struct world_agent *agent, const uint8_t preface[CBX_LANE_PREFACE])
+{
+    struct world_pipe *pipe = world_lane_new(agent);
+    bool taken = hub_core_lane(agent->world->hub, &pipe->end[1].base, preface);
+    pipe->end[0].base.ops->close(&pipe->end[0].base);
+    return taken;
+}
+
+void
+world_harm_lane(struct world_agent *agent, bool to_agent, enum world_harm harm, uint64_t after)
+{
+    assert(agent->lane);
+    agent->lane->lane[to_agent].harm = harm;
+    agent->lane->lane[to_agent].harm_after = after;
 }
 
 struct world_agent *
@@ -397,6 +513,7 @@ world_step(struct world *world)
     the_world = world;
     world->steps++;
     settle(world);
+    step_lanes(world);
     bool moved = world_pipes_deliver(world);
     int64_t next = world_programs_wake(world);
     next = least(next, flush_hub(world));

@@ -55,8 +55,13 @@ struct world_agent {
     char lost_text[400];
     struct joiner *joiner;
     struct mesh *mesh;
-    struct world_pipe *pipe; /* the newest one, while an end has it */
-    int64_t due;             /* when mesh and joiner are flushed next */
+    struct world_pipe *pipe;       /* the newest one, while an end has it */
+    struct world_pipe *lane;       /* the newest lane, the same way */
+    struct cbx_lane_ticket ticket; /* promised, to be connected to in the next step */
+    bool lane_promised;
+    bool lane_awaited; /* connected: the hub's answer is on its way */
+    uint64_t lanes_lost;
+    int64_t due; /* when mesh and joiner are flushed next */
     struct world_path path;
     uint64_t lost_count;
 };
@@ -80,7 +85,10 @@ struct world {
     uint64_t ticket_due[WORLD_TICKETS_MAX];
     uint32_t tickets;
     uint64_t steps;
-    uint64_t false_streams; /* incoming ones that nobody dialed, or dialed once */
+    enum mesh_lanes lanes;        /* of the agents that start from here on */
+    bool lanes_fail;              /* connections for lanes come to nothing */
+    struct world_path *lane_path; /* NULL: as the agent's */
+    uint64_t false_streams;       /* incoming ones that nobody dialed, or dialed once */
     /* Called after every step: invariants. */
     void (*check)(struct world *world);
     /* A hostile hub (filter.h); NULL: an honest one. */
@@ -110,6 +118,16 @@ void world_connect(struct world_agent *agent);
 void world_begin(struct world_agent *agent);
 /* Ends the current link without a word. */
 void world_cut(struct world_agent *agent);
+/* The same of its lane. */
+void world_cut_lane(struct world_agent *agent);
+/* Waits until the link is on a lane; asserts that it comes to be. */
+void world_lane_up(struct world_agent *agent);
+/* Somebody connects with this preface: true when the hub took it for a lane. */
+bool world_offer_lane(struct world_agent *agent, const uint8_t preface[CBX_LANE_PREFACE]);
+/* Once so many bytes more have passed the lane in that direction, something happens to the next. */
+enum world_harm { WORLD_FLIP = 1, WORLD_LOSE, WORLD_REPEAT, WORLD_SWAP, WORLD_END };
+void world_harm_lane(struct world_agent *agent, bool to_agent, enum world_harm harm,
+                     uint64_t after);
 
 /* One program pair per stream: bytes both ways, checked byte by byte against the seed. */
 struct world_program {

@@ -310,6 +310,32 @@ hardware_aes_is_seen_where_libsodium_sees_it(void **state)
 }
 
 static void
+the_preferred_cipher_is_measured_once(void **state)
+{
+    (void)state;
+    enum cbx_cipher preferred = cbx_aead_preferred();
+    assert_true(preferred == CBX_CIPHER_AES256GCM || preferred == CBX_CIPHER_CHACHA20POLY1305);
+    if (!cbx_aead_has_aes())
+        assert_int_equal(preferred, CBX_CIPHER_CHACHA20POLY1305);
+    size_t before = allocations;
+    assert_int_equal(cbx_aead_preferred(), preferred);
+    assert_int_equal(allocations, before);
+}
+
+static void
+a_speed_is_measured_or_said_to_be_unknown(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2; i++)
+        assert_true(cbx_aead_speed(both[i], RECORD, 1, 0) > 0);
+    assert_int_equal(cbx_aead_speed(CBX_CIPHER_NONE, RECORD, 1, 0), 0);
+    failing_from = 0;
+    uint64_t without_memory = cbx_aead_speed(CBX_CIPHER_AES256GCM, RECORD, 1, 0);
+    failing_from = SIZE_MAX;
+    assert_int_equal(without_memory, 0);
+}
+
+static void
 freeing_nothing_is_fine(void **state)
 {
     (void)state;
@@ -332,6 +358,8 @@ main(void)
         cmocka_unit_test(without_memory_there_is_no_object_and_no_crash),
         cmocka_unit_test(names_are_told),
         cmocka_unit_test(hardware_aes_is_seen_where_libsodium_sees_it),
+        cmocka_unit_test(the_preferred_cipher_is_measured_once),
+        cmocka_unit_test(a_speed_is_measured_or_said_to_be_unknown),
         cmocka_unit_test(freeing_nothing_is_fine),
     };
     if (sodium_init() < 0 ||

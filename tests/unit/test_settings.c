@@ -55,7 +55,8 @@ a_file_is_read(void **state)
                       "; a comment\n[agent]\nproxy = 127.0.0.1:1081\nexpose = 8080\n"
                       "expose = 5432=10.83.0.7:5432\nvia = http://proxy:3128\nlanes = off\n"
                       "direct = auto\nreceive-budget = 64M\nsend-budget = 1MiB\nkeepalive = 5s\n"
-                      "gone = 1m\ndial-timeout = 500ms\nkey-file = /k\n",
+                      "gone = 1m\ndial-timeout = 500ms\nkey-file = /k\n"
+                      "ssh-command = ssh -o 'ProxyCommand x y' -J bastion\n",
                       &error);
     assert_string_equal(error.text, "");
     assert_int_equal(result, 0);
@@ -63,13 +64,14 @@ a_file_is_read(void **state)
     assert_true(s.proxy_required);
     assert_int_equal(s.expose.count, 2);
     assert_string_equal(s.via, "http://proxy:3128");
-    assert_false(s.lanes);
+    assert_int_equal(s.lanes, MESH_LANES_OFF);
     assert_int_equal(s.receive_budget, 64 * 1024 * 1024);
     assert_int_equal(s.send_budget, 1024 * 1024);
     assert_int_equal(s.keepalive_ms, 5000);
     assert_int_equal(s.gone_ms, 60000);
     assert_int_equal(s.dial_timeout_ms, 500);
     assert_string_equal(s.key_file, "/k");
+    assert_string_equal(s.ssh_command, "ssh -o 'ProxyCommand x y' -J bastion");
     agent_settings_dispose(&s);
 }
 
@@ -78,6 +80,7 @@ errors_name_file_line_and_key(void **state)
 {
     (void)state;
     refused("\n\nproxy = nonsense\n", ":3: proxy: 'nonsense' is no ADDR:PORT");
+    refused("ssh-command = ssh $HOST\n", ":1: ssh-command: no shell reads this");
     refused("proxy = off\nfoo = 1\n", ":2: foo: there is no setting of that name");
     refused("state = /x\n", ":1: state: there is no setting");
     refused("just words\n", ":1: neither [SECTION] nor KEY = VALUE");
@@ -86,7 +89,7 @@ errors_name_file_line_and_key(void **state)
     refused("[agent\n", ":1: neither [SECTION] nor KEY = VALUE");
     /* The first of two mistakes counts, whoever found it. */
     refused("nonsense\nlanes = perhaps\n", ":1: ");
-    refused("lanes = perhaps\nnonsense\n", ":1: lanes: 'perhaps' is neither");
+    refused("lanes = perhaps\nnonsense\n", ":1: lanes: 'perhaps' is none of");
 }
 
 static void
