@@ -6,11 +6,11 @@ sshd starts are counted with it. CPU times include those of children that ended 
 a tree's sum loses nothing when a process of it ends.
 """
 
+import ctypes
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 
@@ -27,12 +27,6 @@ def find(program):
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def until(what, probe, seconds=15.0):
     """Calls probe until it returns something true, and returns that."""
     end = time.monotonic() + seconds
@@ -43,9 +37,14 @@ def until(what, probe, seconds=15.0):
     return value
 
 
-def accepts(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+_libc = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+CPUCLOCK_SCHED = 2  # of the kernel's clock ids of processes: what clock_getcpuclockid(3) gives
+
+
+def _bound():
+    """In a child before it becomes the program: it ends when we do, however we end."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _stat(pid):
@@ -58,6 +57,14 @@ def _stat(pid):
     name = text[text.index("(") + 1 : text.rindex(")")]
     rest = text[text.rindex(")") + 2 :].split()
     return name, int(rest[1]), int(rest[11]) + int(rest[12]), int(rest[13]) + int(rest[14]), rest[19]
+
+
+def _own_cpu(pid, stat):
+    """Seconds of all its threads, also of those that ended: by its clock, since /proc counts hundredths."""
+    try:
+        return time.clock_gettime((~pid << 3) | CPUCLOCK_SCHED)
+    except OSError:
+        return stat[2] * TICK
 
 
 class Group:
@@ -79,8 +86,15 @@ class Group:
     def start(self, name, argv):
         argv = [str(word) for word in argv]
         with open(self.folder / f"{name}.out", "wb") as out, open(self.folder / f"{name}.err", "wb") as err:
-            child = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=self.environment, cwd=self.folder
+            child = subprocess.Popen(  # pylint: disable=subprocess-popen-preexec-fn
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=self.environment,
+                cwd=self.folder,
+                start_new_session=True,  # Ctrl-C is for us: we end them in their order
+                preexec_fn=_bound,
             )
         self.started.append((name, child))
 
@@ -109,21 +123,14 @@ class Group:
             if child.poll() is not None:
                 raise Broken(f"{name} ended ({child.returncode}): {self.output(name, 'err').strip()[-400:]}")
 
-    def expect(self, name, pattern):
+    def expect(self, name, pattern, seconds=15.0):
         """Waits for a line in a program's output; returns the match."""
 
         def look():
             self.check()
             return re.search(pattern, self.output(name), re.MULTILINE)
 
-        return until(f"{name} says {pattern!r}", look)
-
-    def wait_port(self, port):
-        def look():
-            self.check()
-            return accepts(port)
-
-        until(f"port {port} accepts", look)
+        return until(f"{name} says {pattern!r}", look, seconds)
 
     def tree(self):
         """{pid: (label, stat)} of all our processes. A label is the program's name as we call it, or
@@ -145,9 +152,16 @@ class Group:
                     waiting.append((below, f"{name}: {command}" if command != name else name))
         return found
 
+    def end(self, name):
+        """Ends one of them."""
+        for entry in [entry for entry in self.started if entry[0] == name]:
+            entry[1].terminate()
+            entry[1].wait(10)
+            self.started.remove(entry)
+
     def cpu(self):
         """{pid: (label, own seconds, seconds of ended children)}"""
-        return {pid: (label, stat[2] * TICK, stat[3] * TICK) for pid, (label, stat) in self.tree().items()}
+        return {pid: (label, _own_cpu(pid, stat), stat[3] * TICK) for pid, (label, stat) in self.tree().items()}
 
     def memory(self):
         """{label: {"processes", "pss_kb", "rss_kb"}}; Pss is None where /proc does not let us look."""

@@ -11,6 +11,7 @@
 #define CBX_BENCH_BLOCKS_H
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 enum { BLOCK = 64 * 1024, CHUNK = 4 * BLOCK, HEADER = 8 };
+enum { SUM = 32, CHECK_MAX = 64 * 1024 * 1024 };
 
 static inline _Noreturn void __attribute__((format(printf, 1, 2))) die(const char *format, ...)
 {
@@ -92,6 +94,13 @@ why(void)
     return errno ? strerror(errno) : "the connection ended early";
 }
 
+/* BLAKE2b. */
+static inline void
+checksum(uint8_t sum[SUM], const uint8_t *bytes, size_t length)
+{
+    crypto_generichash(sum, SUM, bytes, length, NULL, 0);
+}
+
 /* ---- bulk ---- */
 
 /* Bytes without a pattern, so that a path that compresses gains nothing. */
@@ -107,9 +116,16 @@ fill(uint8_t *bytes, size_t length)
     }
 }
 
+/* What one write of a bulk stream takes: of many streams less, so that each has its turn. */
+static inline uint32_t
+chunk_of(uint32_t streams)
+{
+    return streams > 16 ? BLOCK : CHUNK;
+}
+
 /* Sends blocks for so long, whole chunks of them. The bytes sent, or -1. */
 static inline int64_t
-send_blocks(int fd, uint32_t milliseconds)
+send_blocks(int fd, uint32_t milliseconds, size_t length)
 {
     uint8_t *chunk = allocate(CHUNK);
     fill(chunk, CHUNK);
@@ -118,15 +134,21 @@ send_blocks(int fd, uint32_t milliseconds)
     int result = 0;
     for (bool last = false; !last && result == 0;) {
         last = now_ns() >= stop;
-        for (size_t at = 0; at < CHUNK; at += BLOCK, number++) {
-            uint64_t header = number << 1 | (last && at + BLOCK == CHUNK);
+        for (size_t at = 0; at < length; at += BLOCK, number++) {
+            uint64_t header = number << 1 | (last && at + BLOCK == length);
             memcpy(chunk + at, &header, sizeof header);
         }
-        result = write_all(fd, chunk, CHUNK);
+        result = write_all(fd, chunk, length);
     }
     free(chunk);
     return result < 0 ? -1 : (int64_t)(number * BLOCK);
 }
+
+/* Counts what arrives between two moments. */
+struct window {
+    uint64_t from, until; /* ns */
+    uint64_t bytes;
+};
 
 struct blocks {
     uint64_t offset; /* bytes received */
@@ -163,7 +185,7 @@ take_blocks(struct blocks *blocks, const uint8_t *bytes, size_t length)
 
 /* Receives until the last block is whole. The bytes received, or -1. */
 static inline int64_t
-receive_blocks(int fd)
+receive_blocks(int fd, struct window *window)
 {
     uint8_t *buffer = allocate(CHUNK);
     struct blocks blocks = {0};
@@ -175,6 +197,9 @@ receive_blocks(int fd)
             errno = got < 0 ? errno : 0;
             break;
         }
+        uint64_t now = window ? now_ns() : 0;
+        if (window && now >= window->from && now < window->until)
+            window->bytes += (uint64_t)got;
         if (!take_blocks(&blocks, buffer, (size_t)got))
             die("bytes were lost, doubled or changed near offset %llu",
                 (unsigned long long)blocks.offset);
