@@ -133,6 +133,7 @@ print_status(json_t *answer)
     print_row("pond", text_of(answer, "pond"));
     print_row("hub", text_of(answer, "hub"));
     print_row("uplink", text_of(answer, "uplink"));
+    print_row("carrier", text_of(answer, "carrier"));
     print_row("trouble", text_of(answer, "trouble"));
     print_time("since", number_of(answer, "since"));
     print_row("proxy", proxy[0] != '\0' ? proxy : "off");

@@ -137,6 +137,20 @@ last_words(struct cbx_pump *pump, const char *text)
     pump->link.failed = true;
 }
 
+/* What the neighbour said last over the lane counts more than that it hung up: a goodbye may wait
+ * there. */
+static void
+standby_ended(struct cbx_pump *pump, int result)
+{
+    struct cbx_error error = {""};
+    bool gone = false;
+    int last = pump->lane ? read_turn(pump, pump->lane, &gone, &error) : 0;
+    if (last < 0 && !gone)
+        end(pump, last, error.text);
+    else
+        end(pump, result, "the connection was closed");
+}
+
 /*
  * The first carrier after what comes in has moved to the lane. Nothing may come but the word that
  * the neighbour lost the lane; the end of it is the end of the link, as it is the way back.
@@ -150,7 +164,7 @@ standby_ready(struct cbx_pump *pump)
         if (got == CBX_ERR_AGAIN)
             return;
         if (got < 0) {
-            end(pump, (int)got, "the connection was closed");
+            standby_ended(pump, (int)got);
             return;
         }
         pump->standby_count += (uint32_t)got;
