@@ -340,7 +340,7 @@ static int
 parse(struct cbx_link *link, int64_t now, struct cbx_error *error)
 {
     while (!link->failed && link->in_begin < link->in_end) {
-        struct cbx_slice raw;
+        struct cbx_slice raw = {0};
         int result =
             cbx_link_in_lane(link) ? next_sealed(link, &raw, error) : next_plain(link, &raw, error);
         if (result <= 0)

@@ -84,9 +84,9 @@ sealed(struct cbx_slice frame)
 static const uint8_t *
 opened(uint32_t length, uint32_t *frame_length)
 {
-    uint8_t *head;
-    uint32_t head_length, body;
-    bool is_sealed;
+    uint8_t *head = NULL;
+    uint32_t head_length = 0, body = 0;
+    bool is_sealed = false;
     if (cbx_lane_open_head(listener, wire, &head, &head_length, &body, &is_sealed) < 0)
         return NULL;
     assert_int_equal(CBX_LANE_BLOCK + body, length);
@@ -101,7 +101,7 @@ comes_back(struct cbx_slice frame)
 {
     assert_non_null(frame.slab);
     static uint8_t copy[CBX_FRAME_MAX + 4];
-    uint32_t length = frame.length, got;
+    uint32_t length = frame.length, got = 0;
     memcpy(copy, frame.data, length);
     const uint8_t *bytes = opened(sealed(frame), &got);
     assert_non_null(bytes);
