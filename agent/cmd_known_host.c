@@ -4,6 +4,7 @@
  * the agent that started that ssh whether the key is the pinned one, and answers as a known_hosts
  * file would: with the line, or with none.
  */
+#include "bytes.h"
 #include "commands.h"
 
 #include "log.h"
@@ -21,15 +22,6 @@
 
 /* An answer takes the agent a turn of its loop. */
 enum { KEY_MAX = 4096, HEAD_SIZE = 9 + sizeof SSH_AGENT_HOST_KEY - 1 + 4, WAIT_S = 10 };
-
-static void
-put_number(uint8_t *at, size_t number)
-{
-    at[0] = (uint8_t)(number >> 24);
-    at[1] = (uint8_t)(number >> 16);
-    at[2] = (uint8_t)(number >> 8);
-    at[3] = (uint8_t)number;
-}
 
 /* A connection to the socket; -1 after it said why there is none. */
 static int
@@ -60,11 +52,11 @@ ask(int fd, const uint8_t *key, size_t length)
     static const char name[] = SSH_AGENT_HOST_KEY;
     const size_t name_length = sizeof name - 1;
     uint8_t request[HEAD_SIZE + KEY_MAX], reply[5];
-    put_number(request, HEAD_SIZE - 4 + length);
+    cbx_put_be32(request, (uint32_t)(HEAD_SIZE - 4 + length));
     request[4] = SSH_AGENT_EXTENSION;
-    put_number(request + 5, name_length);
+    cbx_put_be32(request + 5, (uint32_t)name_length);
     memcpy(request + 9, name, name_length);
-    put_number(request + 9 + name_length, length);
+    cbx_put_be32(request + 9 + name_length, (uint32_t)length);
     memcpy(request + HEAD_SIZE, key, length);
     if (send(fd, request, HEAD_SIZE + length, MSG_NOSIGNAL) != (ssize_t)(HEAD_SIZE + length) ||
         recv(fd, reply, sizeof reply, MSG_WAITALL) != sizeof reply)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "ssh_agent.h"
+#include "bytes.h"
 
 #include <sodium.h>
 #include <string.h>
@@ -32,9 +33,7 @@ static uint32_t
 take_number(struct reader *reader)
 {
     const uint8_t *at = take(reader, 4);
-    return at == NULL
-               ? 0
-               : (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+    return at != NULL ? cbx_get_be32(at) : 0;
 }
 
 static uint8_t
@@ -77,11 +76,8 @@ at_end(const struct reader *reader)
 static uint8_t *
 put_number(uint8_t *at, uint32_t number)
 {
-    *at++ = (uint8_t)(number >> 24);
-    *at++ = (uint8_t)(number >> 16);
-    *at++ = (uint8_t)(number >> 8);
-    *at++ = (uint8_t)number;
-    return at;
+    cbx_put_be32(at, number);
+    return at + 4;
 }
 
 static uint8_t *

@@ -4,6 +4,7 @@
  * said one request, then answered, and not read while an answer waits to be written: so each costs
  * one request's buffer, whatever it does. What cannot be a request ends that client alone.
  */
+#include "bytes.h"
 #include "control.h"
 #include "ssh_agent.h"
 
@@ -65,8 +66,7 @@ client_watch(struct client *client, int events)
 static size_t
 request_length(const struct client *client)
 {
-    const uint8_t *at = client->request;
-    uint32_t length = (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+    uint32_t length = cbx_get_be32(client->request);
     return length >= 1 && length <= SSH_AGENT_REQUEST_MAX ? LENGTH_SIZE + length : 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "frame.h"
+#include "bytes.h"
 #include "mpscan.h"
 #include "names.h"
 #include "trust.h"
@@ -190,21 +191,6 @@ out_write(void *data, const char *bytes, size_t length)
 }
 
 static void
-write_be32(uint8_t *at, uint32_t value)
-{
-    at[0] = (uint8_t)(value >> 24);
-    at[1] = (uint8_t)(value >> 16);
-    at[2] = (uint8_t)(value >> 8);
-    at[3] = (uint8_t)value;
-}
-
-static uint32_t
-read_be32(const uint8_t *at)
-{
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-static void
 pack_field(msgpack_packer *packer, char kind, const struct cbx_field *field)
 {
     if (kind_is_integer(kind)) {
@@ -235,7 +221,7 @@ cbx_frame_write(uint8_t *bytes, size_t size, enum cbx_frame_type type, uint32_t 
     msgpack_pack_uint8(&packer, (uint8_t)type);
     if (shape->label) {
         uint8_t encoded[5] = {0xce};
-        write_be32(encoded + 1, label);
+        cbx_put_be32(encoded + 1, label);
         out_write(&out, (const char *)encoded, sizeof encoded);
     }
     size_t behind = 0;
@@ -249,7 +235,7 @@ cbx_frame_write(uint8_t *bytes, size_t size, enum cbx_frame_type type, uint32_t 
     if (out.full)
         return CBX_ERR_LIMIT;
     size_t length = (size_t)(out.at - bytes);
-    write_be32(bytes, (uint32_t)(length - PREFIX + behind));
+    cbx_put_be32(bytes, (uint32_t)(length - PREFIX + behind));
     return (int)length;
 }
 
@@ -291,7 +277,7 @@ cbx_frame_length(const uint8_t *bytes, size_t length)
 {
     if (length < PREFIX)
         return 0;
-    uint32_t body = read_be32(bytes);
+    uint32_t body = cbx_get_be32(bytes);
     if (body > CBX_FRAME_MAX)
         return CBX_ERR_LIMIT;
     if (body < 2)
@@ -389,7 +375,7 @@ cbx_frame_decode(struct cbx_frame_decoder *decoder, struct cbx_slice raw, struct
 void
 cbx_frame_relabel(uint8_t *frame, uint32_t label)
 {
-    write_be32(frame + PREFIX + 3, label);
+    cbx_put_be32(frame + PREFIX + 3, label);
 }
 
 /* Bytes of the msgpack unsigned integer or bin head that begins with `first`; 0 for others. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "record.h"
+#include "bytes.h"
 #include <sodium.h>
 #include <string.h>
 
@@ -31,18 +32,8 @@ cbx_record_keys_wipe(struct cbx_record_keys *keys)
 static uint8_t *
 put64(uint8_t *at, uint64_t value)
 {
-    for (int i = 0; i < 8; i++)
-        at[i] = (uint8_t)(value >> (56 - 8 * i));
+    cbx_put_be64(at, value);
     return at + 8;
-}
-
-static uint64_t
-get64(const uint8_t *at)
-{
-    uint64_t value = 0;
-    for (int i = 0; i < 8; i++)
-        value = value << 8 | at[i];
-    return value;
 }
 
 static uint8_t *
@@ -220,8 +211,8 @@ cbx_record_open_epoch(struct cbx_aead *aead, struct cbx_record_keys *keys, struc
         open_sealed(aead, keys, false, frame, ad, length + CBX_SESSION_ID_SIZE, &frame->field[3]);
     if (result < 0 || frame->field[3].n != EPOCH_TEXT)
         return CBX_ERR_AUTH;
-    *next = get64(frame->field[3].p);
-    *offset = get64(frame->field[3].p + 8);
+    *next = cbx_get_be64(frame->field[3].p);
+    *offset = cbx_get_be64(frame->field[3].p + 8);
     return 0;
 }
 

@@ -9,6 +9,7 @@
  * initiator's first record before it sends is the caller's rule (rule 13).
  */
 #include "session.h"
+#include "bytes.h"
 #include "mpscan.h"
 #include <msgpack.h>
 #include <sodium.h>
@@ -307,13 +308,6 @@ cbx_session_wipe(struct cbx_session *session)
 
 /* --- what is derived ------------------------------------------------------------------------- */
 
-static void
-put_u64(uint8_t out[8], uint64_t value)
-{
-    for (size_t i = 0; i < 8; i++)
-        out[i] = (uint8_t)(value >> (56 - 8 * i));
-}
-
 void
 cbx_record_key(const uint8_t root[32], const uint8_t stream_id[CBX_STREAM_ID_SIZE], uint64_t epoch,
                enum cbx_record_class class, uint8_t out[32])
@@ -323,7 +317,7 @@ cbx_record_key(const uint8_t root[32], const uint8_t stream_id[CBX_STREAM_ID_SIZ
     uint8_t input[CONTEXT + CBX_STREAM_ID_SIZE + 8 + 1];
     memcpy(input, context, CONTEXT);
     memcpy(input + CONTEXT, stream_id, CBX_STREAM_ID_SIZE);
-    put_u64(input + CONTEXT + CBX_STREAM_ID_SIZE, epoch);
+    cbx_put_be64(input + CONTEXT + CBX_STREAM_ID_SIZE, epoch);
     input[sizeof input - 1] = (uint8_t) class;
     crypto_generichash(out, 32, input, sizeof input, root, 32);
 }
@@ -334,14 +328,11 @@ cbx_stream_id(const uint8_t dialer_life[16], const uint8_t target_life[16], uint
 {
     memcpy(out, dialer_life, CBX_LIFE_SIZE);
     memcpy(out + CBX_LIFE_SIZE, target_life, CBX_LIFE_SIZE);
-    put_u64(out + 2 * CBX_LIFE_SIZE, counter);
+    cbx_put_be64(out + 2 * CBX_LIFE_SIZE, counter);
 }
 
 uint64_t
 cbx_stream_id_counter(const uint8_t stream_id[CBX_STREAM_ID_SIZE])
 {
-    uint64_t counter = 0;
-    for (size_t i = 0; i < 8; i++)
-        counter = counter << 8 | stream_id[2 * CBX_LIFE_SIZE + i];
-    return counter;
+    return cbx_get_be64(stream_id + 2 * CBX_LIFE_SIZE);
 }

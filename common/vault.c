@@ -6,6 +6,7 @@
  * that the person gets the cause and not just "does not open".
  */
 #include "vault.h"
+#include "bytes.h"
 
 #include "vault_key.h"
 
@@ -42,21 +43,6 @@ source_of(const struct cbx_vault_key *key)
     return key->passphrase != NULL ? SOURCE_PASSPHRASE : SOURCE_KEY_FILE;
 }
 
-static void
-put_u32(uint8_t *out, uint32_t value)
-{
-    for (int i = 3; i >= 0; i--) {
-        out[i] = (uint8_t)value;
-        value >>= 8;
-    }
-}
-
-static uint32_t
-get_u32(const uint8_t *in)
-{
-    return (uint32_t)in[0] << 24 | (uint32_t)in[1] << 16 | (uint32_t)in[2] << 8 | in[3];
-}
-
 /* Zero padded, as it stands in the header. */
 static int
 kind_field(const char *kind, uint8_t out[CBX_VAULT_KIND_MAX], struct cbx_error *error)
@@ -75,8 +61,8 @@ box_key(const struct cbx_vault_key *key, const uint8_t header[HEADER_SIZE],
         uint8_t out[crypto_secretbox_KEYBYTES], struct cbx_error *error)
 {
     uint8_t master[CBX_VAULT_MASTER_SIZE];
-    const struct cbx_vault_cost cost = {get_u32(header + AT_OPSLIMIT),
-                                        get_u32(header + AT_MEMLIMIT)};
+    const struct cbx_vault_cost cost = {cbx_get_be32(header + AT_OPSLIMIT),
+                                        cbx_get_be32(header + AT_MEMLIMIT)};
     int result = cbx_vault_key_master(key, &cost, header + AT_SALT, master, error);
     if (result == 0) {
         crypto_generichash_state state;
@@ -109,8 +95,8 @@ cbx_vault_seal(const struct cbx_vault_key *key, const char *kind, const uint8_t 
     memcpy(header, magic, MAGIC_SIZE);
     header[AT_SOURCE] = (uint8_t)source_of(key);
     cbx_vault_key_draw(key, &cost, header + AT_SALT);
-    put_u32(header + AT_OPSLIMIT, cost.opslimit);
-    put_u32(header + AT_MEMLIMIT, cost.memlimit_kib);
+    cbx_put_be32(header + AT_OPSLIMIT, cost.opslimit);
+    cbx_put_be32(header + AT_MEMLIMIT, cost.memlimit_kib);
     randombytes_buf(header + AT_NONCE, NONCE_SIZE);
     result = box_key(key, header, secret, error);
     if (result != 0)
@@ -179,8 +165,8 @@ check_source(const struct cbx_vault_key *key, const char *name, const uint8_t *s
 static int
 check_cost(const char *name, const uint8_t *sealed, struct cbx_error *error)
 {
-    uint32_t opslimit = get_u32(sealed + AT_OPSLIMIT);
-    uint32_t memlimit_kib = get_u32(sealed + AT_MEMLIMIT);
+    uint32_t opslimit = cbx_get_be32(sealed + AT_OPSLIMIT);
+    uint32_t memlimit_kib = cbx_get_be32(sealed + AT_MEMLIMIT);
     bool by_passphrase = sealed[AT_SOURCE] == SOURCE_PASSPHRASE;
     if (opslimit > CBX_VAULT_OPSLIMIT_MAX || memlimit_kib > CBX_VAULT_MEMLIMIT_KIB_MAX)
         return cbx_fail(error, CBX_ERR_LIMIT,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "host_key.h"
+#include "bytes.h"
 #include <sodium.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -18,8 +19,7 @@ take_number(struct reader *reader, uint32_t *out)
 {
     if (reader->end - reader->at < 4)
         return false;
-    *out = (uint32_t)reader->at[0] << 24 | (uint32_t)reader->at[1] << 16 |
-           (uint32_t)reader->at[2] << 8 | reader->at[3];
+    *out = cbx_get_be32(reader->at);
     reader->at += 4;
     return true;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "lately.h"
+#include "bytes.h"
 #include "clock.h"
 #include "log.h"
 #include "store.h"
@@ -22,22 +23,6 @@ struct lately {
     char path[PATH_MAX];
 };
 
-static void
-put_number(uint8_t *at, uint64_t number)
-{
-    for (int i = 7; i >= 0; i--, number >>= 8)
-        at[i] = (uint8_t)number;
-}
-
-static uint64_t
-get_number(const uint8_t *at)
-{
-    uint64_t number = 0;
-    for (int i = 0; i < 8; i++)
-        number = number << 8 | at[i];
-    return number;
-}
-
 uint8_t *
 lately_encode(const struct slots *slots, int64_t now_us, int64_t now_unix, size_t *length)
 {
@@ -55,7 +40,7 @@ lately_encode(const struct slots *slots, int64_t now_us, int64_t now_unix, size_
         int64_t when = now_unix - (now_us - recent[i].last_us) / SECOND_US;
         at[0] = recent[i].address.family;
         memcpy(at + 1, recent[i].address.prefix, PREFIX_SIZE);
-        put_number(at + 1 + PREFIX_SIZE, when > 0 ? (uint64_t)when : 0);
+        cbx_put_be64(at + 1 + PREFIX_SIZE, when > 0 ? (uint64_t)when : 0);
     }
     size_t body = (size_t)(at - bytes);
     crypto_generichash(at, HASH_SIZE, bytes, body, NULL, 0);
@@ -84,7 +69,7 @@ lately_decode(struct slots *slots, const uint8_t *bytes, size_t length, int64_t 
         return CBX_ERR_FORMAT;
     const uint8_t *end = bytes + length - HASH_SIZE;
     for (const uint8_t *at = bytes + MAGIC_SIZE; at < end; at += ENTRY_SIZE) {
-        uint64_t when = get_number(at + 1 + PREFIX_SIZE), now = (uint64_t)now_unix;
+        uint64_t when = cbx_get_be64(at + 1 + PREFIX_SIZE), now = (uint64_t)now_unix;
         uint64_t age = when < now ? now - when : 0;
         if (age > INT32_MAX) /* decades: nobody calls that lately */
             continue;
