@@ -85,7 +85,7 @@ FAILING := $(wildcard tests/lib/failing_*.c)
 TESTLIB := $(filter-out $(FAILING),$(wildcard tests/lib/*.c))
 SIMLIB := $(filter-out tests/sim/sim_%,$(wildcard tests/sim/*.c))
 # The simulator's programs whose allocations are made to fail too: they reach the engines.
-ALLOC_SIM := sim_streams sim_hostile_handshakes sim_hostile_trust sim_hostile_circuits
+ALLOC_SIM := sim_streams sim_hostile_handshakes sim_hostile_trust sim_hostile_circuits sim_meet
 UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
 SIM    := $(call asked,$(patsubst tests/sim/%.c,%,$(wildcard tests/sim/sim_*.c)))
 FUZZ   := $(call asked,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))

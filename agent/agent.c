@@ -318,6 +318,15 @@ open_state(struct agent *agent, struct cbx_error *error)
 }
 
 static int
+open_direct(struct agent *agent, struct cbx_error *error)
+{
+    if (agent->start->goal != AGENT_GOAL_RUN || strcmp(agent->settings->direct, "off") == 0)
+        return CBX_OK;
+    agent->direct = agent_direct_new(agent->loop, agent->settings->direct, error);
+    return agent->direct != NULL ? CBX_OK : CBX_ERR_IO;
+}
+
+static int
 open_parts(struct agent *agent, struct cbx_error *error)
 {
     const struct agent_settings *settings = agent->settings;
@@ -335,6 +344,8 @@ open_parts(struct agent *agent, struct cbx_error *error)
     agent->lane = agent_lane_new(agent->loop, agent->settings->via);
     if (agent->lane == NULL)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    if (open_direct(agent, error) != CBX_OK)
+        return CBX_ERR_IO;
     agent->front = front_new(agent->loop, &config, error);
     if (agent->front == NULL)
         return CBX_ERR_IO;
@@ -392,6 +403,7 @@ agent_dispose(struct agent *agent)
     agent_link_end(agent);
     child_end_all();
     agent_lane_free(agent->lane);
+    agent_direct_free(agent->direct);
     if (agent->store != NULL)
         cbx_store_free(agent->store);
     agent_state_wipe(&agent->state);

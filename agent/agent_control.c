@@ -6,11 +6,11 @@
  *   {"cmd":"status"}  ->  {"ok":true, "state":"attached", "slug":"web", "pond":"demo",
  *       "name":"web.demo.cbx", "hub":"127.0.0.1:7000", "since":1700000000, "pid":17,
  *       "started":1700000000, "proxy":"127.0.0.1:1080", "expose":"8080", "ends":1702592000,
- *       "uplink":"up", "carrier":"ssh", "trouble":"", "front":{...}, "mesh":{...}}
+ *       "uplink":"up", "carrier":"ssh", "trouble":"", "front":{...}, "direct":{...}, "mesh":{...}}
  *     state: "joining", "connecting", "attached" or "stopping". since: when the present link came
  *     up, 0 without one. carrier: "ssh", or "ssh-command" when that program is it. proxy: "" when
  * off. trouble: the last thing that went wrong on the way to the hub, "" while attached. front is
- * front_status_json, mesh is mesh_status_json (null before the join).
+ * front_status_json, direct is agent_direct_json, mesh is mesh_status_json (null before the join).
  *   {"cmd":"peers", "streams":true}   ->  {"ok":true, "peers":[...]} as mesh_peers_json; with
  *     "streams" also "streams":[...] as mesh_streams_json and "streams_left_out":0
  *   {"cmd":"down"}    ->  {"ok":true, "pid":17}; the agent ends, then the connection closes
@@ -296,7 +296,8 @@ status_document(const struct agent *agent)
         expose[0] = '\0';
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
     return json_pack(
-        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?}",
+        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?, "
+        "s:o?}",
         "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
         "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
         (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
@@ -304,7 +305,8 @@ status_document(const struct agent *agent)
         (json_int_t)joined->peer.ends, "uplink",
         agent->uplink != NULL ? uplink_state(agent->uplink) : "", "carrier",
         agent->settings->ssh_command != NULL ? "ssh-command" : "ssh", "trouble", agent->trouble,
-        "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "mesh",
+        "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",
+        agent_direct_json(agent->direct), "mesh",
         agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL);
 }
 

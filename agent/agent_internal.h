@@ -4,6 +4,7 @@
 #define AGENT_AGENT_INTERNAL_H
 
 #include "agent.h"
+#include "agent_direct.h"
 #include "agent_lane.h"
 #include "control.h"
 #include "front.h"
@@ -49,6 +50,7 @@ struct agent {
     struct cbx_control *control;
     struct uplink *uplink;
     struct agent_lane *lane;
+    struct agent_direct *direct; /* NULL: off */
     struct joiner *joiner;
     struct mesh *mesh;
     struct cbx_expose exposed;         /* what the mesh lets peers dial */

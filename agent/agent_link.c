@@ -10,6 +10,7 @@
 #include "agent_internal.h"
 
 #include "clock.h"
+#include "host_mark.h"
 #include "log.h"
 
 #include <sodium.h>
@@ -194,7 +195,47 @@ on_lane_trouble(void *arg, char *out, size_t size)
     agent_lane_trouble(agent->lane, out, size);
 }
 
+static void
+on_candidates(void *arg, const char *seen, struct candidates *out)
+{
+    struct agent *agent = arg;
+    agent_direct_candidates(agent->direct, seen, out);
+}
+
+static bool
+on_host_mark(void *arg, const uint8_t key[32], uint8_t role, uint8_t out[16])
+{
+    (void)arg;
+    return host_mark(key, role, out);
+}
+
+static void
+on_direct_expect(void *arg, const struct cbx_lane_ticket *ticket)
+{
+    struct agent *agent = arg;
+    agent_direct_expect(agent->direct, ticket);
+}
+
+static void
+on_direct_connect(void *arg, const struct cbx_lane_ticket *ticket, const struct candidates *to)
+{
+    struct agent *agent = arg;
+    agent_direct_connect(agent->direct, ticket, to);
+}
+
+static void
+on_direct_forget(void *arg, const uint8_t id[CBX_LANE_ID])
+{
+    struct agent *agent = arg;
+    agent_direct_forget(agent->direct, id);
+}
+
 static const struct mesh_ops mesh_callbacks = {
+    .candidates = on_candidates,
+    .host_mark = on_host_mark,
+    .direct_expect = on_direct_expect,
+    .direct_connect = on_direct_connect,
+    .direct_forget = on_direct_forget,
     .lane = on_lane,
     .no_lane = on_no_lane,
     .lane_trouble = on_lane_trouble,
@@ -236,6 +277,8 @@ end_mesh(struct agent *agent)
     if (agent->front != NULL)
         front_set_mesh(agent->front, NULL, NULL);
     agent_lane_serve(agent->lane, NULL);
+    if (agent->direct != NULL)
+        agent_direct_serve(agent->direct, NULL);
     mesh_free(agent->mesh);
     agent->mesh = NULL;
     agent->attached_at = 0;
@@ -258,6 +301,7 @@ begin_mesh(struct agent *agent, const struct agent_membership *membership)
         .send_budget = settings->send_budget,
         .software = "cbx-agent 0.1",
         .lanes = settings->lanes,
+        .direct = agent->direct != NULL,
     };
     memcpy(config.pond_public, membership->where.pond_public, sizeof config.pond_public);
     memcpy(config.pond, membership->peer.pond, sizeof config.pond);
@@ -267,6 +311,8 @@ begin_mesh(struct agent *agent, const struct agent_membership *membership)
     if (agent->mesh == NULL)
         return false;
     agent_lane_serve(agent->lane, agent->mesh);
+    if (agent->direct != NULL)
+        agent_direct_serve(agent->direct, agent->mesh);
     front_set_mesh(agent->front, agent->mesh, membership->peer.pond);
     agent_wake(agent);
     return true;

@@ -74,12 +74,100 @@ check_lane(const struct agent *agent, const json_t *mesh, json_t *checks)
     json_object_set_new(lane, "plane", json_string(plane));
 }
 
+/* What the peers' list says about direct lanes: those that stand, and peers with streams but
+ * without one. */
+struct direct_found {
+    json_t *lanes, *without;
+    char with[CBX_ERROR_TEXT_MAX / 2]; /* "web (it connected), db (we connected)" */
+    char why[CBX_ERROR_TEXT_MAX / 2];  /* of the first one without */
+    bool forbidden;                    /* by somebody's --direct off: nothing to repair */
+};
+
 static void
-check_direct(const struct agent *agent, json_t *checks)
+note_peer(struct direct_found *found, const json_t *peer)
 {
-    (void)agent;
-    (void)netcheck_add(checks, "direct", NETCHECK_SKIPPED, "",
-                       "direct lanes are not in this version");
+    const char *slug = text_of(peer, "slug"), *reason = text_of(peer, "plane_reason");
+    size_t used = strlen(found->with);
+    if (strcmp(text_of(peer, "plane"), "direct") == 0) {
+        const char *by = text_of(peer, "connected_by");
+        (void)snprintf(found->with + used, sizeof found->with - used, "%s%s (%s connected)",
+                       used > 0 ? ", " : "", slug, strcmp(by, "here") == 0 ? "we" : "it");
+        json_array_append_new(found->lanes,
+                              json_pack("{s:s, s:s}", "slug", slug, "connected_by", by));
+        return;
+    }
+    if (number_of(peer, "streams") == 0 || json_is_true(json_object_get(peer, "self")))
+        return;
+    if (json_array_size(found->without) == 0) {
+        (void)snprintf(found->why, sizeof found->why, "%s: %s", slug, reason);
+        found->forbidden = strstr(reason, "--direct off") != NULL;
+    }
+    json_array_append_new(found->without, json_pack("{s:s, s:s}", "slug", slug, "reason", reason));
+}
+
+static json_t *
+add_direct(const struct direct_found *found, const char *listening, const char *trouble,
+           json_t *checks)
+{
+    static const char let_in[] =
+        "streams go through the hub and are slower; if that matters let TCP in to one of the two: "
+        "give it a port of its own with --direct ADDR:PORT and open that in firewall and NAT";
+    if (found->with[0] != '\0')
+        return netcheck_add(checks, "direct", NETCHECK_OK, "", "lanes with %s; listening on %s",
+                            found->with, listening[0] != '\0' ? listening : "nothing");
+    if (listening[0] == '\0')
+        return netcheck_add(checks, "direct", NETCHECK_FAILED,
+                            "name a free port with --direct ADDR:PORT; until then lanes are only "
+                            "opened from here",
+                            "not listening: %s", trouble);
+    if (found->why[0] == '\0')
+        return netcheck_add(checks, "direct", NETCHECK_SKIPPED, "",
+                            "listening on %s; there is no stream to make a lane for", listening);
+    if (found->forbidden)
+        return netcheck_add(checks, "direct", NETCHECK_SKIPPED, "", "%s", found->why);
+    return netcheck_add(checks, "direct", NETCHECK_FAILED, let_in, "%s; listening on %s",
+                        found->why, listening);
+}
+
+/* What peers are told of where to connect to. */
+static json_t *
+own_candidates(const struct agent *agent, const json_t *mesh)
+{
+    struct candidates own = {0};
+    json_t *list = json_array();
+    if (agent->direct != NULL)
+        agent_direct_candidates(agent->direct, text_of(mesh, "seen_address"), &own);
+    for (uint32_t i = 0; i < own.count; i++)
+        json_array_append_new(list, json_string(own.item[i]));
+    return list;
+}
+
+static void
+check_direct(const struct agent *agent, const json_t *mesh, json_t *checks)
+{
+    struct direct_found found = {.lanes = json_array(), .without = json_array()};
+    json_t *direct = agent_direct_json(agent->direct);
+    json_t *document = agent->mesh != NULL ? mesh_peers_json(agent->mesh) : NULL;
+    size_t index;
+    const json_t *peer;
+    json_array_foreach(json_object_get(document, "peers"), index, peer)
+    {
+        note_peer(&found, peer);
+    }
+    json_t *check =
+        agent->direct != NULL
+            ? add_direct(&found, text_of(direct, "listening"), text_of(direct, "trouble"), checks)
+            : netcheck_add(checks, "direct", NETCHECK_SKIPPED, "",
+                           "direct lanes are off here (--direct off%s)",
+                           agent->settings->ssh_command != NULL ? ", the default beside "
+                                                                  "--ssh-command"
+                                                                : "");
+    json_object_set_new(check, "listening", json_string(text_of(direct, "listening")));
+    json_object_set_new(check, "candidates", own_candidates(agent, mesh));
+    json_object_set_new(check, "lanes", found.lanes);
+    json_object_set_new(check, "without", found.without);
+    json_decref(document);
+    json_decref(direct);
 }
 
 /*
@@ -121,7 +209,7 @@ on_checks(void *arg, json_t *checks)
         json_t *mesh = agent->mesh != NULL ? mesh_status_json(agent->mesh) : json_object();
         check_link(agent, mesh, checks);
         check_lane(agent, mesh, checks);
-        check_direct(agent, checks);
+        check_direct(agent, mesh, checks);
         check_clock(agent, checks);
         json_decref(mesh);
         document = json_pack("{s:s, s:o}", "agent", "running", "checks", checks);

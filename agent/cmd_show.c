@@ -121,6 +121,22 @@ format_planes(const json_t *bytes, char *out, size_t size)
     }
 }
 
+/* "listening on [::]:40123, 3 lanes taken, 12 strangers refused". */
+static void
+print_direct(const json_t *direct)
+{
+    const char *listening = text_of(direct, "listening");
+    if (strcmp(text_of(direct, "mode"), "on") != 0)
+        print_row("direct", text_of(direct, "mode"));
+    else if (listening[0] == '\0')
+        printf("%-9s not listening: %s\n", "direct", text_of(direct, "trouble"));
+    else
+        printf("%-9s listening on %s, %lld lanes taken, %lld strangers refused\n", "direct",
+               listening, number_of(direct, "proven"),
+               number_of(direct, "refused") + number_of(direct, "silent") +
+                   number_of(direct, "crowded") + number_of(direct, "exhausted"));
+}
+
 static int
 print_status(json_t *answer)
 {
@@ -137,6 +153,7 @@ print_status(json_t *answer)
     print_row("trouble", text_of(answer, "trouble"));
     print_time("since", number_of(answer, "since"));
     print_row("proxy", proxy[0] != '\0' ? proxy : "off");
+    print_direct(json_object_get(answer, "direct"));
     print_row("exposes", text_of(answer, "expose"));
     print_time("ends", number_of(answer, "ends"));
     if (json_is_object(mesh)) {

@@ -72,6 +72,9 @@ mesh_new(const struct mesh_config *config, const struct mesh_known *known, size_
     TAILQ_INIT(&mesh->lazy);
     TAILQ_INIT(&mesh->reap);
     TAILQ_INIT(&mesh->loops);
+    TAILQ_INIT(&mesh->meets);
+    TAILQ_INIT(&mesh->moving);
+    TAILQ_INIT(&mesh->directs);
     mesh->next_counter = 1;
     mesh->aead = cbx_aead_new();
     mesh->software = strdup(config->software ? config->software : "cbx-agent");
@@ -88,7 +91,6 @@ mesh_new(const struct mesh_config *config, const struct mesh_known *known, size_
     free(own);
     mesh->env = (struct cbx_stream_env){.ops = &mesh_stream_ops,
                                         .aead = mesh->aead,
-                                        .budget = &mesh->budget,
                                         .send_used = &mesh->send_used,
                                         .send_total = mesh->config.send_budget,
                                         .epoch_bytes_max = 64ull << 30,
@@ -101,7 +103,10 @@ mesh_free(struct mesh *mesh)
 {
     if (!mesh)
         return;
-    mesh_streams_lost(mesh, CBX_REASON_GOING_AWAY);
+    mesh->closing = true;
+    mesh_directs_close(mesh, false);
+    mesh_streams_leave(mesh, &mesh->pump.link, CBX_REASON_GOING_AWAY);
+    mesh_streams_leave(mesh, NULL, CBX_REASON_GOING_AWAY);
     mesh_streams_refuse_waiting(mesh, NULL, CBX_REASON_GOING_AWAY);
     mesh_loops_free(mesh);
     mesh_streams_free(mesh);
@@ -125,17 +130,26 @@ mesh_attached(const struct mesh *mesh)
 
 /* ---- allowance (rule 22) ---- */
 
+/* Where lanes to peers may be made, a quarter of the budget is theirs in any case. */
+static uint64_t
+hub_share(const struct mesh *mesh)
+{
+    uint64_t all = mesh->config.receive_budget;
+    return mesh->config.direct ? all - all / 4 : all;
+}
+
 static void
 set_allowance(struct mesh *mesh, uint64_t value)
 {
     mesh->allowance = value;
-    mesh->budget.total = value < mesh->config.receive_budget ? value : mesh->config.receive_budget;
+    mesh->budget.total = value < hub_share(mesh) ? value : hub_share(mesh);
+    mesh->direct_budget.total = mesh->config.receive_budget - mesh->budget.total;
 }
 
 bool
 mesh_may_grow(const struct mesh *mesh)
 {
-    return mesh->phase == MESH_UP && mesh->allowance < mesh->config.receive_budget;
+    return mesh->phase == MESH_UP && mesh->allowance < hub_share(mesh);
 }
 
 static void
@@ -187,6 +201,7 @@ take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error 
     mesh->welcome_at = mesh_now(mesh);
     set_allowance(mesh, frame->field[3].u);
     cbx_field_copy(mesh->seen_address, sizeof mesh->seen_address, &frame->field[4]);
+    mesh->hub_direct = frame->field[5].u == 1;
     mesh->phase = MESH_SYNCING;
     struct mesh_peer *peer, *next;
     HASH_ITER(hh, mesh->peers, peer, next)
@@ -256,7 +271,6 @@ static int
 take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed, int64_t now,
            struct cbx_error *error)
 {
-    (void)link;
     struct mesh *mesh = owner;
     struct cbx_frame frame = *borrowed;
     if (frame.type == CBX_FRAME_HUB_HELLO)
@@ -289,9 +303,12 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     case CBX_FRAME_NO_HANDSHAKE:
         mesh_peer_no_handshake(mesh, &frame);
         return 0;
+    case CBX_FRAME_MEET:
+        mesh_meet_frame(mesh, &frame);
+        return 0;
     default:
         if (cbx_frame_has_label(frame.type))
-            return mesh_stream_frame(mesh, &frame, now, error);
+            return mesh_stream_frame(mesh, link, &frame, now, error);
         return cbx_fail(error, CBX_ERR_STATE, "%s is not for an agent", cbx_frame_name(frame.type));
     }
 }
@@ -313,7 +330,7 @@ drop_link(struct mesh *mesh)
     mesh->phase = MESH_DOWN;
     mesh->synced = mesh->lane_asked = false;
     mesh->lane_since_unix = 0;
-    mesh_streams_lost(mesh, CBX_REASON_LOST);
+    mesh_streams_leave(mesh, &mesh->pump.link, CBX_REASON_LOST);
     mesh_peers_link_lost(mesh);
     mesh_streams_free(mesh);
     mesh_plane_link_over(mesh);
@@ -359,7 +376,8 @@ mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier)
     mesh->bye = CBX_REASON_NONE;
     mesh->bye_retry_ms = 0;
     mesh->phase = MESH_GREETING;
-    mesh->budget = (struct cbx_budget){0};
+    mesh->budget.total = 0; /* streams between two paths may still count there */
+    mesh->budget.cut = false;
     struct cbx_link_config config = {
         .hub = false, .keepalive_us = mesh->config.keepalive_us, .gone_us = mesh->config.gone_us};
     int result =
@@ -374,6 +392,7 @@ mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier)
 void
 mesh_shutdown(struct mesh *mesh)
 {
+    mesh_directs_close(mesh, true);
     if (!mesh->has_pump)
         return;
     struct cbx_field fields[] = {cbx_field_uint(CBX_REASON_GOING_AWAY), cbx_field_uint(0),
@@ -401,9 +420,13 @@ mesh_flush(struct mesh *mesh)
         mesh->swept_at = now;
         cbx_slab_tick();
         mesh_peers_sweep(mesh, now);
+        mesh_meets_sweep(mesh, now);
     }
     mesh_streams_due(mesh, now);
+    int64_t due = mesh_moves_due(mesh, now);
     mesh_loops_run(mesh);
+    int64_t direct = mesh_directs_flush(mesh, now);
+    due = direct < due ? direct : due;
     if (mesh->has_pump) {
         ask_for_more(mesh, now);
         if (cbx_pump_flush(&mesh->pump))
@@ -411,8 +434,10 @@ mesh_flush(struct mesh *mesh)
     }
     mesh_streams_free(mesh);
     now = mesh_now(mesh);
-    int64_t due = mesh_streams_deadline(mesh);
-    if (due < 0 || mesh->swept_at + SWEEP_US < due)
+    int64_t streams = mesh_streams_deadline(mesh);
+    if (streams >= 0 && streams < due)
+        due = streams;
+    if (mesh->swept_at + SWEEP_US < due)
         due = mesh->swept_at + SWEEP_US;
     if (mesh->has_pump) {
         int64_t link = cbx_link_deadline(&mesh->pump.link);

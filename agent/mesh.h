@@ -6,6 +6,7 @@
 #ifndef AGENT_MESH_H
 #define AGENT_MESH_H
 
+#include "candidates.h"
 #include "carrier.h"
 #include "err.h"
 #include "expose.h"
@@ -64,6 +65,7 @@ struct mesh_config {
     const char *software;
     bool prefer_chacha; /* tests: as a CPU without AES */
     enum mesh_lanes lanes;
+    bool direct; /* lanes between peers may be made */
 };
 
 /* What an agent keeps about each peer it ever believed (rule 3). Stored before first use. */
@@ -91,6 +93,22 @@ struct mesh_ops {
     void (*no_lane)(void *arg, bool lost, const char *text);
     /* Why there is no lane yet, for people; "" when nothing is known to be wrong. May be NULL. */
     void (*lane_trouble)(void *arg, char *out, size_t size);
+    /*
+     * Direct lanes to peers (rule 29); never called unless config.direct, else may be NULL.
+     *   candidates      where peers may reach our listener now; seen: the address that the hub saw
+     *   host_mark       as in host_mark.h
+     *   direct_expect   whoever connects to our listener with this ticket gets a lane, once: then
+     *                   mesh_direct. Until direct_forget.
+     *   direct_connect  connect to these, all at once, within 3 s; then mesh_direct or
+     *                   mesh_direct_failed, never from inside this call
+     *   direct_forget   the ticket is no good any more: no more waiting, no more trying
+     */
+    void (*candidates)(void *arg, const char *seen, struct candidates *out);
+    bool (*host_mark)(void *arg, const uint8_t key[32], uint8_t role, uint8_t out[16]);
+    void (*direct_expect)(void *arg, const struct cbx_lane_ticket *ticket);
+    void (*direct_connect)(void *arg, const struct cbx_lane_ticket *ticket,
+                           const struct candidates *to);
+    void (*direct_forget)(void *arg, const uint8_t id[CBX_LANE_ID]);
     /* The list of known peers changed: it must be on disk before mesh_known_stored(mesh). */
     void (*known_changed)(void *arg, const struct mesh_known *known, size_t count);
     int64_t (*now_us)(void *arg);
@@ -115,6 +133,13 @@ void mesh_lane_ask(struct mesh *mesh);
 int mesh_lane(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket);
 /* Both directions of the link are on a lane. */
 bool mesh_lane_up(const struct mesh *mesh);
+
+/* A direct lane stands: the preface was proven both ways. Takes the carrier over; listener: we took
+ * the connection. CBX_ERR_STATE when nobody waits for it any more. */
+int mesh_direct(struct mesh *mesh, struct cbx_carrier *carrier,
+                const struct cbx_lane_ticket *ticket, bool listener);
+/* direct_connect came to nothing. */
+void mesh_direct_failed(struct mesh *mesh, const uint8_t id[CBX_LANE_ID], const char *text);
 
 /* Writes what is pending; returns microseconds until the next timer (-1: none). */
 int64_t mesh_flush(struct mesh *mesh);

@@ -2,7 +2,9 @@
 /*
  * What the agent's engine shares between its files: mesh.c (the link, its phases, the directory,
  * allowances), mesh_peer.c (peers as listed), mesh_trust.c (belief), mesh_session.c, mesh_stream.c
- * (dials and incoming streams), mesh_loop.c (dials of our own name), mesh_json.c.
+ * (dials and incoming streams), mesh_loop.c (dials of our own name), mesh_lane.c (the link's lane),
+ * mesh_meet.c and mesh_direct.c (lanes to peers), mesh_move.c (streams that change their path),
+ * mesh_plane.c (what goes where), mesh_json.c.
  *
  * Belief in a peer: NONE -> FETCHING (CHAIN_GET sent) -> STORING (serial and identity go to disk
  * first, rule 3) -> BELIEVED, or REFUSED with a reason until the directory shows another chain.
@@ -19,6 +21,8 @@
 #define AGENT_MESH_INTERNAL_H
 
 #include "mesh.h"
+#include "mesh_direct.h"
+#include "mesh_meet.h"
 #include "mesh_plane.h"
 #include "pump.h"
 #include "rate.h"
@@ -62,6 +66,7 @@ struct mesh_session {
     bool doubted;        /* said to be forgotten there: for no dial and no new epoch */
     uint8_t first[32];   /* answered: what message 1 began with, so that a repeat is seen */
     uint64_t bytes;
+    uint64_t meet_sent, meet_taken; /* last counters of MEET */
     TAILQ_ENTRY(mesh_session) entry;
 };
 TAILQ_HEAD(mesh_sessions, mesh_session);
@@ -108,6 +113,9 @@ struct mesh_peer {
     struct mesh_plane_bytes bytes[MESH_PLANES]; /* of streams, but what open ones still keep */
     int64_t round_trip_us;                      /* of the last handshake; 0: unknown */
     struct mesh_replay *replay[MESH_REPLAYS_MAX];
+    struct mesh_meet meet;
+    struct mesh_direct *direct; /* the lane to it, or NULL */
+    bool move_due;              /* its streams have a better path */
 };
 
 enum mesh_stream_state {
@@ -137,20 +145,36 @@ struct mesh_stream {
     bool opened;
     bool in_core, in_lazy, in_reap, in_parked;
     bool held; /* incoming: the shell has not answered yet and may still look */
-    TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry;
+    TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry, move_entry;
+    UT_hash_handle hh; /* incoming: by identity */
+
+    bool in_moving, broken, lost; /* broken: a record did not open; lost: no path is looked for */
+    int64_t move_at, move_until;
+    struct cbx_link *left; /* a circuit that the stream has left and the far side perhaps not */
+    uint32_t left_label;
+    uint64_t left_credit; /* what it still counts for in mesh.budget */
+};
+
+/* Where a stream's circuit is or may be. */
+struct mesh_path {
+    struct cbx_link *link;
+    struct cbx_budget *budget;
 };
 
 /* Rule 27: what is left of a finished stream: the last MESH_TOMBSTONES_MAX, for a resume. */
 struct mesh_tombstone {
     uint8_t id[CBX_STREAM_ID_SIZE];
-    uint64_t sent, received;
+    uint64_t sent, received; /* a FIN counts */
     int64_t at;
+    bool clean; /* both directions had their end */
 };
 
 struct mesh_counts {
     uint64_t dialed, accepted, refused, resets, integrity, rolled_back, leaked, bytes_in, bytes_out;
     uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches, lies;
     uint64_t lanes, lanes_lost;
+    uint64_t directs, directs_lost, moves;
+    uint64_t meets, meets_made, meets_refused; /* tries, lanes of them, messages not believed */
 };
 
 struct mesh {
@@ -167,7 +191,11 @@ struct mesh {
     bool has_pump;
     bool synced;       /* the directory is complete */
     bool lane_asked;   /* and not answered */
+    bool hub_direct;   /* the hub lets agents meet */
     bool allow_denied; /* the hub has just said that there is no more room */
+    bool dial_due;
+    bool move_due; /* a peer's */
+    bool closing;  /* in mesh_free: nothing goes on elsewhere */
     enum mesh_phase phase;
     uint8_t lane_id[CBX_LANE_ID];                    /* of the promise that was heard last */
     int64_t lane_since_unix;                         /* 0: the link is not on a lane */
@@ -180,7 +208,9 @@ struct mesh {
     uint32_t bye_retry_ms;
     char bye_text[CBX_FRAME_TEXT_MAX + 1];
 
-    struct cbx_budget budget;
+    struct cbx_budget budget;        /* over the link to the hub */
+    struct cbx_budget direct_budget; /* over all direct lanes: what the other leaves */
+    uint64_t closing_credit;         /* in it: of circuits whose CLOSE is on its way */
     uint64_t allowance;
     int64_t want_at; /* no WANT before */
     uint64_t send_used;
@@ -188,6 +218,7 @@ struct mesh {
     struct cbx_aead *aead;
 
     struct mesh_peer *peers;
+    struct mesh_meets meets; /* those with streams or a try going */
     struct mesh_known *known;
     size_t known_count, known_room;
     uint64_t known_version, stored_version, asked_version;
@@ -196,15 +227,15 @@ struct mesh {
     struct mesh_streams waiting; /* dials that cannot be opened yet */
     struct mesh_streams opening; /* by counter: unanswered */
     struct mesh_streams parked;  /* incoming ones for which no floor is free yet */
-    uint32_t parked_count;
     struct mesh_streams lazy, reap;
+    struct mesh_streams moving;   /* without a path, or between two */
+    struct mesh_stream *incoming; /* targets' streams, by identity */
+    struct mesh_directs directs;
     TAILQ_HEAD(, mesh_loop) loops;
     uint64_t next_counter;
-    uint32_t stream_count;
-    bool dial_due;
     int64_t swept_at;
+    uint32_t stream_count, parked_count, tombstone_next;
     struct mesh_tombstone tombstone[MESH_TOMBSTONES_MAX];
-    uint32_t tombstone_next;
     struct mesh_counts count;
 };
 
@@ -259,9 +290,13 @@ bool mesh_peer_replay_take(struct mesh_peer *peer, const uint8_t stream_id[CBX_S
 
 /* mesh_stream.c */
 extern const struct cbx_stream_ops mesh_stream_ops;
-int mesh_stream_frame(struct mesh *mesh, struct cbx_frame *frame, int64_t now,
-                      struct cbx_error *error);
-void mesh_streams_lost(struct mesh *mesh, enum cbx_reason reason);
+int mesh_stream_frame(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame,
+                      int64_t now, struct cbx_error *error);
+/* The session that an OPEN or RESUME names, when names and lives are those that it was made for. */
+struct mesh_session *mesh_session_for(struct mesh *mesh, struct mesh_peer *peer,
+                                      const struct cbx_open *open);
+/* A dial that was not answered goes back to waiting, once: true then. */
+bool mesh_stream_requeue(struct mesh_stream *stream);
 void mesh_streams_due(struct mesh *mesh, int64_t now);
 void mesh_streams_rekey(struct mesh_peer *peer);
 void mesh_streams_refuse_waiting(struct mesh *mesh, const char *slug, enum cbx_reason reason);
@@ -269,6 +304,27 @@ void mesh_streams_free(struct mesh *mesh);
 int64_t mesh_streams_deadline(const struct mesh *mesh);
 /* Tells the program and leaves the stream to mesh_streams_free. */
 void mesh_stream_over(struct mesh_stream *stream, enum cbx_reason reason, bool by_target);
+
+/* mesh_move.c */
+/* Where a new stream to the peer goes; false: nowhere now. */
+bool mesh_path(struct mesh_peer *peer, struct mesh_path *out);
+bool mesh_link_is_hub(const struct mesh *mesh, const struct cbx_link *link);
+/* Whether the peer may speak on that link. */
+bool mesh_link_leads_to(const struct mesh *mesh, const struct cbx_link *link,
+                        const struct mesh_peer *peer);
+/* A better path to the peer is there: its streams go there at the next turn. */
+void mesh_streams_move(struct mesh_peer *peer);
+/* The link is over: its streams look for another path, or end with the reason. */
+void mesh_streams_leave(struct mesh *mesh, const struct cbx_link *link, enum cbx_reason reason);
+/* Returns when it is due next. */
+int64_t mesh_moves_due(struct mesh *mesh, int64_t now);
+/* What the core asks and tells (stream.h: stranded, resumed). */
+bool mesh_move_stranded(struct mesh_stream *stream, enum cbx_reason reason);
+void mesh_move_done(struct mesh_stream *stream);
+/* The stream is about to be freed. */
+void mesh_move_forget(struct mesh_stream *stream);
+/* RESUME. */
+void mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int64_t now);
 
 /* mesh_loop.c */
 /* Joins the two; false (target freed, dialer told) when memory is short. */

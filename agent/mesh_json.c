@@ -73,15 +73,39 @@ counters_json(const struct mesh *mesh)
         in += stream->core.bytes_in;
         out += stream->core.bytes_out;
     }
-    return json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-        "attaches", (json_int_t)c->attaches, "dialed", (json_int_t)c->dialed, "accepted",
-        (json_int_t)c->accepted, "refused", (json_int_t)c->refused, "resets", (json_int_t)c->resets,
-        "integrity", (json_int_t)c->integrity, "replayed", (json_int_t)c->replayed, "rolled_back",
-        (json_int_t)c->rolled_back, "leaked", (json_int_t)c->leaked, "handshakes",
-        (json_int_t)c->handshakes, "handshakes_refused", (json_int_t)c->handshakes_refused,
-        "handshakes_shed", (json_int_t)c->handshakes_shed, "stale_frames", (json_int_t)c->stale,
-        "hub_lies", (json_int_t)c->lies, "bytes_in", (json_int_t)in, "bytes_out", (json_int_t)out);
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        {"attaches", c->attaches},
+        {"dialed", c->dialed},
+        {"accepted", c->accepted},
+        {"refused", c->refused},
+        {"resets", c->resets},
+        {"integrity", c->integrity},
+        {"replayed", c->replayed},
+        {"rolled_back", c->rolled_back},
+        {"leaked", c->leaked},
+        {"handshakes", c->handshakes},
+        {"handshakes_refused", c->handshakes_refused},
+        {"handshakes_shed", c->handshakes_shed},
+        {"stale_frames", c->stale},
+        {"hub_lies", c->lies},
+        {"lanes", c->lanes},
+        {"lanes_lost", c->lanes_lost},
+        {"meets", c->meets},
+        {"meets_made", c->meets_made},
+        {"meets_refused", c->meets_refused},
+        {"direct_lanes", c->directs},
+        {"direct_lanes_lost", c->directs_lost},
+        {"moves", c->moves},
+        {"bytes_in", in},
+        {"bytes_out", out},
+    };
+    json_t *json = json_object();
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+        json_object_set_new(json, counters[i].name, json_integer((json_int_t)counters[i].value));
+    return json;
 }
 
 json_t *

@@ -7,8 +7,7 @@
 bool
 mesh_lane_up(const struct mesh *mesh)
 {
-    const struct cbx_link *link = &mesh->pump.link;
-    return mesh->has_pump && link->shift_in == CBX_SHIFT_DONE && link->shift_out == CBX_SHIFT_DONE;
+    return mesh->has_pump && cbx_link_moved(&mesh->pump.link);
 }
 
 bool

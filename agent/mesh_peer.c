@@ -57,6 +57,7 @@ drop_sessions(struct mesh_peer *peer)
         mesh_session_free(session);
     }
     peer->session_count = 0;
+    mesh_meet_drop_try(peer);
     mesh_peer_drop_unconfirmed(peer);
     mesh_peer_drop_handshake(peer);
 }
@@ -73,8 +74,10 @@ mesh_peer_doubt_sessions(struct mesh_peer *peer)
 void
 mesh_peer_free(struct mesh_peer *peer)
 {
+    mesh_direct_drop(peer, "the peer is listed no more");
     HASH_DELETE(hh, peer->mesh->peers, peer);
     drop_sessions(peer);
+    mesh_meet_free(peer);
     mesh_peer_drop_pending(peer);
     for (int i = 0; i < MESH_REPLAYS_MAX; i++)
         free(peer->replay[i]);
@@ -233,6 +236,7 @@ void
 mesh_peers_link_lost(struct mesh *mesh)
 {
     struct mesh_peer *peer, *next;
+    mesh_meets_link_lost(mesh);
     HASH_ITER(hh, mesh->peers, peer, next)
     {
         mesh_peer_drop_handshake(peer);

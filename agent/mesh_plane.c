@@ -21,7 +21,7 @@ mesh_plane_of_link(const struct mesh *mesh)
 enum mesh_plane
 mesh_plane_of_peer(const struct mesh_peer *peer)
 {
-    return mesh_plane_of_link(peer->mesh);
+    return mesh_direct_up(peer) ? MESH_PLANE_DIRECT : mesh_plane_of_link(peer->mesh);
 }
 
 static enum mesh_plane
@@ -107,8 +107,7 @@ why_not_relay(const struct mesh *mesh, char out[REASON_MAX])
 static void
 why_not_direct(const struct mesh_peer *peer, char out[REASON_MAX])
 {
-    (void)peer;
-    (void)snprintf(out, REASON_MAX, "direct lanes are not in this version");
+    mesh_meet_why(peer, out, REASON_MAX);
 }
 
 static bool
@@ -160,6 +159,20 @@ link_since(const struct mesh *mesh)
     return mesh_lane_up(mesh) ? mesh->lane_since_unix : mesh->attached_unix;
 }
 
+static int64_t
+peer_since(const struct mesh_peer *peer)
+{
+    return peer->direct ? peer->direct->since_unix : link_since(peer->mesh);
+}
+
+/* Over a direct lane as its pings say, else of the last handshake. */
+static int64_t
+peer_round_trip(const struct mesh_peer *peer)
+{
+    int64_t direct = peer->direct ? peer->direct->pump.link.delay_us : 0;
+    return direct > 0 ? direct : peer->round_trip_us;
+}
+
 void
 mesh_plane_status(const struct mesh *mesh, json_t *out)
 {
@@ -169,6 +182,7 @@ mesh_plane_status(const struct mesh *mesh, json_t *out)
     enum mesh_plane plane = mesh_plane_of_link(mesh);
     memcpy(bytes, mesh->link_bytes, sizeof bytes);
     add_link(mesh, bytes);
+    mesh_directs_count(mesh, &bytes[MESH_PLANE_DIRECT].in, &bytes[MESH_PLANE_DIRECT].out);
     if (synced && plane == MESH_PLANE_SSH)
         why_not_relay(mesh, reason);
     else if (synced)
@@ -197,11 +211,15 @@ mesh_plane_peer(const struct mesh_peer *peer, json_t *out)
                         json_string(there           ? mesh_plane_name(plane)
                                     : is_self(peer) ? "local"
                                                     : "none"));
-    json_object_set_new(out, "plane_since", json_integer(there ? link_since(mesh) : 0));
+    json_object_set_new(out, "plane_since", json_integer(there ? peer_since(peer) : 0));
     json_object_set_new(out, "plane_reason", json_string(reason));
+    if (peer->direct)
+        json_object_set_new(out, "connected_by",
+                            json_string(peer->direct->pump.link.config.hub ? "peer" : "here"));
     json_object_set_new(out, "bytes", bytes_json(peer->bytes));
-    if (peer->round_trip_us > 0)
-        json_object_set_new(out, "round_trip_us", json_integer(peer->round_trip_us));
+    int64_t round_trip = peer_round_trip(peer);
+    if (round_trip > 0)
+        json_object_set_new(out, "round_trip_us", json_integer(round_trip));
 }
 
 static const char *

@@ -81,17 +81,33 @@ mesh_peer_newest(struct mesh_peer *peer)
     return TAILQ_FIRST(&peer->sessions);
 }
 
+/* Where both ends began at the same time there are two sessions, and each end hears of them in
+ * another order: the same one must be the newest at both. */
+static bool
+crossed(const struct mesh_session *old, const struct mesh_session *session, int64_t now)
+{
+    return old && !old->doubted && now - old->born < MESH_CONFIRM_US &&
+           old->keys.initiator != session->keys.initiator &&
+           memcmp(old->keys.peer_life, session->keys.peer_life, CBX_LIFE_SIZE) == 0;
+}
+
 /* Takes the session in as the newest; streams move to it in epochs of their own. */
 static void
 adopt(struct mesh_peer *peer, struct mesh_session *session)
 {
     int64_t now = mesh_now(peer->mesh);
     struct mesh_session *old = TAILQ_FIRST(&peer->sessions);
-    if (old)
-        old->replaced_at = now;
+    bool second = crossed(old, session, now) &&
+                  memcmp(old->keys.id, session->keys.id, CBX_SESSION_ID_SIZE) > 0;
     session->born = now;
-    session->replaced_at = 0;
-    TAILQ_INSERT_HEAD(&peer->sessions, session, entry);
+    session->replaced_at = second ? now : 0;
+    if (second) {
+        TAILQ_INSERT_AFTER(&peer->sessions, old, session, entry);
+    } else {
+        if (old)
+            old->replaced_at = now;
+        TAILQ_INSERT_HEAD(&peer->sessions, session, entry);
+    }
     if (++peer->session_count > MESH_SESSIONS_MAX) {
         struct mesh_session *oldest = TAILQ_LAST(&peer->sessions, mesh_sessions);
         TAILQ_REMOVE(&peer->sessions, oldest, entry);

@@ -91,16 +91,6 @@ mesh_streams_refuse_waiting(struct mesh *mesh, const char *slug, enum cbx_reason
     }
 }
 
-void
-mesh_streams_lost(struct mesh *mesh, enum cbx_reason reason)
-{
-    struct mesh_stream *stream, *next;
-    for (stream = TAILQ_FIRST(&mesh->streams); stream; stream = next) {
-        next = TAILQ_NEXT(stream, entry);
-        cbx_stream_lost(&stream->core, reason);
-    }
-}
-
 static void
 bury(struct mesh_stream *stream)
 {
@@ -108,8 +98,23 @@ bury(struct mesh_stream *stream)
     struct mesh_tombstone *stone = &mesh->tombstone[mesh->tombstone_next++ % MESH_TOMBSTONES_MAX];
     memcpy(stone->id, stream->core.id, sizeof stone->id);
     stone->sent = stream->core.out.sent;
-    stone->received = stream->core.received;
+    stone->received = stream->core.received + (stream->core.read != CBX_READ_OPEN ? 1 : 0);
     stone->at = mesh_now(mesh);
+    stone->clean = stream->core.write == CBX_WRITE_DONE && stream->core.read == CBX_READ_DONE;
+}
+
+/* Nobody finds it by its peer, its identity or its place in lists of its path any more. */
+static void
+leave_core(struct mesh_stream *stream)
+{
+    struct mesh *mesh = stream->mesh;
+    mesh_move_forget(stream);
+    if (!stream->core.dialer && stream->hh.tbl)
+        HASH_DELETE(hh, mesh->incoming, stream);
+    TAILQ_REMOVE(&mesh->streams, stream, entry);
+    stream->in_core = false;
+    stream->peer->stream_count--;
+    mesh_meet_streams(stream->peer);
 }
 
 void
@@ -121,13 +126,12 @@ mesh_streams_free(struct mesh *mesh)
         tell_closed(stream, CBX_REASON_LOST, false); /* accepted after its end */
         if (stream->in_core) {
             bury(stream);
+            leave_core(stream);
             leave_lazy(stream);
             mesh_plane_moved(stream);
             mesh->count.bytes_in += stream->core.bytes_in;
             mesh->count.bytes_out += stream->core.bytes_out;
             cbx_stream_dispose(&stream->core);
-            TAILQ_REMOVE(&mesh->streams, stream, entry);
-            stream->peer->stream_count--;
         }
         mesh->stream_count--;
         free(stream);
@@ -169,30 +173,37 @@ on_opened(struct cbx_stream *core)
 {
     struct mesh_stream *stream = of_core(core);
     leave_opening(stream);
+    mesh_meet_streams(stream->peer);
     if (stream->end)
         stream->end->opened(stream->arg);
 }
 
-/* The target restarted between directory and OPEN, or forgot: one new session, one more try. The
- * same object goes back to waiting, since its program holds on to it. */
-static bool
-try_again(struct mesh_stream *stream, uint64_t reason)
+/* The same object goes back to waiting, since its program holds on to it. */
+bool
+mesh_stream_requeue(struct mesh_stream *stream)
 {
-    if (reason != CBX_REASON_NO_SESSION || stream->retried || !stream->end ||
-        stream->state != MESH_STREAM_OPENING)
-        return false;
     struct mesh *mesh = stream->mesh;
+    if (stream->retried || !stream->end || stream->state != MESH_STREAM_OPENING || mesh->closing)
+        return false;
     leave_opening(stream);
+    leave_core(stream);
     cbx_stream_dispose(&stream->core);
-    TAILQ_REMOVE(&mesh->streams, stream, entry);
-    stream->in_core = false;
-    stream->peer->stream_count--;
-    mesh_peer_doubt_sessions(stream->peer);
     stream->peer = NULL;
     stream->state = MESH_STREAM_WAITING;
     stream->retried = true;
     TAILQ_INSERT_TAIL(&mesh->waiting, stream, entry);
     mesh_wake(mesh);
+    return true;
+}
+
+/* The target restarted between directory and OPEN, or forgot: one new session, one more try. */
+static bool
+try_again(struct mesh_stream *stream, uint64_t reason)
+{
+    struct mesh_peer *peer = stream->peer;
+    if (reason != CBX_REASON_NO_SESSION || !mesh_stream_requeue(stream))
+        return false;
+    mesh_peer_doubt_sessions(peer);
     return true;
 }
 
@@ -250,6 +261,18 @@ on_newest(struct cbx_stream *core)
     return session && !session->doubted ? &session->keys : NULL;
 }
 
+static bool
+on_stranded(struct cbx_stream *core, enum cbx_reason reason)
+{
+    return mesh_move_stranded(of_core(core), reason);
+}
+
+static void
+on_resumed(struct cbx_stream *core)
+{
+    mesh_move_done(of_core(core));
+}
+
 const struct cbx_stream_ops mesh_stream_ops = {
     .pull = on_pull,
     .push = on_push,
@@ -260,6 +283,8 @@ const struct cbx_stream_ops mesh_stream_ops = {
     .lazy = on_lazy,
     .session = on_session,
     .newest = on_newest,
+    .stranded = on_stranded,
+    .resumed = on_resumed,
 };
 
 void
@@ -304,12 +329,29 @@ counter_free(const struct mesh *mesh)
     return !oldest || mesh->next_counter - oldest->counter < MESH_UNANSWERED_MAX;
 }
 
+/* Where no floor is free on a direct lane the hub's link may have one. */
+static bool
+begin_dial(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_path *path)
+{
+    struct mesh *mesh = stream->mesh;
+    int64_t now = mesh_now(mesh);
+    if (mesh_path(peer, path) && cbx_stream_init(&stream->core, &mesh->env, true, path->budget,
+                                                 &peer->window_used, now) == 0)
+        return true;
+    if (mesh_link_is_hub(mesh, path->link))
+        return false;
+    *path = (struct mesh_path){.link = &mesh->pump.link, .budget = &mesh->budget};
+    return cbx_stream_init(&stream->core, &mesh->env, true, path->budget, &peer->window_used,
+                           now) == 0;
+}
+
 static void
 open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_session *session)
 {
     struct mesh *mesh = stream->mesh;
     struct cbx_open open = {.port = stream->port, .epoch = 1};
-    if (cbx_stream_init(&stream->core, &mesh->env, true, &peer->window_used, mesh_now(mesh)) < 0) {
+    struct mesh_path path;
+    if (!begin_dial(stream, peer, &path)) {
         stream->starved = true;
         if (mesh->allow_denied || !mesh_may_grow(mesh))
             refuse_waiting(stream, CBX_REASON_OVERLOADED);
@@ -320,7 +362,7 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
     memcpy(open.target, peer->slug, sizeof open.target);
     memcpy(open.session, session->keys.id, sizeof open.session);
     cbx_stream_id(mesh->life, session->keys.peer_life, stream->counter, open.stream_id);
-    if (cbx_stream_dial(&stream->core, &mesh->pump.link, &session->keys, &open) < 0) {
+    if (cbx_stream_dial(&stream->core, path.link, &session->keys, &open) < 0) {
         cbx_stream_dispose(&stream->core);
         refuse_waiting(stream, CBX_REASON_OVERLOADED);
         return;
@@ -465,23 +507,26 @@ mesh_streams_deadline(const struct mesh *mesh)
 /* ---- incoming ---- */
 
 static void
-close_circuit(struct mesh *mesh, uint32_t label, enum cbx_reason reason)
+close_circuit(struct mesh *mesh, struct cbx_link *link, uint32_t label, enum cbx_reason reason)
 {
     struct cbx_field field = cbx_field_uint(reason);
     mesh->count.refused++;
-    cbx_link_send(&mesh->pump.link, CBX_FRAME_CLOSE, label, &field, 1);
+    cbx_link_send(link, CBX_FRAME_CLOSE, label, &field, 1);
 }
 
 static struct mesh_stream *
-new_incoming(struct mesh *mesh, struct mesh_peer *peer, int64_t now, enum cbx_reason *reason)
+new_incoming(struct mesh *mesh, struct cbx_link *link, struct mesh_peer *peer, int64_t now,
+             enum cbx_reason *reason)
 {
+    bool hub = mesh_link_is_hub(mesh, link);
     struct mesh_stream *stream = calloc(1, sizeof *stream);
     *reason = CBX_REASON_OVERLOADED;
     if (!stream)
         return NULL;
-    bool may_wait = mesh_may_grow(mesh) && mesh->parked_count < MESH_PARKED_MAX &&
+    bool may_wait = hub && mesh_may_grow(mesh) && mesh->parked_count < MESH_PARKED_MAX &&
                     peer->parked_count < MESH_PARKED_OF_PEER;
-    if (cbx_stream_init(&stream->core, &mesh->env, false, &peer->window_used, now) < 0 &&
+    if (cbx_stream_init(&stream->core, &mesh->env, false,
+                        hub ? &mesh->budget : &mesh->direct_budget, &peer->window_used, now) < 0 &&
         !may_wait) {
         free(stream);
         return NULL;
@@ -499,6 +544,7 @@ add_incoming(struct mesh_stream *stream)
     struct mesh *mesh = stream->mesh;
     TAILQ_INSERT_TAIL(&mesh->streams, stream, entry);
     stream->in_core = true;
+    HASH_ADD(hh, mesh->incoming, core.id, CBX_STREAM_ID_SIZE, stream);
     stream->peer->stream_count++;
     mesh->stream_count++;
     mesh_plane_begin(stream);
@@ -514,9 +560,8 @@ park(struct mesh_stream *stream)
     stream->peer->parked_count++;
 }
 
-/* The session of an OPEN, when names and lives are those that it was made for. */
-static struct mesh_session *
-session_for(struct mesh *mesh, struct mesh_peer *peer, const struct cbx_open *open)
+struct mesh_session *
+mesh_session_for(struct mesh *mesh, struct mesh_peer *peer, const struct cbx_open *open)
 {
     struct mesh_session *session = peer ? mesh_peer_session_by_id(peer, open->session) : NULL;
     if (!session || strcmp(open->target, mesh->config.slug) != 0 ||
@@ -527,31 +572,31 @@ session_for(struct mesh *mesh, struct mesh_peer *peer, const struct cbx_open *op
 }
 
 static void
-take_open(struct mesh *mesh, struct cbx_frame *frame, int64_t now)
+take_open(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int64_t now)
 {
     struct cbx_open open;
     cbx_open_read(frame, &open);
     struct mesh_peer *peer = mesh_peer_find(mesh, open.source, strlen(open.source));
-    struct mesh_session *session = session_for(mesh, peer, &open);
-    if (!mesh_lane_allows(mesh)) {
-        close_circuit(mesh, frame->label, CBX_REASON_PEER_AWAY);
+    struct mesh_session *session = mesh_session_for(mesh, peer, &open);
+    if (mesh_link_is_hub(mesh, link) && !mesh_lane_allows(mesh)) {
+        close_circuit(mesh, link, frame->label, CBX_REASON_PEER_AWAY);
         return;
     }
-    if (!session) {
-        close_circuit(mesh, frame->label, CBX_REASON_NO_SESSION);
+    if (!session || !mesh_link_leads_to(mesh, link, peer)) {
+        close_circuit(mesh, link, frame->label, CBX_REASON_NO_SESSION);
         return;
     }
     enum cbx_reason reason;
-    struct mesh_stream *stream = new_incoming(mesh, peer, now, &reason);
+    struct mesh_stream *stream = new_incoming(mesh, link, peer, now, &reason);
     if (!stream) {
-        close_circuit(mesh, frame->label, reason);
+        close_circuit(mesh, link, frame->label, reason);
         return;
     }
-    if (cbx_stream_take(&stream->core, &mesh->pump.link, &session->keys, frame, &open, now) < 0) {
+    if (cbx_stream_take(&stream->core, link, &session->keys, frame, &open, now) < 0) {
         mesh->count.integrity++;
         cbx_stream_dispose(&stream->core);
         free(stream);
-        close_circuit(mesh, frame->label, CBX_REASON_INTEGRITY);
+        close_circuit(mesh, link, frame->label, CBX_REASON_INTEGRITY);
         return;
     }
     mesh_peer_confirm(peer, session);
@@ -559,7 +604,7 @@ take_open(struct mesh *mesh, struct cbx_frame *frame, int64_t now)
         mesh->count.replayed++;
         cbx_stream_dispose(&stream->core);
         free(stream);
-        close_circuit(mesh, frame->label, CBX_REASON_DENIED);
+        close_circuit(mesh, link, frame->label, CBX_REASON_DENIED);
         return;
     }
     add_incoming(stream);
@@ -587,6 +632,7 @@ mesh_accept(struct mesh_stream *stream, const struct mesh_end *end, void *arg)
     } else if (stream->state == MESH_STREAM_INCOMING) {
         stream->state = MESH_STREAM_RUNNING;
         cbx_stream_accept(&stream->core);
+        mesh_meet_streams(stream->peer);
     } else if (stream->state == MESH_STREAM_ENDED) {
         to_reap(stream);
     }
@@ -607,21 +653,23 @@ mesh_refuse(struct mesh_stream *stream, enum cbx_reason reason)
 }
 
 int
-mesh_stream_frame(struct mesh *mesh, struct cbx_frame *frame, int64_t now, struct cbx_error *error)
+mesh_stream_frame(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int64_t now,
+                  struct cbx_error *error)
 {
-    struct cbx_link *link = &mesh->pump.link;
-    if (frame->type == CBX_FRAME_OPEN) {
+    if (frame->type == CBX_FRAME_OPEN || frame->type == CBX_FRAME_RESUME) {
         if (cbx_link_take_label(link, frame->label) < 0)
-            return cbx_fail(error, CBX_ERR_FORMAT, "OPEN: label %u is not a new one of the hub",
-                            frame->label);
-        take_open(mesh, frame, now);
+            return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new one of yours",
+                            cbx_frame_name(frame->type), frame->label);
+        if (frame->type == CBX_FRAME_OPEN)
+            take_open(mesh, link, frame, now);
+        else
+            mesh_move_take(mesh, link, frame, now);
         return 0;
     }
     struct cbx_circuit *circuit = cbx_circuit_find(link, frame->label);
     if (!circuit) {
-        bool known =
-            frame->label & 1 ? frame->label < link->next_label : frame->label <= link->last_seen;
-        if (!known)
+        bool ours = (frame->label & 1) != link->config.hub;
+        if (ours ? frame->label >= link->next_label : frame->label > link->last_seen)
             return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u was never opened",
                             cbx_frame_name(frame->type), frame->label);
         mesh->count.stale++;

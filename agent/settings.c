@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "settings.h"
 
+#include "candidates.h"
 #include "control.h"
 #include "names.h"
 #include "ssh_command.h"
@@ -127,9 +128,18 @@ set_proxy(struct agent_settings *settings, const char *value, struct cbx_error *
 static int
 set_direct(struct agent_settings *settings, const char *value, struct cbx_error *error)
 {
+    char host[HOST_TEXT_MAX];
+    uint16_t port = 0;
     bool word = strcmp(value, "auto") == 0 || strcmp(value, "off") == 0;
-    int result = word ? CBX_OK : check_listen(value, error);
-    return result == CBX_OK ? set_text(&settings->direct, value, error) : result;
+    if (!word && cbx_listen_parse(value, host, sizeof host, &port) != CBX_OK)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "'%s' is none of auto, off and ADDR:PORT; write one, as 0.0.0.0:4000",
+                        value);
+    if (port > 0 && port < CANDIDATE_PORT_MIN)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "'%s': peers connect to no port below %d; take a higher one", value,
+                        CANDIDATE_PORT_MIN);
+    return set_text(&settings->direct, value, error);
 }
 
 static int
@@ -357,9 +367,11 @@ agent_settings_init(struct agent_settings *settings, const struct cbx_args *args
         result = apply_options(settings, args, error);
     if (result == CBX_OK)
         result = check_together(settings, error);
-    /* A lane would go around the program that was named as the way. */
+    /* Lanes would go around the program that was named as the way. */
     if (settings->ssh_command != NULL && !settings->lanes_set)
         settings->lanes = MESH_LANES_OFF;
+    if (result == CBX_OK && settings->direct == NULL)
+        result = set_text(&settings->direct, settings->ssh_command != NULL ? "off" : "auto", error);
     if (result != CBX_OK)
         agent_settings_dispose(settings);
     return result;

@@ -16,7 +16,7 @@ struct agent_settings {
     char *state_dir;       /* absolute */
     char *proxy;           /* NULL: off */
     bool proxy_required;   /* asked for by name */
-    char *direct;          /* "auto", "off" or ADDR:PORT; means nothing yet */
+    char *direct;          /* "auto", "off" or ADDR:PORT; the default as for lanes */
     enum mesh_lanes lanes; /* off beside an ssh-command, unless asked for by name */
     bool lanes_set;
     struct cbx_expose expose;
@@ -39,7 +39,7 @@ struct agent_settings {
     {"via", "URL", "proxy on the way to the hub (else https_proxy, ALL_PROXY)", false},            \
     {"ssh-command", "COMMAND", "reach the hub through this ssh client: 'ssh -J bastion'", false},  \
     {"lanes", "auto|off|require", "a faster way to the hub beside ssh (auto)", false},              \
-    {"direct", "auto|off|ADDR:PORT", "direct ways to peers", false},                               \
+    {"direct", "auto|off|ADDR:PORT", "lanes between peers; where they connect to (auto)", false},  \
     {"key-file", "FILE", "32 bytes that seal the state (else `key` in the state folder)", false},  \
     {"passphrase-file", "FILE", "its first line seals the state instead of a key file", false},    \
     {"receive-budget", "SIZE", "most bytes held for local programs (128M)", false},                \

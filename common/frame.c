@@ -12,14 +12,15 @@ enum {
     DEPTH_MAX = 2,
     SEALED_OPEN_MAX = 256,
     SEALED_SMALL_MAX = 64,
+    SEALED_MEET_MAX = 700,
     MESSAGE_MAX = 560,
     TAG = 16
 };
 
 /*
  * Field kinds: u unsigned, c code 0..255, p port, s slug, t text, l 16 bytes, h 32 bytes, i 40
- * bytes, g tag, r small sealed, O sealed half of OPEN, m handshake message, C certificate (may be
- * empty), B payload (text of a record and its tag).
+ * bytes, g tag, r small sealed, O sealed half of OPEN, M sealed MEET, m handshake message, C
+ * certificate (may be empty), B payload (text of a record and its tag).
  */
 struct shape {
     const char *name;
@@ -30,7 +31,7 @@ struct shape {
 static const struct shape shapes[CBX_FRAME_TYPE_MAX + 1] = {
     [CBX_FRAME_HUB_HELLO] = {"HUB_HELLO", "uct", false},
     [CBX_FRAME_AGENT_HELLO] = {"AGENT_HELLO", "ulut", false},
-    [CBX_FRAME_WELCOME] = {"WELCOME", "ssuut", false},
+    [CBX_FRAME_WELCOME] = {"WELCOME", "ssuutc", false},
     [CBX_FRAME_JOIN_OFFER] = {"JOIN_OFFER", "sC", false},
     [CBX_FRAME_JOIN] = {"JOIN", "C", false},
     [CBX_FRAME_JOINED] = {"JOINED", "", false},
@@ -49,6 +50,7 @@ static const struct shape shapes[CBX_FRAME_TYPE_MAX + 1] = {
     [CBX_FRAME_HANDSHAKE] = {"HANDSHAKE", "sschhm", false},
     [CBX_FRAME_CONFIRM] = {"CONFIRM", "sslg", false},
     [CBX_FRAME_NO_HANDSHAKE] = {"NO_HANDSHAKE", "ssc", false},
+    [CBX_FRAME_MEET] = {"MEET", "ssluM", false},
     [CBX_FRAME_LANE_GET] = {"LANE_GET", "c", false},
     [CBX_FRAME_LANE] = {"LANE", "lhc", false},
     [CBX_FRAME_NO_LANE] = {"NO_LANE", "ct", false},
@@ -61,6 +63,8 @@ static const struct shape shapes[CBX_FRAME_TYPE_MAX + 1] = {
     [CBX_FRAME_RESET] = {"RESET", "uur", true},
     [CBX_FRAME_EPOCH] = {"EPOCH", "uulr", true},
     [CBX_FRAME_CLOSE] = {"CLOSE", "c", true},
+    [CBX_FRAME_RESUME] = {"RESUME", "sspliuuuuug", true},
+    [CBX_FRAME_RESUMED] = {"RESUMED", "uuuuug", true},
 };
 
 static const struct shape *
@@ -148,6 +152,8 @@ field_valid(char kind, const struct cbx_field *field)
         return field->n >= TAG && field->n <= SEALED_SMALL_MAX;
     case 'O':
         return field->n >= TAG && field->n <= SEALED_OPEN_MAX;
+    case 'M':
+        return field->n >= TAG && field->n <= SEALED_MEET_MAX;
     case 'm':
         return field->n >= 1 && field->n <= MESSAGE_MAX;
     case 'C':

@@ -44,6 +44,7 @@ enum cbx_frame_type { /* wire numbers */
                       CBX_FRAME_HANDSHAKE = 20,
                       CBX_FRAME_CONFIRM = 21,
                       CBX_FRAME_NO_HANDSHAKE = 22,
+                      CBX_FRAME_MEET = 23,
                       CBX_FRAME_LANE_GET = 24,
                       CBX_FRAME_LANE = 25,
                       CBX_FRAME_NO_LANE = 26,
@@ -56,7 +57,9 @@ enum cbx_frame_type { /* wire numbers */
                       CBX_FRAME_RESET = 36,
                       CBX_FRAME_EPOCH = 37,
                       CBX_FRAME_CLOSE = 38,
-                      CBX_FRAME_TYPE_MAX = 38,
+                      CBX_FRAME_RESUME = 39,
+                      CBX_FRAME_RESUMED = 40,
+                      CBX_FRAME_TYPE_MAX = 40,
 };
 
 /* One field: an integer in u, or bytes in p and n (borrowed; texts have no NUL behind them). */

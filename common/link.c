@@ -37,10 +37,16 @@ cbx_link_init(struct cbx_link *link, const struct cbx_link_config *config,
     TAILQ_INIT(&link->fresh);
     TAILQ_INIT(&link->waiting);
     cbx_pace_init(&link->pace, now);
+    link->lane = config->lane;
+    if (link->lane) {
+        link->shift_in = link->shift_out = CBX_SHIFT_DONE;
+        link->magic_seen = true;
+        link->moved_at = now;
+    }
     int result = cbx_frame_decoder_init(&link->decoder);
     if (result < 0)
         return result;
-    if (!config->hub)
+    if (!config->hub || link->lane)
         return 0;
     return cbx_link_send_slice(link, cbx_slice_copy(cbx_link_magic, CBX_LINK_MAGIC_SIZE));
 }
@@ -199,7 +205,7 @@ note_data(struct cbx_link *link, uint32_t length, int64_t now)
 static void
 note_moved(struct cbx_link *link, int64_t now)
 {
-    if (link->shift_in == CBX_SHIFT_DONE && link->shift_out == CBX_SHIFT_DONE)
+    if (cbx_link_moved(link))
         link->moved_at = now;
 }
 

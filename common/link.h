@@ -101,6 +101,9 @@ struct cbx_link_config {
     bool hub; /* this end is the hub: sends the magic, opens even labels */
     int64_t keepalive_us;
     int64_t gone_us;
+    /* The link begins on this lane, taken over also on failure, and never leaves it: no magic.
+     * NULL: it begins on a plain carrier. hub: this end took the connection. */
+    struct cbx_lane *lane;
 };
 
 struct cbx_link_count {
@@ -199,6 +202,13 @@ static inline bool
 cbx_link_out_lane(const struct cbx_link *link)
 {
     return link->shift_out == CBX_SHIFT_DONE;
+}
+
+/* Both directions are there. */
+static inline bool
+cbx_link_moved(const struct cbx_link *link)
+{
+    return link->shift_in == CBX_SHIFT_DONE && link->shift_out == CBX_SHIFT_DONE;
 }
 
 /* What went over the first carrier; the rest of count went over the lane. */

@@ -31,8 +31,8 @@ static void
 lane_lost(struct cbx_pump *pump, const char *text)
 {
     struct iovec vector = {.iov_base = (void *)(uintptr_t)lost_frame, .iov_len = LOST_SIZE};
-    bool moved = pump->link.shift_in == CBX_SHIFT_DONE && pump->link.shift_out == CBX_SHIFT_DONE;
-    if (!moved || pump->carrier->ops->writev(pump->carrier, &vector, 1) != LOST_SIZE) {
+    if (!cbx_link_moved(&pump->link) ||
+        pump->carrier->ops->writev(pump->carrier, &vector, 1) != LOST_SIZE) {
         end(pump, CBX_ERR_CLOSED, text);
         return;
     }
@@ -54,16 +54,29 @@ fail(struct cbx_pump *pump, bool on_lane, int result, const char *text)
         end(pump, result, text);
 }
 
+/* Whether the next bytes come from, go to, the second carrier, not the one it began on. */
+static bool
+in_moved(const struct cbx_pump *pump)
+{
+    return !pump->link.config.lane && cbx_link_in_lane(&pump->link);
+}
+
+static bool
+out_moved(const struct cbx_pump *pump)
+{
+    return !pump->link.config.lane && cbx_link_out_lane(&pump->link);
+}
+
 static struct cbx_carrier *
 in_carrier(const struct cbx_pump *pump)
 {
-    return cbx_link_in_lane(&pump->link) ? pump->lane : pump->carrier;
+    return in_moved(pump) ? pump->lane : pump->carrier;
 }
 
 static struct cbx_carrier *
 out_carrier(const struct cbx_pump *pump)
 {
-    return cbx_link_out_lane(&pump->link) ? pump->lane : pump->carrier;
+    return out_moved(pump) ? pump->lane : pump->carrier;
 }
 
 /* 0 when nothing more can be read now, 1 when the turn is used up, else the end's cause; *gone when
@@ -198,7 +211,7 @@ static void
 ready(void *arg)
 {
     struct cbx_pump *pump = arg;
-    if (cbx_link_in_lane(&pump->link))
+    if (in_moved(pump))
         standby_ready(pump);
     else
         read_ready(pump, pump->carrier);
@@ -209,7 +222,7 @@ static void
 lane_ready(void *arg)
 {
     struct cbx_pump *pump = arg;
-    if (cbx_link_in_lane(&pump->link))
+    if (in_moved(pump))
         read_ready(pump, pump->lane);
     else
         cbx_pump_flush(pump);
@@ -265,7 +278,7 @@ cbx_pump_start(struct cbx_pump *pump, struct cbx_carrier *carrier,
 static void
 set_wants(struct cbx_pump *pump, bool blocked)
 {
-    bool in_lane = cbx_link_in_lane(&pump->link), out_lane = cbx_link_out_lane(&pump->link);
+    bool in_lane = in_moved(pump), out_lane = out_moved(pump);
     pump->carrier->ops->want(pump->carrier, true, blocked && !out_lane);
     if (pump->lane)
         pump->lane->ops->want(pump->lane, in_lane, blocked && out_lane);
@@ -278,14 +291,13 @@ cbx_pump_flush(struct cbx_pump *pump)
         return false;
     int64_t now = pump->now_us(pump->arg);
     if (cbx_link_tick(&pump->link, now) == CBX_ERR_CLOSED) {
-        fail(pump, cbx_link_in_lane(&pump->link), CBX_ERR_CLOSED,
-             "the neighbour has been silent for too long");
+        fail(pump, in_moved(pump), CBX_ERR_CLOSED, "the neighbour has been silent for too long");
         return false;
     }
     int result = write_turn(pump, now);
     bool blocked = result == CBX_ERR_AGAIN;
     if ((result < 0 && !blocked) || pump->link.lane_broken) {
-        fail(pump, cbx_link_out_lane(&pump->link), result, "the connection was closed");
+        fail(pump, out_moved(pump), result, "the connection was closed");
         return false;
     }
     if (pump->link.starved) {

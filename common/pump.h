@@ -7,7 +7,8 @@
  * With a lane there are two carriers: the link moves from the first to the lane, each direction for
  * itself, and the first stands by, silent. When the lane is lost after both directions moved, each
  * end says LANE_LOST on the first carrier and the link is over, but the carrier is handed to the
- * owner, who begins anew on it as after a login. Lost halfway, both are closed.
+ * owner, who begins anew on it as after a login. Lost halfway, both are closed. A link that begins
+ * on a lane (config.lane) has that one carrier, and ends with it.
  */
 #ifndef CBX_PUMP_H
 #define CBX_PUMP_H

@@ -6,7 +6,9 @@
 
 enum {
     AD_BASE = 33,
-    AD_MAX = AD_BASE + CBX_SESSION_ID_SIZE + CBX_STREAM_ID_SIZE + 2 * (1 + CBX_SLUG_MAX),
+    AD_RESUME = 2 * 8 + 1, /* received, acked, ended */
+    AD_MAX =
+        AD_BASE + CBX_SESSION_ID_SIZE + CBX_STREAM_ID_SIZE + 2 * (1 + CBX_SLUG_MAX) + AD_RESUME,
     TAG = CBX_AEAD_TAG,
     EPOCH_TEXT = 16
 };
@@ -217,10 +219,10 @@ cbx_record_open_epoch(struct cbx_aead *aead, struct cbx_record_keys *keys, struc
 }
 
 static size_t
-open_additional(uint8_t out[AD_MAX], const struct cbx_open *open, uint64_t counter)
+open_additional(uint8_t out[AD_MAX], enum cbx_frame_type type, const struct cbx_open *open,
+                uint64_t counter)
 {
-    uint8_t *at =
-        out + additional(out, CBX_FRAME_OPEN, open->epoch, counter, open->limit, open->port);
+    uint8_t *at = out + additional(out, type, open->epoch, counter, open->limit, open->port);
     at = put_bytes(at, open->session, sizeof open->session);
     at = put_bytes(at, open->stream_id, sizeof open->stream_id);
     at = put_name(at, open->source, strlen(open->source));
@@ -246,7 +248,8 @@ cbx_record_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t la
 {
     uint8_t ad[AD_MAX], text[CBX_OPEN_TEXT_MAX + TAG];
     uint64_t counter = keys->data_next;
-    size_t ad_length = open_additional(ad, open, counter), n = open_text(text, open);
+    size_t ad_length = open_additional(ad, CBX_FRAME_OPEN, open, counter);
+    size_t n = open_text(text, open);
     if (cbx_aead_seal(aead, keys->cipher, keys->data, counter, ad, ad_length, text, n) < 0)
         return (struct cbx_slice){0};
     keys->data_next++;
@@ -282,7 +285,7 @@ cbx_record_open_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, struct
     struct cbx_field *sealed = &frame->field[8];
     if (open->epoch != keys->epoch || frame->field[6].u != keys->data_next)
         return CBX_ERR_AUTH;
-    size_t ad_length = open_additional(ad, open, keys->data_next);
+    size_t ad_length = open_additional(ad, CBX_FRAME_OPEN, open, keys->data_next);
     int result = cbx_aead_open(aead, keys->cipher, keys->data, keys->data_next, ad, ad_length,
                                sealed->p, sealed->n);
     if (result < 0)
@@ -292,6 +295,133 @@ cbx_record_open_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, struct
     if (sealed->n - TAG != n || memcmp(sealed->p, text, n) != 0)
         return CBX_ERR_AUTH;
     return 0;
+}
+
+int
+cbx_record_reopen(struct cbx_aead *aead, const struct cbx_record_keys *keys, uint64_t counter,
+                  uint64_t offset, uint8_t *text, uint32_t n)
+{
+    uint8_t ad[AD_MAX];
+    size_t length = additional(ad, CBX_FRAME_DATA, keys->epoch, counter, offset, 0);
+    return cbx_aead_open(aead, keys->cipher, keys->data, counter, ad, length, text, n + TAG);
+}
+
+/* ---- going on over another path ---- */
+
+static uint8_t *
+put_resume(uint8_t *at, const struct cbx_resume *resume)
+{
+    at = put64(put64(at, resume->received), resume->acked);
+    *at++ = resume->ended;
+    return at;
+}
+
+static size_t
+resume_additional(uint8_t out[AD_MAX], const struct cbx_open *open, const struct cbx_resume *resume)
+{
+    struct cbx_open full = *open;
+    full.limit = resume->limit;
+    size_t length = open_additional(out, CBX_FRAME_RESUME, &full, 0);
+    return (size_t)(put_resume(out + length, resume) - out);
+}
+
+static size_t
+resumed_additional(uint8_t out[AD_MAX], uint64_t epoch, const struct cbx_resume *resume)
+{
+    size_t length = additional(out, CBX_FRAME_RESUMED, epoch, 0, resume->limit, 0);
+    return (size_t)(put_resume(out + length, resume) - out);
+}
+
+struct cbx_slice
+cbx_record_resume(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t label,
+                  const struct cbx_open *open, const struct cbx_resume *resume)
+{
+    uint8_t ad[AD_MAX], tag[TAG];
+    size_t length = resume_additional(ad, open, resume);
+    if (keys->data_next != 0 ||
+        cbx_aead_seal(aead, keys->cipher, keys->data, 0, ad, length, tag, 0) < 0)
+        return (struct cbx_slice){0};
+    keys->data_next++;
+    struct cbx_field fields[] = {cbx_field_text(open->source),
+                                 cbx_field_text(open->target),
+                                 cbx_field_uint(open->port),
+                                 cbx_field_bytes(open->session, sizeof open->session),
+                                 cbx_field_bytes(open->stream_id, sizeof open->stream_id),
+                                 cbx_field_uint(open->epoch),
+                                 cbx_field_uint(resume->received),
+                                 cbx_field_uint(resume->acked),
+                                 cbx_field_uint(resume->limit),
+                                 cbx_field_uint(resume->ended),
+                                 cbx_field_bytes(tag, TAG)};
+    return cbx_frame_slice(CBX_FRAME_RESUME, label, fields, 11);
+}
+
+void
+cbx_resume_read(const struct cbx_frame *frame, struct cbx_open *open, struct cbx_resume *resume)
+{
+    cbx_field_copy(open->source, sizeof open->source, &frame->field[0]);
+    cbx_field_copy(open->target, sizeof open->target, &frame->field[1]);
+    open->port = (uint16_t)frame->field[2].u;
+    memcpy(open->session, frame->field[3].p, sizeof open->session);
+    memcpy(open->stream_id, frame->field[4].p, sizeof open->stream_id);
+    open->epoch = frame->field[5].u;
+    open->limit = 0;
+    *resume = (struct cbx_resume){.received = frame->field[6].u,
+                                  .acked = frame->field[7].u,
+                                  .limit = frame->field[8].u,
+                                  .ended = frame->field[9].u != 0};
+}
+
+static int
+open_tag(struct cbx_aead *aead, struct cbx_record_keys *keys, const uint8_t *ad, size_t length,
+         struct cbx_field *tag)
+{
+    if (keys->data_next != 0)
+        return CBX_ERR_AUTH;
+    int result = cbx_aead_open(aead, keys->cipher, keys->data, 0, ad, length, tag->p, tag->n);
+    if (result == 0)
+        keys->data_next++;
+    return result;
+}
+
+int
+cbx_record_open_resume(struct cbx_aead *aead, struct cbx_record_keys *keys, struct cbx_frame *frame,
+                       const struct cbx_open *open, const struct cbx_resume *resume)
+{
+    uint8_t ad[AD_MAX];
+    if (open->epoch != keys->epoch)
+        return CBX_ERR_AUTH;
+    return open_tag(aead, keys, ad, resume_additional(ad, open, resume), &frame->field[10]);
+}
+
+struct cbx_slice
+cbx_record_resumed(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t label,
+                   const struct cbx_resume *resume)
+{
+    uint8_t ad[AD_MAX], tag[TAG];
+    size_t length = resumed_additional(ad, keys->epoch, resume);
+    if (keys->data_next != 0 ||
+        cbx_aead_seal(aead, keys->cipher, keys->data, 0, ad, length, tag, 0) < 0)
+        return (struct cbx_slice){0};
+    keys->data_next++;
+    struct cbx_field fields[] = {cbx_field_uint(keys->epoch),   cbx_field_uint(resume->received),
+                                 cbx_field_uint(resume->acked), cbx_field_uint(resume->limit),
+                                 cbx_field_uint(resume->ended), cbx_field_bytes(tag, TAG)};
+    return cbx_frame_slice(CBX_FRAME_RESUMED, label, fields, 6);
+}
+
+int
+cbx_record_open_resumed(struct cbx_aead *aead, struct cbx_record_keys *keys,
+                        struct cbx_frame *frame, struct cbx_resume *resume)
+{
+    uint8_t ad[AD_MAX];
+    *resume = (struct cbx_resume){.received = frame->field[1].u,
+                                  .acked = frame->field[2].u,
+                                  .limit = frame->field[3].u,
+                                  .ended = frame->field[4].u != 0};
+    if (frame->field[0].u != keys->epoch)
+        return CBX_ERR_AUTH;
+    return open_tag(aead, keys, ad, resumed_additional(ad, keys->epoch, resume), &frame->field[5]);
 }
 
 /* A record of no stream: identity of zeros, epoch 0, control class, counter 0. */

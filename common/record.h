@@ -80,6 +80,40 @@ void cbx_open_read(const struct cbx_frame *frame, struct cbx_open *open);
 int cbx_record_open_dial(struct cbx_aead *aead, struct cbx_record_keys *keys,
                          struct cbx_frame *frame, const struct cbx_open *open);
 
+/*
+ * Opens a DATA record of our own again, to seal it anew for another epoch (rule 18): n bytes of
+ * text and the tag at text, sealed under the data key of `keys`. 0, CBX_ERR_AUTH.
+ */
+int cbx_record_reopen(struct cbx_aead *aead, const struct cbx_record_keys *keys, uint64_t counter,
+                      uint64_t offset, uint8_t *text, uint32_t n);
+
+/*
+ * What each end has when a stream goes on over another path: RESUME of the dialer, RESUMED of the
+ * target, each the record 0 of its direction's data class in the new epoch.
+ */
+struct cbx_resume {
+    uint64_t received; /* next offset that is lacking; a FIN took one */
+    uint64_t acked;    /* of it, delivered to the program */
+    uint64_t limit;    /* granted */
+    bool ended;        /* the FIN is among what was received */
+};
+/* open: names, port, session, identity, epoch; its limit is not looked at. */
+struct cbx_slice cbx_record_resume(struct cbx_aead *aead, struct cbx_record_keys *keys,
+                                   uint32_t label, const struct cbx_open *open,
+                                   const struct cbx_resume *resume);
+struct cbx_slice cbx_record_resumed(struct cbx_aead *aead, struct cbx_record_keys *keys,
+                                    uint32_t label, const struct cbx_resume *resume);
+/* Reads the clear fields. */
+void cbx_resume_read(const struct cbx_frame *frame, struct cbx_open *open,
+                     struct cbx_resume *resume);
+/* Whether the tag holds. CBX_ERR_AUTH. */
+int cbx_record_open_resume(struct cbx_aead *aead, struct cbx_record_keys *keys,
+                           struct cbx_frame *frame, const struct cbx_open *open,
+                           const struct cbx_resume *resume);
+/* The answer, read and checked. CBX_ERR_AUTH. */
+int cbx_record_open_resumed(struct cbx_aead *aead, struct cbx_record_keys *keys,
+                            struct cbx_frame *frame, struct cbx_resume *resume);
+
 /* The record that confirms a session when there is nothing to dial (rule 13). */
 struct cbx_slice cbx_record_confirm(struct cbx_aead *aead, const struct cbx_session *session,
                                     const char *source, const char *target);

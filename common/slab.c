@@ -75,16 +75,28 @@ cbx_slice_of(struct cbx_slab *slab, uint8_t *data, uint32_t length)
     return (struct cbx_slice){.slab = cbx_slab_ref(slab), .data = data, .length = length};
 }
 
+static struct cbx_slice
+copy_into(uint32_t capacity, const uint8_t *data, uint32_t length)
+{
+    struct cbx_slab *slab = cbx_slab_new(capacity);
+    if (!slab)
+        return (struct cbx_slice){0};
+    memcpy(slab->bytes, data, length);
+    return (struct cbx_slice){.slab = slab, .data = slab->bytes, .length = length};
+}
+
+struct cbx_slice
+cbx_slice_copy_exact(const uint8_t *data, uint32_t length)
+{
+    return copy_into(length, data, length);
+}
+
 struct cbx_slice
 cbx_slice_copy(const uint8_t *data, uint32_t length)
 {
     /* A full record is worth a pooled slab; smaller ones take exactly what they need. */
     bool full = length > pooled[1] / 2 && length <= pooled[1];
-    struct cbx_slab *slab = cbx_slab_new(full ? pooled[1] : length);
-    if (!slab)
-        return (struct cbx_slice){0};
-    memcpy(slab->bytes, data, length);
-    return (struct cbx_slice){.slab = slab, .data = slab->bytes, .length = length};
+    return copy_into(full ? pooled[1] : length, data, length);
 }
 
 void

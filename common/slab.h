@@ -33,7 +33,9 @@ void cbx_slab_unref(struct cbx_slab *slab); /* NULL is fine */
 
 /* A slice of a slab: takes a new reference. */
 struct cbx_slice cbx_slice_of(struct cbx_slab *slab, uint8_t *data, uint32_t length);
-/* A copy in a slab of exactly that size; .slab is NULL when memory is short. */
+/* A copy in a slab of exactly that size, or in a pooled one where that fits a full record; .slab is
+ * NULL when memory is short. */
+struct cbx_slice cbx_slice_copy_exact(const uint8_t *data, uint32_t length);
 struct cbx_slice cbx_slice_copy(const uint8_t *data, uint32_t length);
 /* Drops the reference and empties the slice. */
 void cbx_slice_drop(struct cbx_slice *slice);

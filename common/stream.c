@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-#include "stream.h"
+#include "stream_internal.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { SLAB_SMALL = 16 * 1024, SLAB_RECORD = 80 * 1024, TAIL_ROOM = 4096 };
-
-static const struct cbx_circuit_ops circuit_ops;
 
 static struct cbx_stream *
 of_circuit(struct cbx_circuit *circuit)
@@ -15,10 +13,12 @@ of_circuit(struct cbx_circuit *circuit)
 
 int
 cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dialer,
-                uint64_t *peer_used, int64_t now)
+                struct cbx_budget *budget, uint64_t *peer_used, int64_t now)
 {
     memset(stream, 0, sizeof *stream);
     STAILQ_INIT(&stream->queue);
+    STAILQ_INIT(&stream->again);
+    stream->kept.slack = &env->kept_slack;
     stream->env = env;
     if (!env->blocked.tqh_last)
         TAILQ_INIT(&env->blocked);
@@ -27,7 +27,7 @@ cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dial
     stream->out.pool_used = env->send_used;
     stream->out.pool_total = env->send_total;
     stream->out.meter_began = now;
-    return cbx_window_open(&stream->in, env->budget, peer_used, now);
+    return cbx_window_open(&stream->in, budget, peer_used, now);
 }
 
 int
@@ -95,6 +95,7 @@ finish(struct cbx_stream *stream)
     if (stream->is_finished)
         return;
     stream->is_finished = true;
+    cbx_stream_drop_kept(stream);
     cbx_window_close(&stream->in);
     give_back(stream);
     stream->env->ops->finished(stream);
@@ -126,15 +127,48 @@ send_reset(struct cbx_stream *stream, enum cbx_reason reason)
         finish(stream);
 }
 
-static void
-fail(struct cbx_stream *stream, enum cbx_reason reason)
+void
+cbx_stream_fail(struct cbx_stream *stream, enum cbx_reason reason)
 {
     tell_over(stream, reason, false);
     send_reset(stream, reason);
 }
 
+bool
+cbx_stream_movable(const struct cbx_stream *stream)
+{
+    return stream->write != CBX_WRITE_WAIT && !stream->accept_due && !stream->is_over &&
+           !stream->is_finished && !stream->reset;
+}
+
+/* Whether the owner means to find another path; the circuit is left then. */
+static bool
+strand(struct cbx_stream *stream, enum cbx_reason reason)
+{
+    if (!cbx_stream_movable(stream) || !stream->env->ops->stranded ||
+        !stream->env->ops->stranded(stream, reason))
+        return false;
+    cbx_circuit_remove(&stream->circuit);
+    return true;
+}
+
+/* What came does not hold: the path is to blame, or somebody on it (rule 19). */
 static void
-check_done(struct cbx_stream *stream)
+fail_integrity(struct cbx_stream *stream)
+{
+    struct cbx_link *link = stream->circuit.link;
+    uint32_t label = stream->circuit.label;
+    if (!strand(stream, CBX_REASON_INTEGRITY)) {
+        cbx_stream_fail(stream, CBX_REASON_INTEGRITY);
+        return;
+    }
+    struct cbx_field field = cbx_field_uint(CBX_REASON_INTEGRITY);
+    if (link)
+        cbx_link_send(link, CBX_FRAME_CLOSE, label, &field, 1);
+}
+
+void
+cbx_stream_check_done(struct cbx_stream *stream)
 {
     if (stream->write != CBX_WRITE_DONE || stream->read != CBX_READ_DONE || stream->is_over)
         return;
@@ -153,20 +187,25 @@ cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason)
 void
 cbx_stream_lost(struct cbx_stream *stream, enum cbx_reason reason)
 {
+    if (strand(stream, reason))
+        return;
     tell_over(stream, reason, false);
     finish(stream);
+    cbx_circuit_remove(&stream->circuit);
 }
 
 void
 cbx_stream_dispose(struct cbx_stream *stream)
 {
     drop_queue(stream);
+    cbx_stream_drop_kept(stream);
     cbx_window_close(&stream->in);
     give_back(stream);
     cbx_circuit_remove(&stream->circuit);
     cbx_record_keys_wipe(&stream->send_keys);
     cbx_record_keys_wipe(&stream->receive_keys);
     cbx_record_keys_wipe(&stream->next_keys);
+    cbx_record_keys_wipe(&stream->previous_keys);
 }
 
 /* ---- opening ---- */
@@ -192,7 +231,7 @@ cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link, const struct c
     struct cbx_open full = *open;
     full.limit = stream->in.limit;
     stream->in.told = true;
-    int result = cbx_circuit_add(link, &stream->circuit, label, &circuit_ops);
+    int result = cbx_circuit_add(link, &stream->circuit, label, &cbx_stream_circuit_ops);
     if (result < 0)
         return result;
     result = cbx_link_send_slice(
@@ -214,7 +253,7 @@ cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link, const struct c
     result = cbx_send_credit(&stream->out, 0, open->limit, now);
     if (result < 0)
         return result;
-    return cbx_circuit_add(link, &stream->circuit, frame->label, &circuit_ops);
+    return cbx_circuit_add(link, &stream->circuit, frame->label, &cbx_stream_circuit_ops);
 }
 
 void
@@ -252,7 +291,7 @@ cbx_stream_rekey(struct cbx_stream *stream)
 static bool
 epoch_may_start(struct cbx_stream *stream)
 {
-    return stream->epoch_due && stream->out.acked >= stream->epoch_began &&
+    return stream->epoch_due && !stream->resuming && stream->out.acked >= stream->epoch_began &&
            stream->env->ops->newest(stream) != NULL;
 }
 
@@ -269,6 +308,7 @@ start_epoch(struct cbx_stream *stream)
         cbx_record_epoch(stream->env->aead, &stream->send_keys, stream->circuit.label, session->id,
                          next.epoch, stream->out.sent);
     if (slice.slab) {
+        stream->previous_keys = stream->send_keys;
         stream->send_keys = next;
         stream->epoch_began = stream->out.sent;
     }
@@ -288,7 +328,7 @@ build_credit(struct cbx_stream *stream, int64_t now)
     if (fin) {
         stream->read = CBX_READ_DONE;
         cbx_window_close(&stream->in);
-        check_done(stream);
+        cbx_stream_check_done(stream);
     }
     return slice;
 }
@@ -300,7 +340,9 @@ next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
     struct cbx_link *link = circuit->link;
     if (stream->is_finished)
         return 0;
-    if (stream->reset) {
+    if (stream->resume || stream->resumed_due) {
+        *out = cbx_stream_build_resume(stream, now); /* the far side knows no key before */
+    } else if (stream->reset) {
         *out =
             cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label, stream->reset);
         finish(stream);
@@ -331,6 +373,27 @@ send_fin(struct cbx_stream *stream, struct cbx_slice *out)
     return 1;
 }
 
+/* What went out once already comes first, then what the program has. */
+static ssize_t
+pull_text(struct cbx_stream *stream, uint8_t *to, size_t size)
+{
+    size_t again = cbx_stream_pull_again(stream, to, size);
+    return again ? (ssize_t)again : stream->env->ops->pull(stream, to, size);
+}
+
+static int
+keep(struct cbx_stream *stream, const struct cbx_slice *slice, uint64_t epoch, uint64_t counter,
+     uint32_t n)
+{
+    uint8_t *text = slice->slab->bytes + CBX_RECORD_HEAD;
+    return cbx_kept_add(&stream->kept, (struct cbx_kept_record){.slab = slice->slab,
+                                                                .text = text,
+                                                                .offset = stream->out.sent,
+                                                                .counter = counter,
+                                                                .epoch = epoch,
+                                                                .n = n});
+}
+
 /* The program's bytes are read into the record's own place, at the moment the link can send it. */
 static int
 pull_record(struct cbx_stream *stream, uint64_t room, struct cbx_slice *out)
@@ -342,7 +405,8 @@ pull_record(struct cbx_stream *stream, uint64_t room, struct cbx_slice *out)
     struct cbx_slab *slab = cbx_slab_new(needed <= SLAB_SMALL ? SLAB_SMALL : SLAB_RECORD);
     if (!slab)
         return CBX_ERR_NOMEM;
-    ssize_t got = stream->env->ops->pull(stream, slab->bytes + CBX_RECORD_HEAD, (size_t)size);
+    bool again = stream->out.again > 0;
+    ssize_t got = pull_text(stream, slab->bytes + CBX_RECORD_HEAD, (size_t)size);
     if (got <= 0) {
         cbx_slab_unref(slab);
         if (got == CBX_ERR_AGAIN)
@@ -351,15 +415,20 @@ pull_record(struct cbx_stream *stream, uint64_t room, struct cbx_slice *out)
             stream->write = CBX_WRITE_EOF;
             return send_fin(stream, out);
         }
-        fail(stream, CBX_REASON_RESET);
+        cbx_stream_fail(stream, CBX_REASON_RESET);
         return 0;
     }
+    uint64_t counter = stream->send_keys.data_next;
     *out = cbx_record_data(stream->env->aead, &stream->send_keys, stream->circuit.label,
                            stream->out.sent, slab, (uint32_t)got);
     if (!out->slab)
         return CBX_ERR_NOMEM;
+    if (keep(stream, out, stream->send_keys.epoch, counter, (uint32_t)got) < 0) {
+        cbx_slice_drop(out);
+        return CBX_ERR_NOMEM;
+    }
     cbx_send_sent(&stream->out, (uint64_t)got);
-    stream->bytes_out += (uint64_t)got;
+    stream->bytes_out += again ? 0 : (uint64_t)got;
     return 1;
 }
 
@@ -379,12 +448,12 @@ next_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_sl
     (void)room;
     (void)now;
     struct cbx_stream *stream = of_circuit(circuit);
-    if (stream->is_over || stream->write == CBX_WRITE_WAIT)
+    if (stream->is_over || stream->write == CBX_WRITE_WAIT || stream->resuming)
         return 0;
     int result = 0;
-    if (stream->write == CBX_WRITE_EOF) {
+    if (stream->write == CBX_WRITE_EOF && stream->out.again == 0) {
         result = send_fin(stream, out);
-    } else if (stream->write == CBX_WRITE_OPEN) {
+    } else if (stream->write == CBX_WRITE_OPEN || stream->write == CBX_WRITE_EOF) {
         if (epoch_used_up(stream)) {
             cbx_stream_rekey(stream);
             return 0; /* data_ready follows once the epoch has begun */
@@ -397,7 +466,7 @@ next_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_sl
         result = pull_record(stream, credit, out);
     }
     if (result < 0) {
-        fail(stream, CBX_REASON_INTERNAL);
+        cbx_stream_fail(stream, CBX_REASON_INTERNAL);
         return 0;
     }
     return result;
@@ -418,7 +487,8 @@ control_then_data(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *ou
     return result;
 }
 
-static const struct cbx_circuit_ops circuit_ops = {.data = next_data, .control = control_then_data};
+const struct cbx_circuit_ops cbx_stream_circuit_ops = {.data = next_data,
+                                                       .control = control_then_data};
 
 void
 cbx_stream_readable(struct cbx_stream *stream)
@@ -525,7 +595,7 @@ cbx_stream_writable(struct cbx_stream *stream, int64_t now)
         struct cbx_queued *queued = STAILQ_FIRST(&stream->queue);
         ssize_t taken = push_all(stream, queued->slice.data, queued->slice.length);
         if (taken < 0) {
-            fail(stream, CBX_REASON_RESET);
+            cbx_stream_fail(stream, CBX_REASON_RESET);
             return;
         }
         if (taken > 0)
@@ -572,27 +642,27 @@ take_data(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
     if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN ||
         frame->field[2].u != stream->received ||
         cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
-        fail(stream, CBX_REASON_INTEGRITY);
+        fail_integrity(stream);
         return;
     }
     struct cbx_field *text = &frame->field[3];
     stream->received += text->n;
     if (!cbx_window_received(&stream->in, stream->received, now)) {
-        fail(stream, CBX_REASON_FLOW);
+        cbx_stream_fail(stream, CBX_REASON_FLOW);
         return;
     }
     ssize_t taken = 0;
     if (STAILQ_EMPTY(&stream->queue))
         taken = push_all(stream, text->p, text->n);
     if (taken < 0) {
-        fail(stream, CBX_REASON_RESET);
+        cbx_stream_fail(stream, CBX_REASON_RESET);
         return;
     }
     if (taken > 0)
         consumed(stream, (uint64_t)taken, now);
     if ((uint32_t)taken < text->n &&
         enqueue(stream, frame->raw.slab, text->p + taken, text->n - (uint32_t)taken) < 0)
-        fail(stream, CBX_REASON_OVERLOADED);
+        cbx_stream_fail(stream, CBX_REASON_OVERLOADED);
 }
 
 static void
@@ -602,7 +672,7 @@ take_fin(struct cbx_stream *stream, struct cbx_frame *frame)
     if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN ||
         frame->field[2].u != stream->received ||
         cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
-        fail(stream, CBX_REASON_INTEGRITY);
+        fail_integrity(stream);
         return;
     }
     stream->read = CBX_READ_FIN;
@@ -621,17 +691,18 @@ static void
 take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
     if (cbx_record_open(stream->env->aead, control_keys(stream), frame) < 0) {
-        fail(stream, CBX_REASON_INTEGRITY);
+        fail_integrity(stream);
         return;
     }
     if (cbx_send_credit(&stream->out, frame->field[2].u, frame->field[3].u, now) < 0) {
-        fail(stream, CBX_REASON_FLOW);
+        cbx_stream_fail(stream, CBX_REASON_FLOW);
         return;
     }
+    cbx_kept_forget(&stream->kept, stream->out.acked);
     wake_blocked(stream->env);
     if (stream->write == CBX_WRITE_WAIT) {
         if (!stream->dialer) {
-            fail(stream, CBX_REASON_PROTOCOL);
+            cbx_stream_fail(stream, CBX_REASON_PROTOCOL);
             return;
         }
         stream->write = CBX_WRITE_OPEN;
@@ -641,7 +712,7 @@ take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
         cbx_circuit_control_ready(&stream->circuit);
     if (stream->write == CBX_WRITE_FIN && stream->out.acked == stream->out.sent) {
         stream->write = CBX_WRITE_DONE;
-        check_done(stream);
+        cbx_stream_check_done(stream);
     } else if (stream->write == CBX_WRITE_OPEN || stream->write == CBX_WRITE_EOF) {
         cbx_circuit_data_ready(&stream->circuit);
     }
@@ -652,7 +723,7 @@ take_reset(struct cbx_stream *stream, struct cbx_frame *frame)
 {
     enum cbx_reason reason;
     if (cbx_record_open_reset(stream->env->aead, control_keys(stream), frame, &reason) < 0) {
-        fail(stream, CBX_REASON_INTEGRITY);
+        fail_integrity(stream);
         return;
     }
     tell_over(stream, reason, true);
@@ -669,7 +740,7 @@ take_epoch(struct cbx_stream *stream, struct cbx_frame *frame)
     const struct cbx_session *session = stream->env->ops->session(stream, frame->field[2].p);
     if (cbx_record_open_epoch(stream->env->aead, keys, frame, &next, &offset) < 0 || !session ||
         stream->next_valid || next != keys->epoch + 1 || offset < stream->received) {
-        fail(stream, CBX_REASON_INTEGRITY);
+        fail_integrity(stream);
         return;
     }
     cbx_record_keys_derive(&stream->next_keys, session->root_receive, stream->id, next,
@@ -699,11 +770,14 @@ cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now
     case CBX_FRAME_EPOCH:
         take_epoch(stream, frame);
         break;
+    case CBX_FRAME_RESUMED:
+        cbx_stream_take_resumed(stream, frame, now);
+        break;
     case CBX_FRAME_CLOSE:
         cbx_stream_lost(stream, cbx_reason_of(frame->field[0].u, CBX_REASON_LOST));
         break;
     default:
-        fail(stream, CBX_REASON_PROTOCOL);
+        cbx_stream_fail(stream, CBX_REASON_PROTOCOL);
         break;
     }
 }

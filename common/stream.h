@@ -14,11 +14,17 @@
  * once. The close table in PROTOCOL.md has a row for each case; tests/unit/test_stream.c a test for
  * each.
  *
+ * A stream may leave its circuit for one on another link, or on the same one after a record that
+ * did not open (RESUME, stream_resume.c): a new epoch begins, both ends say what they have, and
+ * what the far side lacks is opened and sealed anew. Only the dialer begins that; between circuits
+ * the stream is stranded: nothing of it moves, and it takes what its program does.
+ *
  * Callbacks never free the stream; `over` and `finished` only mark, the owner frees later.
  */
 #ifndef CBX_STREAM_H
 #define CBX_STREAM_H
 
+#include "kept.h"
 #include "link.h"
 #include "record.h"
 #include "window.h"
@@ -50,6 +56,11 @@ struct cbx_stream_ops {
     const struct cbx_session *(*session)(struct cbx_stream *stream, const uint8_t *id);
     /* The session that a next epoch of ours should use. */
     const struct cbx_session *(*newest)(struct cbx_stream *stream);
+    /* The path failed the stream; INTEGRITY: what came on it did not open. True: the stream waits
+     * for another path (cbx_stream_resume, never from inside); false: it is over. May be NULL. */
+    bool (*stranded)(struct cbx_stream *stream, enum cbx_reason reason);
+    /* The far side has answered RESUME: the stream runs on its new path. */
+    void (*resumed)(struct cbx_stream *stream);
 };
 
 /* Streams that only the send budget keeps from sending, longest first. */
@@ -60,9 +71,9 @@ struct cbx_stream_env {
     struct cbx_stream_list blocked; /* the streams' own: begins as zeros */
     const struct cbx_stream_ops *ops;
     struct cbx_aead *aead;
-    struct cbx_budget *budget;
     uint64_t *send_used;
     uint64_t send_total;
+    uint64_t kept_slack;        /* the streams' own: begins as 0 */
     uint64_t epoch_bytes_max;   /* 64 GiB */
     uint64_t epoch_records_max; /* 2^32 */
 };
@@ -89,6 +100,14 @@ struct cbx_stream {
     bool next_valid;
     uint64_t epoch_began; /* send offset at which this epoch began */
 
+    struct cbx_kept kept;                 /* sent and not acknowledged */
+    struct cbx_record_keys previous_keys; /* under which the older of these may be sealed */
+    struct cbx_queue again;               /* text to be sent anew before anything else ... */
+    uint64_t again_begin;                 /* ... and its first offset */
+    struct cbx_open *resume;              /* names for RESUME while it was not said */
+    bool resuming;                        /* RESUMED has not come yet: no data goes out */
+    bool resumed_due;
+
     struct cbx_send_window out;
     struct cbx_receive_window in;
     uint64_t received;             /* next offset expected */
@@ -98,10 +117,11 @@ struct cbx_stream {
     uint64_t bytes_in, bytes_out;
 };
 
-/* A stream without a circuit yet. peer_used as in window.h. CBX_ERR_LIMIT: no floor is free; a
- * target's may wait for one, unanswered, until cbx_stream_grant has found it. */
+/* A stream without a circuit yet. budget of the link that it goes to and peer_used as in window.h.
+ * CBX_ERR_LIMIT: no floor is free; a target's may wait for one, unanswered, until cbx_stream_grant
+ * has found it. */
 int cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dialer,
-                    uint64_t *peer_used, int64_t now);
+                    struct cbx_budget *budget, uint64_t *peer_used, int64_t now);
 int cbx_stream_grant(struct cbx_stream *stream, int64_t now);
 
 /*
@@ -129,8 +149,26 @@ void cbx_stream_writable(struct cbx_stream *stream, int64_t now);
 void cbx_stream_announce(struct cbx_stream *stream, int64_t now);
 /* Our side gives up: RESET goes out where there is a circuit. over is not called. */
 void cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason);
-/* The path is gone, or the hub ended the circuit: over is called, nothing is sent. */
+/* The path is gone, or the hub ended the circuit: the stream is stranded or over; nothing is sent.
+ */
 void cbx_stream_lost(struct cbx_stream *stream, enum cbx_reason reason);
+
+/* Answered, and neither end has given up: it may go on over another path. */
+bool cbx_stream_movable(const struct cbx_stream *stream);
+/*
+ * The dialer goes on over link, whose budget is given: says RESUME there in a new epoch of session.
+ * open: source, target and port. The circuit that it was on is left, without a word to the far
+ * side. CBX_ERR_LIMIT: no room in the budget, or no label; nothing has changed then. CBX_ERR_STATE:
+ * it cannot move. CBX_ERR_NOMEM: the stream is over.
+ */
+int cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_budget *budget,
+                      const struct cbx_session *session, const struct cbx_open *open, int64_t now);
+/* The target takes a RESUME of its stream on that link: CBX_ERR_AUTH when it does not hold or is of
+ * an epoch that is past, CBX_ERR_STATE and CBX_ERR_LIMIT as above: nothing has changed then, and
+ * the label is not in use. */
+int cbx_stream_take_resume(struct cbx_stream *stream, struct cbx_link *link,
+                           struct cbx_budget *budget, const struct cbx_session *session,
+                           struct cbx_frame *frame, int64_t now);
 /* A newer session exists: start the next epoch there soon. */
 void cbx_stream_rekey(struct cbx_stream *stream);
 

@@ -9,7 +9,8 @@ enum {
     SLACK_US = 20 * 1000,
     RECORD_MIN = 4096,
     RECORD_MAX = 65536,
-    RECORD_TIME_US = 10 * 1000
+    RECORD_TIME_US = 10 * 1000,
+    BATCH_MAX = 256 * 1024 /* what is not announced is memory that the sender keeps */
 };
 
 static uint64_t
@@ -134,7 +135,8 @@ cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int64_t n
     retarget(window, now);
     uint64_t gone = window->consumed - window->acked;
     uint64_t outstanding = window->limit - window->acked;
-    return gone > 0 && gone + window->overhead >= least(outstanding, window->target) / 4;
+    uint64_t batch = least(least(outstanding, window->target) / 4, BATCH_MAX);
+    return gone > 0 && gone + window->overhead >= batch;
 }
 
 void
@@ -156,6 +158,39 @@ cbx_window_announce(struct cbx_receive_window *window, int64_t now)
     if (window->limit < window->acked)
         window->limit = window->acked; /* a FIN took one offset beyond it */
     recount(window);
+}
+
+int
+cbx_window_move(struct cbx_receive_window *window, struct cbx_budget *to, uint64_t received,
+                int64_t now)
+{
+    uint64_t held = received - window->consumed;
+    uint64_t others = to->used - (to == window->link ? window->counted : 0);
+    if (!window->open) {
+        window->link = to;
+        return 0;
+    }
+    if (held < CBX_WINDOW_FLOOR)
+        held = CBX_WINDOW_FLOOR;
+    if (others + held > to->total) {
+        to->cut = true;
+        return CBX_ERR_LIMIT;
+    }
+    window->link->used -= window->counted;
+    *window->peer_used -= window->counted;
+    window->counted = 0;
+    window->link = to;
+    window->acked = window->consumed;
+    window->overhead = 0;
+    window->limit = window->acked + allowed(window, window->target);
+    if (window->limit < received)
+        window->limit = received;
+    window->probe_limit = received;
+    window->probe_at = now;
+    window->delay_us = 0;
+    window->told = true;
+    recount(window);
+    return 0;
 }
 
 void
@@ -186,6 +221,8 @@ cbx_send_room(const struct cbx_send_window *window)
 {
     uint64_t used = *window->pool_used, total = window->pool_total, common = total - total / 4;
     uint64_t wanted = cbx_send_wanted(window);
+    if (window->again)
+        return least(wanted, window->again); /* in the pool already */
     uint64_t pool = used < common ? common - used : 0;
     /* The last quarter is for floors only, so that a few stalled streams do not stop the others. */
     uint64_t unacked = window->sent - window->acked;
@@ -240,7 +277,33 @@ cbx_send_sent(struct cbx_send_window *window, uint64_t bytes)
         join_spans(window);
     window->span[window->spans++] = (struct cbx_send_span){.end = window->sent, .records = 1};
     window->records++;
-    *window->pool_used += bytes;
+    uint64_t again = least(bytes, window->again);
+    window->again -= again;
+    *window->pool_used += bytes - again;
+}
+
+int
+cbx_send_rewind(struct cbx_send_window *window, uint64_t received, uint64_t acked, uint64_t limit,
+                int64_t now)
+{
+    if (received > window->sent || acked > received || acked < window->acked || limit < acked)
+        return CBX_ERR_LIMIT;
+    *window->pool_used -= acked - window->acked;
+    window->again += window->sent - received;
+    window->sent = received;
+    window->acked = acked;
+    window->limit = limit;
+    window->spans = window->records = 0; /* what waited on the old path waits there no more */
+    window->meter_began = now;
+    window->meter_bytes = 0;
+    return 0;
+}
+
+void
+cbx_send_take_back_fin(struct cbx_send_window *window)
+{
+    window->sent--;
+    --*window->pool_used;
 }
 
 int
@@ -269,6 +332,7 @@ cbx_send_close(struct cbx_send_window *window)
 {
     if (!window->pool_used)
         return;
-    *window->pool_used -= window->sent - window->acked;
+    *window->pool_used -= window->sent + window->again - window->acked;
     window->acked = window->sent;
+    window->again = 0;
 }

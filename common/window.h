@@ -59,6 +59,13 @@ bool cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int
 bool cbx_window_consumed(struct cbx_receive_window *window, uint64_t bytes, int64_t now);
 /* Makes the announcement: limit and acked move, budgets are charged. */
 void cbx_window_announce(struct cbx_receive_window *window, int64_t now);
+/*
+ * The stream goes on over another path, whose budget is `to`: what is outstanding counts there from
+ * now on, everything consumed is announced, and the limit may go back, but not below `received`.
+ * CBX_ERR_LIMIT: no room there for what came and was not consumed; nothing has changed then.
+ */
+int cbx_window_move(struct cbx_receive_window *window, struct cbx_budget *to, uint64_t received,
+                    int64_t now);
 /* Gives everything back. Harmless when closed. */
 void cbx_window_close(struct cbx_receive_window *window);
 
@@ -72,6 +79,7 @@ struct cbx_send_window {
     uint64_t sent;
     uint64_t acked;
     uint64_t limit;
+    uint64_t again;      /* bytes from sent on that went out once and must go out anew */
     uint64_t *pool_used; /* the agent's unacknowledged bytes, borrowed */
     uint64_t pool_total;
     int64_t meter_began;
@@ -93,6 +101,13 @@ uint32_t cbx_send_record_size(const struct cbx_send_window *window);
 void cbx_send_sent(struct cbx_send_window *window, uint64_t bytes);
 /* acked and limit from a CREDIT. CBX_ERR_LIMIT when acked was never sent or a value went back. */
 int cbx_send_credit(struct cbx_send_window *window, uint64_t acked, uint64_t limit, int64_t now);
+/* The far side goes on over another path: it has everything before `received`, has acknowledged
+ * `acked` and grants up to limit, which may go back. What it lacks is sent anew and stays in the
+ * pool until then. CBX_ERR_LIMIT when that cannot be true. */
+int cbx_send_rewind(struct cbx_send_window *window, uint64_t received, uint64_t acked,
+                    uint64_t limit, int64_t now);
+/* The last offset was a FIN that never arrived: it is taken back. */
+void cbx_send_take_back_fin(struct cbx_send_window *window);
 void cbx_send_close(struct cbx_send_window *window);
 
 #endif

@@ -29,6 +29,7 @@ _cbx_hub() {
         ;;
     --listen) words="127.0.0.1:7000 0.0.0.0:7000" ;;
     --lanes) words="auto off require" ;;
+    --direct) words="auto off" ;;
     --ttl) words="15m 1h 24h" ;;
     --ends) words="1d 7d 30d" ;;
     --keepalive | --gone | --login-grace | --allowance-grace) words="5s 15s 45s" ;;
@@ -41,7 +42,7 @@ _cbx_hub() {
     fi
     case $command in
     "") words="$commands $options --version" ;;
-    run) words="$options $keys --listen --public --config --user --as-root --sshd --lanes --queue-max
+    run) words="$options $keys --listen --public --config --user --as-root --sshd --lanes --direct --queue-max
             --keepalive --gone --login-grace --allowance-grace --unauthenticated-max --per-address-max
             --login-processes --log-times" ;;
     invite) words="$options $keys --pond --slug --expose --ttl --ends --label --keys" ;;

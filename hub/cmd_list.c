@@ -205,6 +205,7 @@ print_planes(const json_t *answer)
                      number_of(plane, "links"), from, to);
     }
     (void)printf("%-12s %s\n", "lanes", text_of(answer, "lanes"));
+    (void)printf("%-12s %s\n", "direct", text_of(answer, "direct"));
 }
 
 static double

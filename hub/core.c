@@ -189,14 +189,16 @@ static void
 welcome(struct hub_link *link)
 {
     struct hub_core *core = link->core;
-    struct cbx_field fields[] = {cbx_field_text(link->pond), cbx_field_text(link->slug),
+    struct cbx_field fields[] = {cbx_field_text(link->pond),
+                                 cbx_field_text(link->slug),
                                  cbx_field_uint(link->peer->generation),
                                  cbx_field_uint(link->allowance.value),
-                                 cbx_field_text(link->address)};
+                                 cbx_field_text(link->address),
+                                 cbx_field_uint(core->config.direct)};
     link->phase = HUB_READY;
     link->since_unix = core->ops->now_unix_ms(core->arg) / 1000;
     core->count.attached++;
-    cbx_link_send(&link->pump.link, CBX_FRAME_WELCOME, 0, fields, 5);
+    cbx_link_send(&link->pump.link, CBX_FRAME_WELCOME, 0, fields, 6);
     cbx_link_ping(&link->pump.link, hub_now(core));
     hub_directory_snapshot(link);
     if (link->phase != HUB_READY)
@@ -229,6 +231,7 @@ take_ready_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
     case CBX_FRAME_HANDSHAKE:
     case CBX_FRAME_CONFIRM:
     case CBX_FRAME_NO_HANDSHAKE:
+    case CBX_FRAME_MEET:
         return hub_directory_pass(link, frame, now, error);
     default:
         if (cbx_frame_has_label(frame->type))

@@ -26,6 +26,7 @@ struct hub_core_config {
     int64_t allowed_us;   /* time to answer a lowered allowance; default 10 s when 0 */
     uint64_t queue_max;   /* bytes of circuits held in all; default 1 GiB when 0 */
     enum hub_lanes lanes;
+    bool direct;          /* agents may meet for lanes of their own */
     const char *software; /* "cbx-hub 0.1" */
 };
 

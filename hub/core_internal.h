@@ -109,7 +109,8 @@ struct hub_half {
 struct hub_circuit {
     TAILQ_ENTRY(hub_circuit) entry;
     struct hub_half half[2];
-    bool answered; /* the target has taken the OPEN */
+    bool answered; /* the target has taken the OPEN, or said RESUMED */
+    bool resuming; /* it began with RESUME */
     bool done;     /* nothing more will come; freed once drained */
     bool reaping;
 };
@@ -118,7 +119,7 @@ struct hub_counts {
     uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
     uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins,
         never_spoke, allowances_refused, allowances_kept, lanes, lanes_lost, lanes_refused,
-        prefaces_refused;
+        prefaces_refused, meets, meets_dropped;
 };
 
 struct hub_core {
@@ -184,7 +185,7 @@ json_t *hub_planes_json(const struct hub_core *core);
 void hub_directory_snapshot(struct hub_link *link);
 void hub_directory_tell(struct hub_core *core, const struct reg_peer *peer, bool gone);
 void hub_directory_chain(struct hub_link *link, const struct cbx_frame *frame);
-/* HANDSHAKE, CONFIRM, NO_HANDSHAKE: passed on to the peer they name. */
+/* HANDSHAKE, CONFIRM, NO_HANDSHAKE, MEET: passed on to the peer they name. */
 int hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
                        struct cbx_error *error);
 

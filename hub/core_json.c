@@ -66,7 +66,7 @@ counters_json(const struct hub_counts *count)
     }
     return json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:o}",
+        "s:I, s:I, s:I, s:o}",
         "attached", (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
         (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "opened",
         (json_int_t)count->opened, "relayed_frames", (json_int_t)count->relayed_frames,
@@ -77,6 +77,7 @@ counters_json(const struct hub_counts *count)
         "allowances_kept", (json_int_t)count->allowances_kept, "lanes", (json_int_t)count->lanes,
         "lanes_lost", (json_int_t)count->lanes_lost, "lanes_refused",
         (json_int_t)count->lanes_refused, "prefaces_refused", (json_int_t)count->prefaces_refused,
+        "meets", (json_int_t)count->meets, "meets_dropped", (json_int_t)count->meets_dropped,
         "refused", refused);
 }
 
@@ -94,12 +95,14 @@ hub_core_status_json(const struct hub_core *core)
     }
     for (struct reg_peer *peer = registry_peers(core->registry); peer; peer = peer->next)
         peers++;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}",
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, "
+                     "s:o}",
                      "software", core->config.software ? core->config.software : "cbx-hub", "since",
                      (json_int_t)core->started_unix, "links", links, "attached", ready, "peers",
                      peers, "circuits", (json_int_t)core->circuit_count, "queued_bytes",
                      (json_int_t)core->held, "allowance_bytes", (json_int_t)core->allowances.sum,
                      "queue_max", (json_int_t)core->allowances.total, "slab_bytes",
-                     (json_int_t)cbx_slab_bytes(), "lanes", lanes[core->config.lanes], "planes",
-                     hub_planes_json(core), "counters", counters_json(&core->count));
+                     (json_int_t)cbx_slab_bytes(), "lanes", lanes[core->config.lanes], "direct",
+                     core->config.direct ? "auto" : "off", "planes", hub_planes_json(core),
+                     "counters", counters_json(&core->count));
 }

@@ -15,8 +15,7 @@ static const double ASK_PER_SECOND = 2, ASK_BURST = 16;
 bool
 hub_lane_up(const struct hub_link *link)
 {
-    const struct cbx_link *inner = &link->pump.link;
-    return inner->shift_in == CBX_SHIFT_DONE && inner->shift_out == CBX_SHIFT_DONE;
+    return cbx_link_moved(&link->pump.link);
 }
 
 bool

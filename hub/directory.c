@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What agents are told of their pond: peers as deltas, chains on request; and the handshakes that
- * peers send each other, which the hub carries and cannot read. */
+/* What agents are told of their pond: peers as deltas, chains on request; and the handshakes and
+ * meetings that peers send each other, which the hub carries and cannot read. */
 #include "core_internal.h"
 #include <string.h>
 
@@ -89,6 +89,10 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
         hub_link_shed(link);
         return 0;
     }
+    if (frame->type == CBX_FRAME_MEET && !link->core->config.direct) {
+        link->core->count.meets_dropped++;
+        return 0;
+    }
     struct reg_peer *peer = registry_peer(link->core->registry, link->pond, target);
     struct hub_link *to = peer ? hub_peer_link(peer) : NULL;
     if (!to) {
@@ -97,6 +101,7 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
                              peer ? CBX_REASON_PEER_AWAY : CBX_REASON_UNKNOWN_NAME);
         return 0;
     }
+    link->core->count.meets += frame->type == CBX_FRAME_MEET;
     if (to->pump.link.control_count < CBX_LINK_CONTROL_MAX / 2)
         cbx_link_send_slice(&to->pump.link, cbx_slice_copy(frame->raw.data, frame->raw.length));
     return 0;

@@ -25,6 +25,7 @@ static const struct cbx_option run_options[] = {
     KEY_OPTIONS,
     {"sshd", "PATH", "the sshd to run (default: the system's)", false},
     {"lanes", "auto|off|require", "faster connections of agents beside ssh (default: auto)", false},
+    {"direct", "auto|off", "lanes between agents, past the hub (default: auto)", false},
     {"queue-max", "SIZE", "most bytes held for all streams (default: 1G)", false},
     {"keepalive", "DUR", "ping after this much silence (default: 15s)", false},
     {"gone", "DUR", "an agent is gone after this much silence (default: 45s)", false},

@@ -19,6 +19,7 @@ enum setting_kind {
     SETTING_SIZE,     /* bytes */
     SETTING_COUNT,
     SETTING_LANES,
+    SETTING_DIRECT,
 };
 
 struct setting {
@@ -43,6 +44,7 @@ static const struct setting settings[] = {
     {"gone", SETTING_DURATION, AT(gone_ms), 300, 86400000},
     {"login-grace", SETTING_DURATION, AT(login_grace_ms), 1000, 600000},
     {"lanes", SETTING_LANES, AT(lanes), 0, 0},
+    {"direct", SETTING_DIRECT, AT(direct), 0, 0},
     {"allowance-grace", SETTING_DURATION, AT(allowance_grace_ms), 1000, 600000},
     {"queue-max", SETTING_SIZE, AT(queue_max), 1 << 20, (uint64_t)1 << 44},
     {"unauthenticated-max", SETTING_COUNT, AT(unauthenticated_max), 2, SLOTS_TOTAL_MAX},
@@ -140,6 +142,15 @@ set_lanes(enum hub_lanes *lanes, const char *value, struct cbx_error *error)
     return cbx_fail(error, CBX_ERR_USAGE, "lanes %s: not auto, off or require", value);
 }
 
+static int
+set_direct(bool *direct, const char *value, struct cbx_error *error)
+{
+    if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0)
+        return cbx_fail(error, CBX_ERR_USAGE, "direct %s: not auto or off", value);
+    *direct = strcmp(value, "auto") == 0;
+    return 0;
+}
+
 /* Whole number with an optional unit K, M or G (of 1024), also written KiB, MiB, GiB. */
 static int
 parse_size(const char *text, bool units, uint64_t *out)
@@ -218,6 +229,8 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
         return set_switch(field(config, setting), setting, value, error);
     case SETTING_LANES:
         return set_lanes(field(config, setting), value, error);
+    case SETTING_DIRECT:
+        return set_direct(field(config, setting), value, error);
     case SETTING_DURATION:
     case SETTING_SIZE:
     case SETTING_COUNT:
@@ -337,6 +350,7 @@ run_config_defaults(struct run_config *config)
         .login_grace_ms = 10000,
         .allowance_grace_ms = 10000,
         .queue_max = (uint64_t)1 << 30,
+        .direct = true,
         .unauthenticated_max = 64,
         .per_address_max = 32,
         .login_processes = 2 * (cores > 0 ? (uint64_t)cores : 1) + 4,

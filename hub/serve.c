@@ -328,6 +328,7 @@ make_core(struct serve *serve, struct cbx_error *error)
                                          .allowed_us = config->run->allowance_grace_ms * 1000,
                                          .queue_max = config->run->queue_max,
                                          .lanes = config->run->lanes,
+                                         .direct = config->run->direct,
                                          .software = "cbx-hub " CBX_VERSION};
 
     serve->commit = commit_new(&commit, on_committed, serve);

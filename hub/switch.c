@@ -179,16 +179,6 @@ push_last(struct hub_half *half, struct cbx_slice slice)
         cbx_link_starve(half->circuit.link);
 }
 
-static struct cbx_slice
-exact_copy(const uint8_t *data, uint32_t length)
-{
-    struct cbx_slab *slab = cbx_slab_new(length);
-    if (!slab)
-        return (struct cbx_slice){0};
-    memcpy(slab->bytes, data, length);
-    return (struct cbx_slice){.slab = slab, .data = slab->bytes, .length = length};
-}
-
 /* A frame as it may wait: in the buffer that it came in, in one that is used again, or, where
  * those would hold too much beside it, in its own. What it holds is pinned. */
 static struct cbx_slice
@@ -206,7 +196,7 @@ waiting_slice(struct hub_core *core, const struct cbx_frame *frame, const struct
     slice = cbx_slice_copy(raw->data, raw->length);
     if (slice.slab && !hub_allowance_pin(all, slack(&slice))) {
         cbx_slice_drop(&slice);
-        slice = exact_copy(raw->data, raw->length);
+        slice = cbx_slice_copy_exact(raw->data, raw->length);
     }
     return slice;
 }
@@ -391,31 +381,68 @@ new_circuit(struct hub_link *from, uint32_t label, struct hub_link *to)
     return circuit;
 }
 
+/* What an agent says that it has when a stream goes on here (PROTOCOL.md, "Going on elsewhere"). */
+struct claims {
+    uint64_t received, acked, limit;
+    bool ended;
+};
+
+/* Of RESUME or RESUMED: fields first to first + 3. False when they cannot be true. */
+static bool
+read_claims(const struct cbx_frame *frame, uint32_t first, struct claims *out)
+{
+    const struct cbx_field *field = frame->field + first;
+    *out = (struct claims){
+        .received = field[0].u, .acked = field[1].u, .limit = field[2].u, .ended = field[3].u != 0};
+    bool legal = out->acked <= out->received && out->acked <= out->limit;
+    if (out->ended && out->acked == out->received)
+        out->limit = out->acked; /* nothing more will come there */
+    return legal;
+}
+
+/* Offsets do not begin at 0 here. */
+static void
+note_claims(struct hub_half *half, const struct claims *claims)
+{
+    struct hub_half *far = other_half(half);
+    half->passed = far->sent = claims->received;
+    half->acked = claims->acked;
+    half->limit = claims->limit;
+    far->fin = claims->ended;
+}
+
+/* OPEN, or RESUME: a stream that was on another path goes on here. */
 static int
 take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
           struct cbx_error *error)
 {
     enum cbx_reason reason = CBX_REASON_OVERLOADED;
+    bool resume = frame->type == CBX_FRAME_RESUME;
+    struct claims claims = {.limit = resume ? 0 : frame->field[7].u};
     if (cbx_link_take_label(&link->pump.link, frame->label) < 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "OPEN: label %u is not a new one of yours",
-                        frame->label);
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new one of yours",
+                        cbx_frame_name(frame->type), frame->label);
+    if (resume && !read_claims(frame, 6, &claims))
+        return cbx_fail(error, CBX_ERR_FORMAT, "RESUME: claims that cannot be true");
     if (!cbx_rate_take(&link->opens, 2000, 8192, now)) {
         hub_link_shed(link);
         refuse(link, frame->label, reason);
         return 0;
     }
-    uint64_t limit = frame->field[7].u;
+    uint64_t credit = claims.limit - claims.acked;
     struct hub_link *target = find_target(link, frame, &reason);
     /* Before there is a circuit: the target would hear of the end of one that it never saw. */
-    if (target && !hub_allowance_charge(&link->allowance, limit, 0))
-        return cbx_fail(error, CBX_ERR_LIMIT, "OPEN: credit beyond the allowance");
+    if (target && !hub_allowance_charge(&link->allowance, credit, 0))
+        return cbx_fail(error, CBX_ERR_LIMIT, "%s: credit beyond the allowance",
+                        cbx_frame_name(frame->type));
     struct hub_circuit *circuit = target ? new_circuit(link, frame->label, target) : NULL;
     if (!circuit) {
-        hub_allowance_charge(&link->allowance, 0, target ? limit : 0);
+        hub_allowance_charge(&link->allowance, 0, target ? credit : 0);
         refuse(link, frame->label, reason);
         return 0;
     }
-    circuit->half[0].limit = limit;
+    circuit->resuming = resume;
+    note_claims(&circuit->half[0], &claims);
     if (cbx_link_send_slice(&target->pump.link, relabelled(frame, &circuit->half[1])) < 0) {
         say_close(&circuit->half[0], CBX_REASON_OVERLOADED);
         end_circuit(link->core, circuit);
@@ -479,6 +506,22 @@ credit_legal(const struct hub_half *from, const struct cbx_frame *frame)
            (circuit->answered || from == &circuit->half[1]);
 }
 
+/* What says how far each side has come goes to the other; that may have been the last of it. */
+static int
+pass_control(struct hub_link *link, struct hub_half *from, struct hub_half *to,
+             const struct cbx_frame *frame)
+{
+    if (push_control(to, relabelled(frame, to)) < 0) {
+        break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);
+        return 0;
+    }
+    if (both_ended(from->owner)) {
+        from->owner->done = true;
+        maybe_reap(link->core, from->owner);
+    }
+    return 0;
+}
+
 static int
 take_credit(struct hub_link *link, struct hub_half *from, const struct cbx_frame *frame,
             struct cbx_error *error)
@@ -499,15 +542,27 @@ take_credit(struct hub_link *link, struct hub_half *from, const struct cbx_frame
     from->owner->answered = true;
     if (!hub_allowance_charge(&link->allowance, from->limit - acked, before))
         return cbx_fail(error, CBX_ERR_LIMIT, "CREDIT: beyond the allowance");
-    if (push_control(to, relabelled(frame, to)) < 0) {
-        break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);
+    return pass_control(link, from, to, frame);
+}
+
+/* The target goes on with a stream that was resumed: where each direction stands is known now. */
+static int
+take_resumed(struct hub_link *link, struct hub_half *from, const struct cbx_frame *frame,
+             struct cbx_error *error)
+{
+    struct hub_half *to = other_half(from);
+    struct hub_circuit *circuit = from->owner;
+    struct claims claims;
+    if (from == &circuit->half[0] || !circuit->resuming || circuit->answered ||
+        !read_claims(frame, 1, &claims)) {
+        break_circuit(link->core, circuit, CBX_REASON_PROTOCOL);
         return 0;
     }
-    if (both_ended(from->owner)) {
-        from->owner->done = true;
-        maybe_reap(link->core, from->owner);
-    }
-    return 0;
+    note_claims(from, &claims);
+    circuit->answered = true;
+    if (!hub_allowance_charge(&link->allowance, claims.limit - claims.acked, 0))
+        return cbx_fail(error, CBX_ERR_LIMIT, "RESUMED: credit beyond the allowance");
+    return pass_control(link, from, to, frame);
 }
 
 /* RESET, or an agent's CLOSE of an OPEN that it cannot even open: nothing comes after it. */
@@ -538,7 +593,7 @@ int
 hub_switch_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
                  struct cbx_error *error)
 {
-    if (frame->type == CBX_FRAME_OPEN)
+    if (frame->type == CBX_FRAME_OPEN || frame->type == CBX_FRAME_RESUME)
         return take_open(link, frame, now, error);
     struct cbx_circuit *circuit = cbx_circuit_find(&link->pump.link, frame->label);
     if (!circuit)
@@ -557,6 +612,8 @@ hub_switch_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
         return 0;
     case CBX_FRAME_CREDIT:
         return take_credit(link, from, frame, error);
+    case CBX_FRAME_RESUMED:
+        return take_resumed(link, from, frame, error);
     case CBX_FRAME_EPOCH:
         if (push_control(to, relabelled(frame, to)) < 0)
             break_circuit(link->core, from->owner, CBX_REASON_OVERLOADED);

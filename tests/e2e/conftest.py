@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from servers import Server, echo
-from world import AGENT, HUB, Agent, Hub, World
+from world import AGENT, HUB, PLANE, Agent, Hub, World
 
 
 def pytest_configure():
@@ -52,10 +52,20 @@ class Pair:
         self.web = Agent(world, "web", self.hub)
         self.cli = Agent(world, "cli", self.hub)
 
-    def start(self, expose=()):
-        self.web.up(expose=[f"8080=127.0.0.1:{self.echo.port}", *expose])
-        self.cli.up(proxy="127.0.0.1:0")
+    def start(self, expose=(), options=()):
+        self.web.up(expose=[f"8080=127.0.0.1:{self.echo.port}", *expose], options=options)
+        self.cli.up(proxy="127.0.0.1:0", options=options)
+        if PLANE == "direct" and not options:
+            self.go_direct()
         return self
+
+    def go_direct(self):
+        """A stream, until the lane for it is there; the lane then stays for the next ones."""
+        stream = self.cli.dial_open("web.cbx:8080")
+        self.cli.wait_plane("web", "direct")
+        self.web.wait_plane("cli", "direct")
+        stream.stdin.close()
+        assert stream.wait(10) == 0
 
     def works(self):
         """True when a new dial goes through, end to end."""
@@ -66,6 +76,12 @@ class Pair:
 @pytest.fixture
 def pair(world):
     return Pair(world).start()
+
+
+@pytest.fixture
+def relayed(world):
+    """A pair whose streams go through the hub."""
+    return Pair(world).start(options=["--direct", "off"])
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ DATA_CLASS, CONTROL_CLASS = 0, 1
 FRAMES = {
     1: ("HUB_HELLO", "uct"),
     2: ("AGENT_HELLO", "ulut"),
-    3: ("WELCOME", "ssuut"),
+    3: ("WELCOME", "ssuutc"),
     4: ("JOIN_OFFER", "sC"),
     5: ("JOIN", "C"),
     6: ("JOINED", ""),
@@ -50,6 +50,7 @@ FRAMES = {
     20: ("HANDSHAKE", "sschhm"),
     21: ("CONFIRM", "sslg"),
     22: ("NO_HANDSHAKE", "ssc"),
+    23: ("MEET", "ssluM"),
     32: ("OPEN", "sspliuuuO"),
     33: ("DATA", "uuuB"),
     34: ("FIN", "uuug"),
@@ -586,7 +587,7 @@ class RawAgent:
     def attach(self):
         link = self.open_link()
         link.send("AGENT_HELLO", 1, self.life, 16 << 20, "stranger")
-        pond, slug, self.generation, self.allowance, _ = link.next("WELCOME").fields
+        pond, slug, self.generation, self.allowance, _, _ = link.next("WELCOME").fields
         assert (pond, slug) == (self.pond, self.slug)
         link.next("SYNCED")
         self.take_directory()

@@ -174,7 +174,7 @@ LATE = {
     "AGENT_HELLO": encode("AGENT_HELLO", 1, bytes(16), 1, "again"),
     "JOIN": encode("JOIN", b"a"),
     "HUB_HELLO": encode("HUB_HELLO", 1, 0, "me"),
-    "WELCOME": encode("WELCOME", "demo", "web", 1, 1 << 40, "here"),
+    "WELCOME": encode("WELCOME", "demo", "web", 1, 1 << 40, "here", 1),
     "JOINED": encode("JOINED"),
     "ALLOW": encode("ALLOW", 1, 1 << 40),
     "PEER": encode("PEER", "web", 2, 1, 1, bytes(16), bytes(32), "", ""),

@@ -112,22 +112,22 @@ def test_an_agent_that_requires_a_lane_waits_for_it(world):
 
 
 @pytest.mark.skipif(not may_kill_sockets(), reason="ss -K does not work here")
-def test_a_lost_lane_falls_back_to_the_same_login_and_comes_again(pair):
-    on_relay(pair.web, pair.cli)
-    port = int(pair.hub.address.rsplit(":", 1)[1])
-    both = sockets_to(pair.cli.process.child.pid, port)
+def test_a_lost_lane_falls_back_to_the_same_login_and_comes_again(relayed):
+    on_relay(relayed.web, relayed.cli)
+    port = int(relayed.hub.address.rsplit(":", 1)[1])
+    both = sockets_to(relayed.cli.process.child.pid, port)
     assert len(both) == 2
-    (lane,) = both - {int(pair.hub.peers()["cli"]["address"].rsplit(":", 1)[1])}
-    logins = pair.hub.process.stderr().count("Accepted publickey")
-    client = Socks(pair.cli.proxy, "web.cbx", 8080)
+    (lane,) = both - {int(relayed.hub.peers()["cli"]["address"].rsplit(":", 1)[1])}
+    logins = relayed.hub.process.stderr().count("Accepted publickey")
+    client = Socks(relayed.cli.proxy, "web.cbx", 8080)
     kill_socket(lane)
-    until("the loss is seen", lambda: counters(pair.hub)["lanes_lost"] == 1, 10)
+    until("the loss is seen", lambda: counters(relayed.hub)["lanes_lost"] == 1, 10)
     with pytest.raises(ConnectionResetError):
         assert client.socket.recv(1) != b"", "a lost path looked like a clean end"
-    until("dials work again", pair.works, 10)
-    on_relay(pair.cli)
-    assert pair.works()
-    assert pair.hub.process.stderr().count("Accepted publickey") == logins
+    until("dials work again", relayed.works, 10)
+    on_relay(relayed.cli)
+    assert relayed.works()
+    assert relayed.hub.process.stderr().count("Accepted publickey") == logins
 
 
 def test_strangers_with_a_lanes_magic_get_no_answer(pair):

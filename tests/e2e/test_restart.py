@@ -33,21 +33,21 @@ def test_killed_hub_returns_on_its_port_at_once(pair):
     until("a dial goes through", pair.works, 5)
 
 
-def test_stream_cut_by_a_killed_hub_is_an_error_not_an_end(pair):
+def test_stream_cut_by_a_killed_hub_is_an_error_not_an_end(relayed):
     """Only the far program's own end is an end of input."""
-    client = Socks(pair.cli.proxy, "web.cbx", 8080)
+    client = Socks(relayed.cli.proxy, "web.cbx", 8080)
     client.socket.sendall(b"ping")
     assert read_exactly(client.socket, 4) == b"ping"
-    end(pair.hub.process)
+    end(relayed.hub.process)
     with pytest.raises(ConnectionResetError):
         assert client.socket.recv(1) != b"", "a cut stream looked like a clean end"
 
 
-def test_dial_cut_by_a_killed_hub_fails(pair):
-    child = pair.cli.dial_open("web.cbx:8080")
+def test_dial_cut_by_a_killed_hub_fails(relayed):
+    child = relayed.cli.dial_open("web.cbx:8080")
     child.stdin.write(b"ping")
     assert read_exactly_from(child, 4) == b"ping"
-    end(pair.hub.process)
+    end(relayed.hub.process)
     assert child.wait(10) == 1
     assert b"cbx-agent: dial web.cbx:8080: " in child.stderr.read()
 

@@ -488,13 +488,17 @@ def test_hub_dials_nothing_for_a_lease(pair):
     assert {local for _, local, _, _ in sockets} == {port}
 
 
-def test_agent_listens_on_loopback_only_and_by_default(world, hub):
-    """Neither program has anything open to the network but what it was told."""
+@pytest.mark.parametrize("direct", ["auto", "off"])
+def test_agent_listens_on_loopback_only_but_for_peers(world, hub, direct):
+    """Neither program has anything open to the network but what it was told, and the one port
+    for direct lanes."""
     agent = Agent(world, "web", hub)
-    agent.start("up", agent.token_file(hub.invite("web", expose=["8080"])))
+    agent.start("up", agent.token_file(hub.invite("web", expose=["8080"])), "--direct", direct)
     agent.wait_attached()
     listening = [one for one in sockets_of({agent.process.child.pid}) if one[3] == "0A"]
-    assert {address for address, *_ in listening} <= {"0100007F"}
+    elsewhere = [port for address, port, *_ in listening if address != "0100007F"]
+    told = agent.status()["direct"].get("listening", "")
+    assert elsewhere == ([int(told.rpartition(":")[2])] if direct == "auto" else [])
     port = int(hub.address.rpartition(":")[2])
     listening = [one for one in sockets_of(below(hub.process.child.pid)) if one[3] == "0A"]
     assert listening == [("0100007F", port, 0, "0A")]

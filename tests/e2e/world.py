@@ -26,7 +26,12 @@ SANITIZER = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error
 
 
 # The plane that streams must be on; by default agents choose.
-PLANES = {"": (), "ssh": ("--lanes", "off"), "relay": ("--lanes", "require")}
+PLANES = {
+    "": (),
+    "ssh": ("--lanes", "off", "--direct", "off"),
+    "relay": ("--lanes", "require", "--direct", "off"),
+    "direct": ("--direct", "auto"),
+}
 PLANE = os.environ.get("CBX_TEST_PLANE", "")
 
 
@@ -59,7 +64,7 @@ class Process:
 
     def __init__(self, world, name, argv, **options):
         self.name = name
-        self.ours = str(argv[0]) in (HUB, AGENT)
+        self.ours = any(str(word) in (HUB, AGENT) for word in argv[:5])
         self.out = world.dir / f"{name}.out"
         self.err = world.dir / f"{name}.err"
         with open(self.out, "ab") as out, open(self.err, "ab") as err:
@@ -207,12 +212,14 @@ class Hub:
         self.state = world.dir / name
         self.process = None
         self.address = None
+        self.space = ()  # words that begin a program in another network namespace
 
     def start(self, listen=None, extra=()):
         """Starts on a free port, or again on the one it had."""
-        argv = [HUB, "--state", self.state, "run", "--listen", listen or self.address or "127.0.0.1:0"]
+        argv = [*self.space, HUB, "--state", self.state, "run"]
+        argv += ["--listen", listen or self.address or "127.0.0.1:0"]
         self.process = self.world.start(self.name, [*argv, *AS_ROOT, *extra])
-        self.address = self.process.expect(r"^listening (127\.0\.0\.1:\d+)$").group(1)
+        self.address = self.process.expect(r"^listening ([\d.]+:\d+)$").group(1)
         return self
 
     def run(self, *words, **options):
@@ -243,6 +250,7 @@ class Agent:
         self.state = state or world.dir / name
         self.process = None
         self.proxy = None
+        self.space = ()
 
     def token_file(self, token):
         path = self.world.dir / f"{self.name}.token"
@@ -252,7 +260,7 @@ class Agent:
 
     def start(self, *words):
         """Starts the program itself; words are the command with its options."""
-        self.process = self.world.start(self.name, [AGENT, "--state", self.state, *words])
+        self.process = self.world.start(self.name, [*self.space, AGENT, "--state", self.state, *words])
         return self.process
 
     def up(self, token=None, proxy="off", expose=(), slug=None, attached=True, options=()):
@@ -306,3 +314,22 @@ class Agent:
         )
         self.world.closers.append(lambda: (child.kill(), child.wait()))
         return child
+
+    def peer(self, slug):
+        """Its object in `peers`."""
+        peers = json.loads(self.run("peers", "--json").stdout)["peers"]
+        return {peer["slug"]: peer for peer in peers}.get(slug, {})
+
+    def wait_plane(self, slug, plane, seconds=15.0):
+        """Until new streams to that peer take that plane."""
+
+        def look():
+            found = self.peer(slug)
+            look.last = found.get("plane_reason")
+            return found.get("plane") == plane
+
+        look.last = ""
+        try:
+            until(f"{self.name} is on {plane} with {slug}", look, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {look.last}") from None

@@ -81,10 +81,10 @@ static inline const char *
 feed_kinds(unsigned type)
 {
     static const char *const kinds[] = {
-        "-",      "uct",  "ulut",      "ssuut", "sC",   "C",     "",         "cut",  "uu", "uu",
-        "u",      "u",    "uu",        "u",     "u",    "-",     "scuulhtt", "u",    "s",  "sCC",
-        "sschhm", "sslg", "ssc",       "-",     "-",    "-",     "-",        "-",    "-",  "-",
-        "-",      "-",    "sspliuuuO", "uuuB",  "uuug", "uuuug", "uur",      "uulr", "c"};
+        "-",      "uct",  "ulut",      "ssuutc", "sC",   "C",     "",         "cut",  "uu", "uu",
+        "u",      "u",    "uu",        "u",      "u",    "-",     "scuulhtt", "u",    "s",  "sCC",
+        "sschhm", "sslg", "ssc",       "ssluM",  "-",    "-",     "-",        "-",    "-",  "-",
+        "-",      "-",    "sspliuuuO", "uuuB",   "uuug", "uuuug", "uur",      "uulr", "c"};
     return type < sizeof kinds / sizeof *kinds ? kinds[type] : "-";
 }
 
@@ -94,9 +94,9 @@ feed_bounds(char kind, uint32_t *least, uint32_t *most)
     static const struct {
         char kind;
         uint32_t least, most;
-    } bounds[] = {{'s', 1, 41},  {'t', 0, 64},  {'l', 16, 16},  {'h', 32, 32},
-                  {'i', 40, 40}, {'g', 16, 16}, {'r', 16, 64},  {'O', 16, 64},
-                  {'m', 1, 200}, {'C', 0, 64},  {'B', 17, 2000}};
+    } bounds[] = {{'s', 1, 41},  {'t', 0, 64},  {'l', 16, 16},   {'h', 32, 32},
+                  {'i', 40, 40}, {'g', 16, 16}, {'r', 16, 64},   {'O', 16, 64},
+                  {'m', 1, 200}, {'C', 0, 64},  {'B', 17, 2000}, {'M', 16, 64}};
     *least = *most = 0;
     for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++) {
         if (bounds[i].kind != kind)

@@ -165,12 +165,12 @@ list_peer(int to, int peer, uint64_t state)
 static void
 welcome(int to)
 {
-    struct cbx_field fields[] = {cbx_field_text("demo"), cbx_field_text(pond[to].slug),
-                                 cbx_field_uint(9), cbx_field_uint(1 << 20),
-                                 cbx_field_text("192.0.2.1:40022")};
+    struct cbx_field fields[] = {
+        cbx_field_text("demo"),  cbx_field_text(pond[to].slug),     cbx_field_uint(9),
+        cbx_field_uint(1 << 20), cbx_field_text("192.0.2.1:40022"), cbx_field_uint(1)};
     struct cbx_field count = cbx_field_uint(2);
     side[to].greeted = true;
-    say(to, CBX_FRAME_WELCOME, fields, 5);
+    say(to, CBX_FRAME_WELCOME, fields, 6);
     list_peer(to, WEB, 1);
     list_peer(to, CLI, 1);
     say(to, CBX_FRAME_SYNCED, &count, 1);

@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # What streams and fronts do, on each plane by itself; else agents choose.
-PLANES = ("ssh", "relay")
+PLANES = ("ssh", "relay", "direct")
 PLANE_FILES = ("test_halfclose.py", "test_refusals.py")
 if os.environ.get("CBX_FULL"):
     PLANE_FILES += ("test_transfer.py", "test_ssh.py", "test_loads.py")
@@ -32,7 +32,7 @@ SECONDS_MAX = {"unit": 120, "sim": 300, "e2e": 3600 if os.environ.get("CBX_FULL"
 AGAIN_SECONDS_MAX = 3600 if os.environ.get("CBX_FULL") else 600
 SECONDS_MAX.update(alloc=AGAIN_SECONDS_MAX, valgrind=AGAIN_SECONDS_MAX)
 # The simulator's programs whose allocations fail too, as in the Makefile; and what takes longest, first.
-ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits"]
+ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits", "sim_meet"]
 LONGEST = ["test_uplink", "test_stream_flow", "test_stream", "test_registry", "test_conn"]
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=24"]
 VALGRIND += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]

@@ -131,6 +131,23 @@ on_newest(struct cbx_stream *stream)
     return end->sessions ? &end->session[end->sessions - 1] : NULL;
 }
 
+static bool
+on_stranded(struct cbx_stream *stream, enum cbx_reason reason)
+{
+    struct pair_end *end = of_stream(stream);
+    if (!end->pair->moves)
+        return false;
+    end->stranded++;
+    end->reason = reason;
+    return true;
+}
+
+static void
+on_resumed(struct cbx_stream *stream)
+{
+    of_stream(stream)->resumed++;
+}
+
 static const struct cbx_stream_ops stream_ops = {
     .pull = on_pull,
     .push = on_push,
@@ -141,6 +158,8 @@ static const struct cbx_stream_ops stream_ops = {
     .lazy = on_lazy,
     .session = on_session,
     .newest = on_newest,
+    .stranded = on_stranded,
+    .resumed = on_resumed,
 };
 
 /* ---- the link's owner ---- */
@@ -150,7 +169,8 @@ take_open(struct pair_end *end, struct cbx_frame *frame)
 {
     struct cbx_open open;
     cbx_open_read(frame, &open);
-    end->taken = cbx_stream_init(&end->stream, &end->env, false, &end->peer_used, end->pair->now);
+    end->taken = cbx_stream_init(&end->stream, &end->env, false, &end->budget, &end->peer_used,
+                                 end->pair->now);
     const struct cbx_session *session = on_session(&end->stream, open.session);
     if (end->taken == 0)
         end->taken = session ? cbx_stream_take(&end->stream, &end->link, session, frame, &open,
@@ -165,6 +185,19 @@ take_open(struct pair_end *end, struct cbx_frame *frame)
     end->has_stream = true;
     if (!end->pair->holds_answer)
         cbx_stream_accept(&end->stream);
+}
+
+static void
+take_resume(struct pair_end *end, struct cbx_frame *frame)
+{
+    const struct cbx_session *session = on_session(&end->stream, frame->field[3].p);
+    end->taken = !end->has_stream || !session
+                     ? CBX_ERR_NOTFOUND
+                     : cbx_stream_take_resume(&end->stream, &end->link, end->resume_budget, session,
+                                              frame, end->pair->now);
+    struct cbx_field field = cbx_field_uint(CBX_REASON_OVERLOADED);
+    if (end->taken < 0)
+        cbx_link_send(&end->link, CBX_FRAME_CLOSE, frame->label, &field, 1);
 }
 
 static int
@@ -186,6 +219,10 @@ on_frame(void *owner, struct cbx_link *link, const struct cbx_frame *frame, int6
         if (end->has_stream || cbx_link_take_label(link, frame->label) < 0)
             return cbx_fail(error, CBX_ERR_FORMAT, "a second OPEN");
         take_open(end, &mine);
+    } else if (frame->type == CBX_FRAME_RESUME) {
+        if (cbx_link_take_label(link, frame->label) < 0)
+            return cbx_fail(error, CBX_ERR_FORMAT, "RESUME on an old label");
+        take_resume(end, &mine);
     } else if (cbx_circuit_find(link, frame->label)) {
         cbx_stream_frame(&end->stream, &mine, now);
     }
@@ -226,6 +263,35 @@ shared_aead(void)
     return aead;
 }
 
+static int
+init_link(struct pair *pair, int which)
+{
+    struct pair_end *end = &pair->end[which];
+    struct cbx_link_config config = {
+        .hub = which == PAIR_TARGET, .keepalive_us = 15 * SECOND, .gone_us = 45 * SECOND};
+    return cbx_link_init(&end->link, &config, &link_ops, end, pair->now);
+}
+
+void
+pair_cut(struct pair *pair)
+{
+    for (int i = 0; i < 2; i++) {
+        if (pair->end[i].has_stream)
+            cbx_stream_lost(&pair->end[i].stream, CBX_REASON_LOST);
+        cbx_link_dispose(&pair->end[i].link);
+        (void)init_link(pair, i);
+    }
+}
+
+int
+pair_resume(struct pair *pair)
+{
+    struct pair_end *end = &pair->end[PAIR_DIALER];
+    struct cbx_open open = pair_open();
+    return cbx_stream_resume(&end->stream, &end->link, end->resume_budget,
+                             &end->session[end->sessions - 1], &open, pair->now);
+}
+
 int
 pair_init(struct pair *pair, enum cbx_cipher cipher)
 {
@@ -243,14 +309,12 @@ pair_init(struct pair *pair, enum cbx_cipher cipher)
         end->budget.total = 128 * 1024 * 1024;
         end->env = (struct cbx_stream_env){.ops = &stream_ops,
                                            .aead = pair->aead,
-                                           .budget = &end->budget,
                                            .send_used = &end->send_used,
                                            .send_total = 64 * 1024 * 1024,
                                            .epoch_bytes_max = UINT64_C(64) << 30,
                                            .epoch_records_max = UINT64_C(1) << 32};
-        struct cbx_link_config config = {
-            .hub = i == PAIR_TARGET, .keepalive_us = 15 * SECOND, .gone_us = 45 * SECOND};
-        int one = cbx_link_init(&end->link, &config, &link_ops, end, pair->now);
+        end->resume_budget = &end->budget;
+        int one = init_link(pair, i);
         if (one < 0)
             result = one;
     }
@@ -283,7 +347,8 @@ pair_dial(struct pair *pair)
 {
     struct pair_end *end = &pair->end[PAIR_DIALER];
     struct cbx_open open = pair_open();
-    int result = cbx_stream_init(&end->stream, &end->env, true, &end->peer_used, pair->now);
+    int result =
+        cbx_stream_init(&end->stream, &end->env, true, &end->budget, &end->peer_used, pair->now);
     if (result < 0)
         return result;
     end->has_stream = true;

@@ -22,7 +22,7 @@ struct pair_end {
     struct cbx_stream stream;
     bool has_stream;
     struct cbx_stream_env env;
-    struct cbx_budget budget;
+    struct cbx_budget budget, *resume_budget; /* of the path that a resume goes to */
     uint64_t peer_used, send_used;
     struct cbx_session session[2];
     int sessions; /* known; the last is the newest */
@@ -39,7 +39,7 @@ struct pair_end {
     bool late;    /* called after over */
 
     /* What it was told. */
-    int opened, ended, over, finished;
+    int opened, ended, over, finished, stranded, resumed;
     uint64_t ended_at; /* bytes received before */
     enum cbx_reason reason;
     bool by_target;
@@ -53,6 +53,7 @@ struct pair {
     int64_t now;
     struct cbx_aead *aead;
     struct pair_end end[2];
+    bool moves;        /* a stream whose path is lost waits for another */
     bool holds_answer; /* the target does not accept by itself */
     size_t chop;       /* bytes moved at once; 0: all */
     int64_t step;      /* of pair_run; 0: a millisecond */
@@ -67,6 +68,11 @@ void pair_dispose(struct pair *pair);
 /* The OPEN that pair_dial sends; a test may change it first and dial by itself. */
 struct cbx_open pair_open(void);
 int pair_dial(struct pair *pair);
+
+/* The link is lost with all that is on it; another one is there at once. */
+void pair_cut(struct pair *pair);
+/* The dialer goes on over the link that there is now. */
+int pair_resume(struct pair *pair);
 
 /* Gives the program of one end more bytes to send, and says whether its input ends behind them. */
 void pair_give(struct pair *pair, int which, uint64_t bytes, bool ends);

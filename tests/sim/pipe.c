@@ -260,6 +260,17 @@ world_lane_new(struct world_agent *owner)
 }
 
 struct world_pipe *
+world_direct_new(struct world_agent *owner)
+{
+    struct world_pipe *pipe = make(owner);
+    pipe->is_lane = true;
+    if (owner->world->direct_path)
+        pipe->path = *owner->world->direct_path;
+    owner->direct = pipe;
+    return pipe;
+}
+
+struct world_pipe *
 world_pipe_of(const struct world_agent *agent)
 {
     struct world_pipe *pipe = agent->pipe;
@@ -319,6 +330,8 @@ world_pipes_deliver(struct world *world)
                 pipe->owner->pipe = NULL;
             if (pipe->owner->lane == pipe)
                 pipe->owner->lane = NULL;
+            if (pipe->owner->direct == pipe)
+                pipe->owner->direct = NULL;
             pipe_free(pipe);
         } else {
             at = &pipe->next;

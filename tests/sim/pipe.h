@@ -40,7 +40,7 @@ struct world_lane {
 struct world_end {
     struct cbx_carrier base;
     struct world_pipe *pipe;
-    int side; /* 0: agent, 1: hub */
+    int side; /* 0: agent, 1: hub, or the agent who listened */
     bool want_read, want_write, closed;
 };
 
@@ -69,6 +69,8 @@ struct world_pipe {
 
 struct world_pipe *world_pipe_new(struct world_agent *owner, bool join);
 struct world_pipe *world_lane_new(struct world_agent *owner);
+/* Between two agents: end 1 is the listener's. */
+struct world_pipe *world_direct_new(struct world_agent *owner);
 /* The agent's live link, or NULL. */
 struct world_pipe *world_pipe_of(const struct world_agent *agent);
 /* Bytes of one side go on their way. */

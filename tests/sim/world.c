@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "world.h"
 #include "core_internal.h"
+#include "direct.h"
 #include "filter.h"
 #include "log.h"
 #include "mesh_internal.h"
@@ -92,7 +93,7 @@ world_new(uint64_t seed, uint64_t queue_max)
     world->pond = "demo";
     cbx_keypair_random(&world->pond_key);
     world->registry = registry_new("/nonexistent/registry", &no_key);
-    struct hub_core_config config = {.queue_max = queue_max, .software = "sim"};
+    struct hub_core_config config = {.queue_max = queue_max, .direct = true, .software = "sim"};
     world->hub = hub_core_new(&config, world->registry, &hub_ops, world);
     assert(world->registry && world->hub);
     return world;
@@ -174,6 +175,11 @@ static const struct mesh_ops agent_ops = {.incoming = agent_incoming,
                                           .no_lane = agent_no_lane,
                                           .link_lost = agent_lost,
                                           .attached = agent_attached,
+                                          .candidates = world_direct_candidates,
+                                          .host_mark = world_direct_mark,
+                                          .direct_expect = world_direct_expect,
+                                          .direct_connect = world_direct_connect,
+                                          .direct_forget = world_direct_forget,
                                           .known_changed = agent_known,
                                           .now_us = now_us,
                                           .now_unix = agent_unix,
@@ -291,7 +297,8 @@ world_start(struct world_agent *agent)
                                  .invite_cert = &agent->joined.invite_cert,
                                  .peer_cert = &agent->joined.peer_cert,
                                  .expose = agent->joined.invite.expose,
-                                 .lanes = agent->world->lanes};
+                                 .lanes = agent->world->lanes,
+                                 .direct = agent->world->direct};
     memcpy(config.pond_public, agent->world->pond_key.public_key, 32);
     strcpy(config.pond, agent->pond);
     strcpy(config.slug, agent->slug);
@@ -514,6 +521,7 @@ world_step(struct world *world)
     world->steps++;
     settle(world);
     step_lanes(world);
+    world_direct_step(world);
     bool moved = world_pipes_deliver(world);
     int64_t next = world_programs_wake(world);
     next = least(next, flush_hub(world));
@@ -657,6 +665,7 @@ world_free(struct world *world)
     }
     hub_core_free(world->hub);
     registry_free(world->registry);
+    world_direct_free(world);
     world_pipes_free(world);
     while (world->programs) {
         struct world_program *program = world->programs;

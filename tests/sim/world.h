@@ -32,6 +32,8 @@ struct world_pipe;
 struct world_program;
 struct world_flow;
 struct world_copy;
+struct world_expected;
+struct world_connect;
 struct cbx_frame;
 
 /* What a filter says of the frame that it was shown (filter.h). */
@@ -61,7 +63,11 @@ struct world_agent {
     bool lane_promised;
     bool lane_awaited; /* connected: the hub's answer is on its way */
     uint64_t lanes_lost;
-    int64_t due; /* when mesh and joiner are flushed next */
+    struct world_pipe *direct; /* the newest direct lane that it connected, while an end has it */
+    bool unreachable;          /* nobody reaches its direct listener */
+    uint32_t host;             /* agents of one host reach each other by loopback; 0: alone */
+    uint64_t connects;         /* how often it was asked to connect to a peer */
+    int64_t due;               /* when mesh and joiner are flushed next */
     struct world_path path;
     uint64_t lost_count;
 };
@@ -85,10 +91,14 @@ struct world {
     uint64_t ticket_due[WORLD_TICKETS_MAX];
     uint32_t tickets;
     uint64_t steps;
-    enum mesh_lanes lanes;        /* of the agents that start from here on */
-    bool lanes_fail;              /* connections for lanes come to nothing */
-    struct world_path *lane_path; /* NULL: as the agent's */
-    uint64_t false_streams;       /* incoming ones that nobody dialed, or dialed once */
+    enum mesh_lanes lanes;            /* of the agents that start from here on */
+    bool lanes_fail;                  /* connections for lanes come to nothing */
+    struct world_path *lane_path;     /* NULL: as the agent's */
+    bool direct;                      /* of the agents that start from here on */
+    struct world_path *direct_path;   /* NULL: as the agent's who connects */
+    struct world_expected *expected;  /* direct.c: by listeners */
+    struct world_connect *connecting; /* and to them */
+    uint64_t false_streams;           /* incoming ones that nobody dialed, or dialed once */
     /* Called after every step: invariants. */
     void (*check)(struct world *world);
     /* A hostile hub (filter.h); NULL: an honest one. */
@@ -120,6 +130,8 @@ void world_begin(struct world_agent *agent);
 void world_cut(struct world_agent *agent);
 /* The same of its lane. */
 void world_cut_lane(struct world_agent *agent);
+/* The same of the direct lane that it connected. */
+void world_cut_direct(struct world_agent *agent);
 /* Waits until the link is on a lane; asserts that it comes to be. */
 void world_lane_up(struct world_agent *agent);
 /* Somebody connects with this preface: true when the hub took it for a lane. */
@@ -128,6 +140,8 @@ bool world_offer_lane(struct world_agent *agent, const uint8_t preface[CBX_LANE_
 enum world_harm { WORLD_FLIP = 1, WORLD_LOSE, WORLD_REPEAT, WORLD_SWAP, WORLD_END };
 void world_harm_lane(struct world_agent *agent, bool to_agent, enum world_harm harm,
                      uint64_t after);
+/* The same of the direct lane that this agent connected; away: of what it says there. */
+void world_harm_direct(struct world_agent *agent, bool away, enum world_harm harm, uint64_t after);
 
 /* One program pair per stream: bytes both ways, checked byte by byte against the seed. */
 struct world_program {

@@ -21,7 +21,7 @@ struct row {
 static const struct row rows[] = {
     {"HUB_HELLO", "uct", 1, false},
     {"AGENT_HELLO", "ulut", 2, false},
-    {"WELCOME", "ssuut", 3, false},
+    {"WELCOME", "ssuutc", 3, false},
     {"JOIN_OFFER", "sC", 4, false},
     {"JOIN", "C", 5, false},
     {"JOINED", "", 6, false},
@@ -40,6 +40,7 @@ static const struct row rows[] = {
     {"HANDSHAKE", "sschhm", 20, false},
     {"CONFIRM", "sslg", 21, false},
     {"NO_HANDSHAKE", "ssc", 22, false},
+    {"MEET", "ssluM", 23, false},
     {"LANE_GET", "c", 24, false},
     {"LANE", "lhc", 25, false},
     {"NO_LANE", "ct", 26, false},
@@ -52,6 +53,8 @@ static const struct row rows[] = {
     {"RESET", "uur", 36, true},
     {"EPOCH", "uulr", 37, true},
     {"CLOSE", "c", 38, true},
+    {"RESUME", "sspliuuuuug", 39, true},
+    {"RESUMED", "uuuuug", 40, true},
 };
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
@@ -62,7 +65,7 @@ struct limit {
 static const struct limit limits[] = {
     {'u', 0, UINT64_MAX}, {'c', 0, 255}, {'p', 1, 65535}, {'s', 1, 41},     {'t', 0, 1024},
     {'l', 16, 16},        {'h', 32, 32}, {'i', 40, 40},   {'g', 16, 16},    {'r', 16, 64},
-    {'O', 16, 256},       {'m', 1, 560}, {'C', 0, 4096},  {'B', 17, 65552},
+    {'O', 16, 256},       {'m', 1, 560}, {'C', 0, 4096},  {'B', 17, 65552}, {'M', 16, 700},
 };
 enum { LIMITS = sizeof limits / sizeof limits[0] };
 

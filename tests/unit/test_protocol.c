@@ -3,6 +3,7 @@
  * PROTOCOL.md, "Examples": each line of it is what the code makes of the inputs named there.
  * CBX_PRINT=1 prints the lines instead of comparing them.
  */
+#include "meet.h"
 #include "record.h"
 #include <setjmp.h>
 #include <sodium.h>
@@ -20,13 +21,13 @@ static struct cbx_aead *aead;
 static char *document;
 
 static struct cbx_record_keys
-keys(void)
+keys(uint64_t epoch)
 {
     struct cbx_record_keys out;
     uint8_t root[32], id[CBX_STREAM_ID_SIZE];
     memset(root, 0x07, sizeof root);
     memset(id, 0x09, sizeof id);
-    cbx_record_keys_derive(&out, root, id, 1, CBX_CIPHER_CHACHA20POLY1305);
+    cbx_record_keys_derive(&out, root, id, epoch, CBX_CIPHER_CHACHA20POLY1305);
     return out;
 }
 
@@ -65,8 +66,8 @@ link_frames_are_as_documented(void **state)
     memset(filler, 0xab, sizeof filler);
     PLAIN(CBX_FRAME_HUB_HELLO, U(1), U(0), T("cbx-hub"));
     PLAIN(CBX_FRAME_AGENT_HELLO, U(1), B(16), U(134217728), T("cbx-agent"));
-    PLAIN(CBX_FRAME_WELCOME, T("demo"), T("web"), U(1700000000000), U(4194304),
-          T("192.0.2.1:5000"));
+    PLAIN(CBX_FRAME_WELCOME, T("demo"), T("web"), U(1700000000000), U(4194304), T("192.0.2.1:5000"),
+          U(1));
     PLAIN(CBX_FRAME_JOIN_OFFER, T("web"), B(3));
     PLAIN(CBX_FRAME_JOIN, B(3));
     plain(CBX_FRAME_JOINED, NULL, 0);
@@ -91,7 +92,7 @@ static void
 records_are_as_documented(void **state)
 {
     (void)state;
-    struct cbx_record_keys k = keys();
+    struct cbx_record_keys k = keys(1);
     struct cbx_open open = {
         .source = "cli", .target = "web", .port = 8080, .epoch = 1, .limit = 32768};
     memset(open.session, 0x05, sizeof open.session);
@@ -105,10 +106,20 @@ records_are_as_documented(void **state)
     check("CREDIT", cbx_record_credit(aead, &k, LABEL, 5, 40000));
     check("EPOCH", cbx_record_epoch(aead, &k, LABEL, open.session, 2, 6));
     check("RESET", cbx_record_reset(aead, &k, LABEL, CBX_REASON_RESET));
+    const struct cbx_resume resume = {.received = 6, .acked = 5, .limit = 40000, .ended = true};
+    open.epoch = 65536;
+    k = keys(open.epoch);
+    check("RESUME", cbx_record_resume(aead, &k, LABEL, &open, &resume));
+    k = keys(open.epoch);
+    check("RESUMED", cbx_record_resumed(aead, &k, LABEL, &resume));
     struct cbx_session session = {.cipher = CBX_CIPHER_CHACHA20POLY1305};
     memset(session.id, 0x05, sizeof session.id);
     memset(session.root_send, 0x07, sizeof session.root_send);
     check("CONFIRM", cbx_record_confirm(aead, &session, "cli", "web"));
+    struct cbx_meet meet = {.step = CBX_MEET_OFFER, .count = 1};
+    memset(meet.id, 0xab, sizeof meet.id);
+    strcpy(meet.candidate[0], "192.0.2.1:5000");
+    check("MEET", cbx_meet_seal(aead, &session, "cli", "web", 1, &meet));
 }
 
 static int

@@ -76,6 +76,7 @@ test_a_file_sets_what_it_names_and_leaves_the_rest(void **state)
     struct fixture *fixture = *state;
     int64_t gone_ms = fixture->config.gone_ms;
 
+    assert_true(fixture->config.direct);
     assert_int_equal(read_text(fixture, "# the hub of the lab\n"
                                         "[hub]\n"
                                         "listen = 0.0.0.0:7000\n"
@@ -83,6 +84,7 @@ test_a_file_sets_what_it_names_and_leaves_the_rest(void **state)
                                         "public = hub.example.org:7000\n"
                                         "keepalive = 5s\n"
                                         "queue-max = 64M\n"
+                                        "direct = off\n"
                                         "user = cbx\n"
                                         "log-times = yes\n"),
                      0);
@@ -91,6 +93,7 @@ test_a_file_sets_what_it_names_and_leaves_the_rest(void **state)
     assert_string_equal(fixture->config.public_addresses.item[0], "hub.example.org:7000");
     assert_int_equal(fixture->config.keepalive_ms, 5000);
     assert_int_equal(fixture->config.queue_max, 64 << 20);
+    assert_false(fixture->config.direct);
     assert_string_equal(fixture->config.user, "cbx");
     assert_true(fixture->config.log_times);
     assert_int_equal(fixture->config.gone_ms, gone_ms);
@@ -134,6 +137,13 @@ static void
 test_a_setting_stands_there_once(void **state)
 {
     assert_error(state, "user = a\nuser = b\n", 2, "twice");
+}
+
+static void
+test_direct_is_auto_or_off(void **state)
+{
+    assert_error(state, "direct = 0.0.0.0:4000\n", 1, "not auto or off");
+    assert_error(state, "direct = require\n", 1, "not auto or off");
 }
 
 static void
@@ -193,6 +203,7 @@ main(void)
         TEST(test_a_line_that_is_no_setting_is_an_error),
         TEST(test_the_first_error_is_told),
         TEST(test_a_setting_stands_there_once),
+        TEST(test_direct_is_auto_or_off),
         TEST(test_a_long_line_is_an_error_and_not_two_settings),
         TEST(test_numbers_have_units_and_bounds),
         TEST(test_switches_are_yes_or_no),

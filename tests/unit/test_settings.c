@@ -150,7 +150,10 @@ values_have_limits(void **state)
     for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
         assert_true(set("gone", times[i]) < 0);
     assert_int_equal(set("direct", "0.0.0.0:0"), 0);
+    assert_int_equal(set("direct", "[::]:1024"), 0);
     assert_true(set("direct", "on") < 0);
+    assert_true(set("direct", "0.0.0.0:1023") < 0);
+    assert_true(set("direct", "4000") < 0);
     assert_true(set("lanes", "on") < 0);
     assert_true(set("via", "proxy:3128") < 0);
     assert_true(set("via", "http://") < 0);
@@ -229,6 +232,24 @@ the_default_proxy_is_not_required(void **state)
     assert_int_equal(parsed, 0);
     assert_string_equal(from_options.proxy, AGENT_PROXY_DEFAULT);
     assert_false(from_options.proxy_required);
+    assert_string_equal(from_options.direct, "auto");
+    agent_settings_dispose(&from_options);
+}
+
+/* What would go around that program is only done when it is asked for. */
+static void
+beside_an_ssh_command_lanes_are_off_unless_asked_for(void **state)
+{
+    (void)state;
+    OPTIONS("--ssh-command", "ssh -J bastion");
+    assert_int_equal(parsed, 0);
+    assert_string_equal(from_options.direct, "off");
+    assert_int_equal(from_options.lanes, MESH_LANES_OFF);
+    agent_settings_dispose(&from_options);
+    OPTIONS("--ssh-command", "ssh -J bastion", "--direct", "auto");
+    assert_int_equal(parsed, 0);
+    assert_string_equal(from_options.direct, "auto");
+    assert_int_equal(from_options.lanes, MESH_LANES_OFF);
     agent_settings_dispose(&from_options);
 }
 
@@ -258,6 +279,7 @@ main(void)
         cmocka_unit_test(a_proxy_url_is_never_repeated),
         cmocka_unit_test(options_stand_over_the_file),
         cmocka_unit_test(the_default_proxy_is_not_required),
+        cmocka_unit_test(beside_an_ssh_command_lanes_are_off_unless_asked_for),
         cmocka_unit_test(what_does_not_go_together_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,7 +273,9 @@ a_spent_send_budget_stalls_no_stream_for_good(void **state)
     (void)state;
     struct cbx_stream hog;
     connect_pair();
-    assert_int_equal(cbx_stream_init(&hog, &dialer->env, true, &dialer->peer_used, pair.now), 0);
+    assert_int_equal(
+        cbx_stream_init(&hog, &dialer->env, true, &dialer->budget, &dialer->peer_used, pair.now),
+        0);
     cbx_send_sent(&hog.out, dialer->env.send_total);
     pair_give(&pair, PAIR_DIALER, 20000, true);
     pair_give(&pair, PAIR_TARGET, 0, true);
@@ -291,7 +293,9 @@ a_stalled_stream_leaves_floors_for_the_others(void **state)
     struct cbx_stream hog;
     dialer->env.send_total = 100000;
     connect_pair();
-    assert_int_equal(cbx_stream_init(&hog, &dialer->env, true, &dialer->peer_used, pair.now), 0);
+    assert_int_equal(
+        cbx_stream_init(&hog, &dialer->env, true, &dialer->budget, &dialer->peer_used, pair.now),
+        0);
     hog.out.limit = UINT64_MAX;
     assert_int_equal(cbx_send_room(&hog.out), 75000);
     cbx_send_sent(&hog.out, 75000);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* What stream.c and stream_resume.c share. */
+#ifndef CBX_STREAM_INTERNAL_H
+#define CBX_STREAM_INTERNAL_H
+
+#include "stream.h"
+
+/* stream.c */
+extern const struct cbx_circuit_ops cbx_stream_circuit_ops;
+/* Tells the program and the far side. */
+void cbx_stream_fail(struct cbx_stream *stream, enum cbx_reason reason);
+/* Both directions may have come to their end. */
+void cbx_stream_check_done(struct cbx_stream *stream);
+
+/* stream_resume.c */
+/* RESUME or RESUMED is due: the frame; its slab is NULL when memory is short. */
+struct cbx_slice cbx_stream_build_resume(struct cbx_stream *stream, int64_t now);
+void cbx_stream_take_resumed(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now);
+/* Bytes that go out anew: how many were copied, 0 when there are none. */
+size_t cbx_stream_pull_again(struct cbx_stream *stream, uint8_t *to, size_t size);
+void cbx_stream_drop_kept(struct cbx_stream *stream);
+
+#endif
