@@ -14,6 +14,7 @@
 
 #include "err.h"
 #include "names.h"
+#include "socket.h"
 #include "token.h"
 
 #include <errno.h>
@@ -303,7 +304,10 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
     (void)arg;
     (void)purpose;
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (fd >= 0)
+        cbx_socket_ease(fd, (const struct sockaddr *)&address->addr);
+    return fd;
 }
 
 /* ---- setting up ---------------------------------------------------------------------------- */

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "names.h"
 #include "proxy.h"
+#include "socket.h"
 #include "target.h"
 
 #include <errno.h>
@@ -176,6 +177,7 @@ bind_address(const struct addrinfo *info)
         return -1;
     int on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    cbx_socket_ease(fd, info->ai_addr);
     if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
     int error = errno;

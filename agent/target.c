@@ -8,6 +8,7 @@
 
 #include "descriptors.h"
 #include "log.h"
+#include "socket.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -187,6 +188,7 @@ open_socket(const struct cbx_expose_item *item)
     }
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    cbx_socket_ease(fd, (struct sockaddr *)&address);
     if (connect(fd, (struct sockaddr *)&address, size) != 0 && errno != EINPROGRESS) {
         int error = errno;
         close(fd);

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "descriptors.h"
 #include "log.h"
+#include "socket.h"
 #include "spawner.h"
 #include <errno.h>
 #include <ev.h>
@@ -283,6 +284,7 @@ admit(struct listen *listen, int fd, const struct sockaddr *address)
     }
     listen->counter.accepted++;
     set_options(fd);
+    cbx_socket_ease(fd, address);
     ev_io_start(listen->loop, &conn->readable);
     if (!ev_is_active(&listen->tick))
         ev_timer_again(listen->loop, &listen->tick);

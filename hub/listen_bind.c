@@ -2,6 +2,7 @@
 /* Addresses to sockets and back. */
 #include "listen.h"
 #include "names.h"
+#include "socket.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
@@ -25,6 +26,7 @@ bind_socket(const struct addrinfo *info)
     /* So that 0.0.0.0 and [::] can be listened on side by side. */
     if (info->ai_family == AF_INET6)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one);
+    cbx_socket_ease(fd, info->ai_addr);
     if (bind(fd, info->ai_addr, info->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0) {
         int code = errno;
         (void)close(fd);
