@@ -9,7 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { DRAIN_SIZE = 4096 };
+/*
+ * PULL_MAX: a record leaves the far agent in one send. On loopback, where most programs are, a
+ * packet carries 65,464 bytes (IPv6 and timestamps); a record of 64 KiB would cost a second packet
+ * for its last few.
+ */
+enum { DRAIN_SIZE = 4096, PULL_MAX = 65408 };
 /* How long a refused program may take to read our last words, and a probed port to close. */
 static const double patience_s = 2.0;
 
@@ -177,6 +182,15 @@ take_early(struct conn *conn, void *buffer, size_t length)
 }
 
 static ssize_t
+wait_for_input(struct conn *conn)
+{
+    conn->drained = false;
+    conn->state.read_wanted = true;
+    conn_watch(conn);
+    return CBX_ERR_AGAIN;
+}
+
+static ssize_t
 end_pull(void *arg, void *buffer, size_t length)
 {
     struct conn *conn = arg;
@@ -188,18 +202,20 @@ end_pull(void *arg, void *buffer, size_t length)
         return take_early(conn, buffer, length);
     if (conn->state.input == CONN_INPUT_ENDED)
         return CBX_ERR_CLOSED;
-    ssize_t got = conn->fd < 0 ? 0 : receive(conn->fd, buffer, length, 0);
-    if (got > 0)
+    if (conn->drained)
+        return wait_for_input(conn);
+    size_t most = length < PULL_MAX ? length : PULL_MAX;
+    ssize_t got = conn->fd < 0 ? 0 : receive(conn->fd, buffer, most, 0);
+    if (got > 0) {
+        conn->drained = (size_t)got < most;
         return got;
+    }
     if (got == 0) {
         set_input(conn, CONN_INPUT_ENDED);
         return CBX_ERR_CLOSED;
     }
-    if (would_wait(errno)) {
-        conn->state.read_wanted = true;
-        conn_watch(conn);
-        return CBX_ERR_AGAIN;
-    }
+    if (would_wait(errno))
+        return wait_for_input(conn);
     set_input(conn, CONN_INPUT_BROKEN);
     return CBX_ERR_IO;
 }

@@ -25,6 +25,7 @@ struct conn {
     enum cbx_reason reason; /* why it ended */
     bool by_target;
     bool due;
+    bool drained;  /* the last read took all there was: the next would be in vain */
     bool answered; /* opened, and the owner does not know yet */
     char what[CBX_SLUG_MAX + 64];
 };

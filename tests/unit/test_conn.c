@@ -193,6 +193,17 @@ far_hears_code(struct fixture *f, int code)
     assert_int_equal(fake_pull(f->stream, &byte, 1), code);
 }
 
+/* After a read that took less than it might have there is nothing to read until the loop says so.
+ */
+static void
+far_waits(struct fixture *f)
+{
+    f->stream->may_pull = false;
+    far_hears_code(f, CBX_ERR_AGAIN);
+    turn(f);
+    assert_true(f->stream->may_pull);
+}
+
 static void
 check_over(struct fixture *f, const char *heard, enum cbx_reason reason)
 {
@@ -244,6 +255,37 @@ bytes_flow_both_ways(void **state)
 }
 
 static void
+a_short_read_is_not_tried_again(void **state)
+{
+    struct fixture *f = *state;
+    dial_open(f, false);
+    program_sends(f, "one");
+    far_hears(f, "one");
+    program_sends(f, "two");
+    far_waits(f);
+    far_hears(f, "two");
+    f->stream->may_pull = false;
+    far_hears_code(f, CBX_ERR_AGAIN);
+    turn(f);
+    assert_false(f->stream->may_pull);
+}
+
+static void
+one_pull_takes_what_one_packet_of_loopback_carries(void **state)
+{
+    struct fixture *f = *state;
+    static char bytes[128 * 1024];
+    int size = 4 * (int)sizeof bytes;
+    dial_open(f, false);
+    assert_int_equal(setsockopt(f->program, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+    assert_int_equal(send(f->program, bytes, sizeof bytes, MSG_NOSIGNAL), sizeof bytes);
+    assert_int_equal(fake_pull(f->stream, bytes, sizeof bytes), 65408);
+    assert_int_equal(fake_pull(f->stream, bytes, 1000), 1000);
+    assert_int_equal(fake_pull(f->stream, bytes, 65536), sizeof bytes - 65408 - 1000);
+    far_hears_code(f, CBX_ERR_AGAIN);
+}
+
+static void
 success_is_said_only_after_the_answer(void **state)
 {
     struct fixture *f = *state;
@@ -283,6 +325,7 @@ program_half_closes_first(void **state)
     shutdown(f->program, SHUT_WR);
     turn(f);
     far_hears(f, "request");
+    far_waits(f);
     far_hears_code(f, CBX_ERR_CLOSED);
     far_hears_code(f, CBX_ERR_CLOSED);
     turn(f);
@@ -307,7 +350,7 @@ far_half_closes_first(void **state)
     far_hears(f, "still here");
     assert_int_equal(fake_push(f->stream, "x", 1), CBX_ERR_IO);
     shutdown(f->program, SHUT_WR);
-    turn(f);
+    far_waits(f);
     far_hears_code(f, CBX_ERR_CLOSED);
     fake_closed(f->stream, CBX_REASON_NONE, true);
     check_over(f, "oc", CBX_REASON_NONE);
@@ -486,6 +529,7 @@ half_close_of_a_dial_before_the_answer_is_kept(void **state)
     assert_false(f->stream->was_reset);
     fake_opened(f->stream);
     far_hears(f, "all of it");
+    far_waits(f);
     far_hears_code(f, CBX_ERR_CLOSED);
 }
 
@@ -749,6 +793,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(events_follow_from_state),
         conn_test(bytes_flow_both_ways),
+        conn_test(a_short_read_is_not_tried_again),
+        conn_test(one_pull_takes_what_one_packet_of_loopback_carries),
         conn_test(success_is_said_only_after_the_answer),
         conn_test(early_bytes_come_first),
         conn_test(program_half_closes_first),
