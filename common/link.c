@@ -8,6 +8,7 @@ enum {
     READ_MIDDLE = 80 * 1024,
     READ_LARGE = 384 * 1024,
     ACK_DELAY_US = 5000,
+    ACK_RIDES_US = 2500, /* this long before it is due an ack goes with data */
     ACK_EVERY_START = 64 * 1024,
     CONTROL_CREDIT_MAX = 64 * 1024,
     PING_LOADED_US = 2 * 1000 * 1000,
@@ -618,8 +619,10 @@ tell_pace(struct cbx_link *link)
 static void
 fill(struct cbx_link *link, int64_t now)
 {
-    /* An ack that is due soon travels with data that leaves now. */
-    if (link->ack_at && (now >= link->ack_at || data_waits(link)))
+    /* An ack that is due soon travels with data that leaves now. Sooner it would only double the
+     * work of each message of those that go to and fro. */
+    if (link->ack_at &&
+        (now >= link->ack_at || (now >= link->ack_at - ACK_RIDES_US && data_waits(link))))
         send_ack(link);
     if (link->pace.sent > 0)
         tell_pace(link);

@@ -269,6 +269,29 @@ less_is_acknowledged_after_5_ms(void **state)
     assert_int_equal(agent.link.pace.acked, agent.link.pace.sent);
 }
 
+/* Of messages that go to and fro each would bring its own ack: it waits for one that leaves late.
+ */
+static void
+an_ack_goes_with_data_when_half_its_time_is_over(void **state)
+{
+    (void)state;
+    greet();
+    source_init(0, 100, 1);
+    source_init(1, 100, 0);
+    cbx_circuit_remove(&source[1].circuit);
+    assert_int_equal(cbx_circuit_add(&hub.link, &source[1].circuit, 2, &source_ops), 0);
+    move(&agent, &hub, 4096);
+    for (int i = 0; i < 3; i++) {
+        static const int64_t wait[] = {0, 5 * MS / 2 - 1, 1};
+        now += wait[i];
+        source[1].left = 1;
+        cbx_circuit_data_ready(&source[1].circuit);
+        move(&hub, &agent, 4096);
+        assert_int_equal(agent.link.pace.acked == agent.link.pace.sent, i == 2);
+    }
+    assert_int_equal(hub.link.ack_at, 0);
+}
+
 static void
 pace_says_how_often_to_acknowledge(void **state)
 {
@@ -320,6 +343,7 @@ main(void)
         LINK_TEST(control_is_outside_the_cap),
         LINK_TEST(a_quarter_of_the_cap_is_acknowledged_at_once),
         LINK_TEST(less_is_acknowledged_after_5_ms),
+        LINK_TEST(an_ack_goes_with_data_when_half_its_time_is_over),
         LINK_TEST(pace_says_how_often_to_acknowledge),
         LINK_TEST(an_ack_of_what_was_never_sent_ends_the_link),
     };
