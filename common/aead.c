@@ -111,6 +111,21 @@ slot_of(struct slot slots[CIPHERS], enum cbx_cipher cipher)
     return cipher == CBX_CIPHER_CHACHA20POLY1305 ? &slots[1] : NULL;
 }
 
+/* In constant time, a word at a time: for each record libsodium's loop over bytes shows in
+ * profiles. */
+static bool
+same_key(const uint8_t a[CBX_AEAD_KEY], const uint8_t b[CBX_AEAD_KEY])
+{
+    uint64_t differs = 0;
+    for (size_t i = 0; i < CBX_AEAD_KEY; i += sizeof differs) {
+        uint64_t x, y;
+        memcpy(&x, a + i, sizeof x);
+        memcpy(&y, b + i, sizeof y);
+        differs |= x ^ y;
+    }
+    return differs == 0;
+}
+
 /* Readies the slot's context for one record: key if it changed, nonce, additional data. */
 static bool
 slot_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
@@ -119,7 +134,7 @@ slot_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
     uint8_t nonce[NONCE_SIZE] = {0};
     for (size_t i = 0; i < 8; i++)
         nonce[4 + i] = (uint8_t)(counter >> (56 - 8 * i));
-    bool same = slot->keyed && sodium_memcmp(slot->key, key, CBX_AEAD_KEY) == 0;
+    bool same = slot->keyed && same_key(slot->key, key);
     slot->keyed = false; /* until the record is through: after a failure the context is suspect */
     if (EVP_CipherInit_ex(slot->context, NULL, NULL, same ? NULL : key, nonce, -1) != 1)
         return false;
