@@ -10,11 +10,11 @@
 #include <sys/socket.h>
 
 /*
- * PULL_MAX: a record leaves the far agent in one send. On loopback, where most programs are, a
- * packet carries 65,464 bytes (IPv6 and timestamps); a record of 64 KiB would cost a second packet
- * for its last few.
+ * PULL_MAX: a record leaves the far agent in one send, and a lane carries several in one. On
+ * loopback, where most programs are, a packet takes 65,464 bytes (IPv6 and timestamps). A record of
+ * 64 KiB would cost a second packet for its last few; this one fits with its lane's block and tag.
  */
-enum { DRAIN_SIZE = 4096, PULL_MAX = 65408 };
+enum { DRAIN_SIZE = 4096, PULL_MAX = 65344 };
 /* How long a refused program may take to read our last words, and a probed port to close. */
 static const double patience_s = 2.0;
 
