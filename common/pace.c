@@ -68,11 +68,13 @@ cap_for(const struct cbx_pace *pace, int64_t now)
 {
     if (!pace->rate_known || pace->delay_us == 0)
         return CBX_PACE_START;
-    double seconds =
-        (2.0 * (double)pace->delay_us + CBX_PACE_SLACK_US + (double)way_back(pace, now)) / 1e6;
+    double rate = (double)cbx_pace_rate(pace);
+    double slack = rate * (double)(CBX_PACE_SLACK_US + way_back(pace, now)) / 1e6;
+    if (slack > (double)CBX_PACE_SLACK_MAX)
+        slack = (double)CBX_PACE_SLACK_MAX;
+    double cap = 2.0 * rate * (double)pace->delay_us / 1e6 + slack;
     if (pace->drain_until)
-        seconds = (double)pace->delay_us / 2e6;
-    double cap = (double)cbx_pace_rate(pace) * seconds;
+        cap = rate * (double)pace->delay_us / 2e6;
     if (pace->round % PROBE_EVERY == PROBE_EVERY - 1 && !pace->drain_until)
         cap *= 1.25;
     if (cap < (double)CBX_PACE_CAP_MIN)
