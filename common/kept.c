@@ -76,7 +76,7 @@ cbx_kept_forget(struct cbx_kept *kept, uint64_t offset)
 {
     while (kept->count && cbx_kept_at(kept, 0)->offset + cbx_kept_at(kept, 0)->n <= offset)
         forget_first(kept);
-    if (kept->count == 0 && kept->room > ROOM_FIRST)
+    if (kept->count == 0)
         cbx_kept_clear(kept); /* a stream at rest is small */
 }
 

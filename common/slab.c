@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "slab.h"
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* The sizes that come and go at full speed; everything else goes to malloc each time. */
 static const uint32_t pooled[] = {16 * 1024, 80 * 1024, 384 * 1024};
-enum { POOLS = sizeof pooled / sizeof pooled[0] };
+enum { POOLS = sizeof pooled / sizeof pooled[0], GIVE_BACK_MIN = 256 * 1024 };
 
 static struct cbx_slab *kept[POOLS];
-static uint32_t kept_count[POOLS];
+static uint32_t kept_count[POOLS], kept_least[POOLS]; /* least: since the last tick */
 static size_t total;
-static bool used;
-static uint32_t quiet;
 
 static int
 pool_of(uint32_t capacity)
@@ -32,7 +33,8 @@ cbx_slab_new(uint32_t capacity)
     if (pool >= 0 && kept[pool]) {
         slab = kept[pool];
         kept[pool] = slab->next_free;
-        kept_count[pool]--;
+        if (--kept_count[pool] < kept_least[pool])
+            kept_least[pool] = kept_count[pool];
     } else {
         slab = malloc(sizeof *slab + capacity);
         if (!slab)
@@ -42,7 +44,6 @@ cbx_slab_new(uint32_t capacity)
     }
     slab->refs = 1;
     slab->next_free = NULL;
-    used = used || pool >= 0;
     return slab;
 }
 
@@ -112,25 +113,44 @@ cbx_slab_bytes(void)
     return total;
 }
 
+/* Returns how many bytes went. */
+static size_t
+free_kept(int pool, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct cbx_slab *slab = kept[pool];
+        kept[pool] = slab->next_free;
+        free(slab);
+    }
+    kept_count[pool] -= count;
+    kept_least[pool] = kept_count[pool];
+    total -= (size_t)count * pooled[pool];
+    return (size_t)count * pooled[pool];
+}
+
 void
 cbx_slab_trim(void)
 {
-    for (int i = 0; i < POOLS; i++) {
-        while (kept[i]) {
-            struct cbx_slab *slab = kept[i];
-            kept[i] = slab->next_free;
-            total -= slab->capacity;
-            free(slab);
-        }
-        kept_count[i] = 0;
-    }
+    for (int i = 0; i < POOLS; i++)
+        (void)free_kept(i, kept_count[i]);
+}
+
+/* The C library keeps what was freed between blocks that are in use: it is asked to give that back
+ * where it can be asked. */
+static void
+give_back(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 void
 cbx_slab_tick(void)
 {
-    quiet = used ? 0 : quiet + 1;
-    used = false;
-    if (quiet == CBX_SLAB_QUIET_TICKS)
-        cbx_slab_trim();
+    size_t freed = 0;
+    for (int i = 0; i < POOLS; i++)
+        freed += free_kept(i, kept_least[i]);
+    if (freed >= GIVE_BACK_MIN)
+        give_back();
 }

@@ -42,8 +42,7 @@ void cbx_slice_drop(struct cbx_slice *slice);
 
 /* Bytes in slabs now, kept ones included: for tests and status. */
 size_t cbx_slab_bytes(void);
-/* Called now and then: after some calls without traffic between them the kept ones are freed. */
-enum { CBX_SLAB_QUIET_TICKS = 8 };
+/* Called twice a second or so: frees the kept ones that nobody needed since the last call. */
 void cbx_slab_tick(void);
 /* Frees the kept ones. */
 void cbx_slab_trim(void);

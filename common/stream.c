@@ -195,6 +195,15 @@ cbx_stream_lost(struct cbx_stream *stream, enum cbx_reason reason)
 }
 
 void
+cbx_stream_drop_keys(struct cbx_record_keys **keys)
+{
+    if (*keys)
+        cbx_record_keys_wipe(*keys);
+    free(*keys);
+    *keys = NULL;
+}
+
+void
 cbx_stream_dispose(struct cbx_stream *stream)
 {
     drop_queue(stream);
@@ -204,8 +213,8 @@ cbx_stream_dispose(struct cbx_stream *stream)
     cbx_circuit_remove(&stream->circuit);
     cbx_record_keys_wipe(&stream->send_keys);
     cbx_record_keys_wipe(&stream->receive_keys);
-    cbx_record_keys_wipe(&stream->next_keys);
-    cbx_record_keys_wipe(&stream->previous_keys);
+    cbx_stream_drop_keys(&stream->next_keys);
+    cbx_stream_drop_keys(&stream->previous_keys);
 }
 
 /* ---- opening ---- */
@@ -301,18 +310,24 @@ start_epoch(struct cbx_stream *stream)
 {
     stream->epoch_due = false;
     const struct cbx_session *session = stream->env->ops->newest(stream);
-    struct cbx_record_keys next;
-    cbx_record_keys_derive(&next, session->root_send, stream->id, stream->send_keys.epoch + 1,
-                           session->cipher);
+    struct cbx_record_keys *keys = malloc(sizeof *keys), now = stream->send_keys;
+    if (!keys)
+        return (struct cbx_slice){0};
+    cbx_record_keys_derive(keys, session->root_send, stream->id, now.epoch + 1, session->cipher);
     struct cbx_slice slice =
         cbx_record_epoch(stream->env->aead, &stream->send_keys, stream->circuit.label, session->id,
-                         next.epoch, stream->out.sent);
+                         keys->epoch, stream->out.sent);
     if (slice.slab) {
-        stream->previous_keys = stream->send_keys;
-        stream->send_keys = next;
+        now = stream->send_keys;
+        stream->send_keys = *keys;
+        *keys = now;
+        cbx_stream_drop_keys(&stream->previous_keys);
+        stream->previous_keys = keys;
         stream->epoch_began = stream->out.sent;
+    } else {
+        cbx_stream_drop_keys(&keys);
     }
-    cbx_record_keys_wipe(&next);
+    cbx_record_keys_wipe(&now);
     return slice;
 }
 
@@ -616,22 +631,21 @@ static bool
 epoch_complete(const struct cbx_stream *stream)
 {
     uint64_t arrived = stream->received + (stream->read == CBX_READ_OPEN ? 0 : 1);
-    return stream->next_valid && arrived == stream->next_offset;
+    return stream->next_keys && arrived == stream->next_offset;
 }
 
 static void
 enter_epoch(struct cbx_stream *stream)
 {
-    stream->receive_keys = stream->next_keys; /* no data was opened under them yet: counter 0 */
-    cbx_record_keys_wipe(&stream->next_keys);
-    stream->next_valid = false;
+    stream->receive_keys = *stream->next_keys; /* no data was opened under them yet: counter 0 */
+    cbx_stream_drop_keys(&stream->next_keys);
 }
 
 /* The keys that a data record must open under: an announced epoch begins at its very offset. */
 static void
 maybe_next_epoch(struct cbx_stream *stream, const struct cbx_frame *frame)
 {
-    if (epoch_complete(stream) && frame->field[0].u == stream->next_keys.epoch)
+    if (epoch_complete(stream) && frame->field[0].u == stream->next_keys->epoch)
         enter_epoch(stream);
 }
 
@@ -684,7 +698,7 @@ take_fin(struct cbx_stream *stream, struct cbx_frame *frame)
 static struct cbx_record_keys *
 control_keys(struct cbx_stream *stream)
 {
-    return stream->next_valid ? &stream->next_keys : &stream->receive_keys;
+    return stream->next_keys ? stream->next_keys : &stream->receive_keys;
 }
 
 static void
@@ -699,6 +713,8 @@ take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
         return;
     }
     cbx_kept_forget(&stream->kept, stream->out.acked);
+    if (stream->out.acked >= stream->epoch_began)
+        cbx_stream_drop_keys(&stream->previous_keys); /* nothing is kept that needs them */
     wake_blocked(stream->env);
     if (stream->write == CBX_WRITE_WAIT) {
         if (!stream->dialer) {
@@ -739,14 +755,18 @@ take_epoch(struct cbx_stream *stream, struct cbx_frame *frame)
     struct cbx_record_keys *keys = control_keys(stream);
     const struct cbx_session *session = stream->env->ops->session(stream, frame->field[2].p);
     if (cbx_record_open_epoch(stream->env->aead, keys, frame, &next, &offset) < 0 || !session ||
-        stream->next_valid || next != keys->epoch + 1 || offset < stream->received) {
+        stream->next_keys || next != keys->epoch + 1 || offset < stream->received) {
         fail_integrity(stream);
         return;
     }
-    cbx_record_keys_derive(&stream->next_keys, session->root_receive, stream->id, next,
+    stream->next_keys = malloc(sizeof *stream->next_keys);
+    if (!stream->next_keys) {
+        cbx_stream_fail(stream, CBX_REASON_INTERNAL);
+        return;
+    }
+    cbx_record_keys_derive(stream->next_keys, session->root_receive, stream->id, next,
                            session->cipher);
     stream->next_offset = offset;
-    stream->next_valid = true;
 }
 
 void

@@ -95,17 +95,16 @@ struct cbx_stream {
     uint8_t id[CBX_STREAM_ID_SIZE];
 
     struct cbx_record_keys send_keys, receive_keys;
-    struct cbx_record_keys next_keys; /* receive: announced by EPOCH, from next_offset on */
+    struct cbx_record_keys *next_keys; /* receive: announced by EPOCH, from next_offset on */
     uint64_t next_offset;
-    bool next_valid;
     uint64_t epoch_began; /* send offset at which this epoch began */
 
-    struct cbx_kept kept;                 /* sent and not acknowledged */
-    struct cbx_record_keys previous_keys; /* under which the older of these may be sealed */
-    struct cbx_queue again;               /* text to be sent anew before anything else ... */
-    uint64_t again_begin;                 /* ... and its first offset */
-    struct cbx_open *resume;              /* names for RESUME while it was not said */
-    bool resuming;                        /* RESUMED has not come yet: no data goes out */
+    struct cbx_kept kept;                  /* sent and not acknowledged */
+    struct cbx_record_keys *previous_keys; /* under which the older of these are sealed, or NULL */
+    struct cbx_queue again;                /* text to be sent anew before anything else ... */
+    uint64_t again_begin;                  /* ... and its first offset */
+    struct cbx_open *resume;               /* names for RESUME while it was not said */
+    bool resuming;                         /* RESUMED has not come yet: no data goes out */
     bool resumed_due;
 
     struct cbx_send_window out;

@@ -12,6 +12,9 @@ void cbx_stream_fail(struct cbx_stream *stream, enum cbx_reason reason);
 /* Both directions may have come to their end. */
 void cbx_stream_check_done(struct cbx_stream *stream);
 
+/* Keys that are there for a while only. */
+void cbx_stream_drop_keys(struct cbx_record_keys **keys);
+
 /* stream_resume.c */
 /* RESUME or RESUMED is due: the frame; its slab is NULL when memory is short. */
 struct cbx_slice cbx_stream_build_resume(struct cbx_stream *stream, int64_t now);

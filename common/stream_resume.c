@@ -68,7 +68,8 @@ keys_of(const struct cbx_stream *stream, uint64_t epoch)
 {
     if (stream->send_keys.epoch == epoch)
         return &stream->send_keys;
-    return stream->previous_keys.epoch == epoch ? &stream->previous_keys : NULL;
+    const struct cbx_record_keys *previous = stream->previous_keys;
+    return previous && previous->epoch == epoch ? previous : NULL;
 }
 
 /* One kept record, opened, before everything else that goes out anew. The bytes may still wait in
@@ -122,8 +123,8 @@ greatest_epoch(const struct cbx_stream *stream)
     uint64_t epoch = stream->send_keys.epoch;
     if (stream->receive_keys.epoch > epoch)
         epoch = stream->receive_keys.epoch;
-    if (stream->next_valid && stream->next_keys.epoch > epoch)
-        epoch = stream->next_keys.epoch;
+    if (stream->next_keys && stream->next_keys->epoch > epoch)
+        epoch = stream->next_keys->epoch;
     return epoch;
 }
 
@@ -133,9 +134,9 @@ begin_epoch(struct cbx_stream *stream, const struct cbx_record_keys *send,
 {
     stream->send_keys = *send;
     stream->receive_keys = *receive;
-    cbx_record_keys_wipe(&stream->next_keys);
-    cbx_record_keys_wipe(&stream->previous_keys);
-    stream->next_valid = stream->epoch_due = false;
+    cbx_stream_drop_keys(&stream->next_keys);
+    cbx_stream_drop_keys(&stream->previous_keys);
+    stream->epoch_due = false;
     stream->accept_due = stream->credit_due = false;
 }
 

@@ -143,6 +143,29 @@ trimming_frees_what_is_kept(void **state)
     cbx_slab_unref(used);
 }
 
+static void
+a_tick_frees_what_nobody_needed_since_the_last(void **state)
+{
+    (void)state;
+    struct cbx_slab *slabs[6];
+    for (int i = 0; i < 6; i++)
+        slabs[i] = cbx_slab_new(POOLED);
+    for (int i = 0; i < 6; i++)
+        cbx_slab_unref(slabs[i]);
+    cbx_slab_tick(); /* all of them were in use */
+    assert_int_equal(cbx_slab_bytes(), 6 * POOLED);
+    for (int i = 0; i < 20; i++) { /* a quiet stream goes on with two */
+        slabs[0] = cbx_slab_new(POOLED);
+        slabs[1] = cbx_slab_new(POOLED);
+        cbx_slab_unref(slabs[0]);
+        cbx_slab_unref(slabs[1]);
+    }
+    cbx_slab_tick();
+    assert_int_equal(cbx_slab_bytes(), 2 * POOLED);
+    cbx_slab_tick();
+    assert_int_equal(cbx_slab_bytes(), 0);
+}
+
 int
 main(void)
 {
@@ -157,6 +180,7 @@ main(void)
         cmocka_unit_test_teardown(other_sizes_are_freed_at_once, trim),
         cmocka_unit_test_teardown(few_are_kept_of_each_size, trim),
         cmocka_unit_test_teardown(trimming_frees_what_is_kept, trim),
+        cmocka_unit_test_teardown(a_tick_frees_what_nobody_needed_since_the_last, trim),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
