@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Two of them over loopback; the meshes behind them are the test's own. */
 #include "agent_direct.h"
+#include "loop_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -113,18 +114,6 @@ tear_down(void **state)
     test_free(f);
     return 0;
 }
-
-#define eventually(f, what)                                                                        \
-    do {                                                                                           \
-        bool true_now = (what);                                                                    \
-        for (int tries = 0; tries < 2000 && !true_now; tries++) {                                  \
-            (void)ev_run((f)->loop, EVRUN_NOWAIT);                                                 \
-            (void)usleep(tries < 100 ? 10 : 1000);                                                 \
-            true_now = (what);                                                                     \
-        }                                                                                          \
-        if (!true_now)                                                                             \
-            fail_msg("in vain: %s", #what);                                                        \
-    } while (0)
 
 static void
 expect(struct fixture *f)

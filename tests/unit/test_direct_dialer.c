@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The dialer against listening sockets of the test, which answer as they are told. */
 #include "direct_dialer.h"
+#include "loop_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,7 +9,6 @@
 
 #include <arpa/inet.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <ev.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -80,18 +80,6 @@ tear_down(void **state)
     test_free(f);
     return 0;
 }
-
-#define eventually(f, what)                                                                        \
-    do {                                                                                           \
-        bool true_now = (what);                                                                    \
-        for (int tries = 0; tries < 2000 && !true_now; tries++) {                                  \
-            (void)ev_run((f)->loop, EVRUN_NOWAIT);                                                 \
-            (void)usleep(tries < 100 ? 10 : 1000);                                                 \
-            true_now = (what);                                                                     \
-        }                                                                                          \
-        if (!true_now)                                                                             \
-            fail_msg("in vain: %s", #what);                                                        \
-    } while (0)
 
 static void
 add(struct fixture *f, const char *text)
@@ -301,18 +289,6 @@ nothing_to_try_fails_from_the_loop(void **state)
     add(f, "not an address");
     begin(f, 60000);
     eventually(f, f->failures == 2);
-}
-
-static unsigned
-open_descriptors(void)
-{
-    unsigned count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
 }
 
 static void

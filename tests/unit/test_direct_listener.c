@@ -2,6 +2,7 @@
 /* The listener with real sockets of 127.0.0.0/8 and a clock of the test's own. */
 #include "clock.h"
 #include "direct_listener.h"
+#include "loop_fixture.h"
 #include "slow.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +11,6 @@
 
 #include <arpa/inet.h>
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -97,18 +97,6 @@ turn(struct fixture *f)
 }
 
 /* The kernel may take its time. */
-#define eventually(f, what)                                                                        \
-    do {                                                                                           \
-        bool true_now = (what);                                                                    \
-        for (int tries = 0; tries < 2000 && !true_now; tries++) {                                  \
-            (void)ev_run((f)->loop, EVRUN_NOWAIT);                                                 \
-            (void)usleep(tries < 100 ? 10 : 1000);                                                 \
-            true_now = (what);                                                                     \
-        }                                                                                          \
-        if (!true_now)                                                                             \
-            fail_msg("in vain: %s", #what);                                                        \
-    } while (0)
-
 static void
 on_stop(struct ev_loop *loop, ev_timer *timer, int events)
 {
@@ -185,18 +173,6 @@ closed(int fd)
     assert_true(got <= 0);
     assert_true(got == 0 || errno == EAGAIN || errno == ECONNRESET);
     return got == 0 || errno == ECONNRESET;
-}
-
-static unsigned
-open_descriptors(void)
-{
-    unsigned count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
 }
 
 static void
