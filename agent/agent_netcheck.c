@@ -60,11 +60,11 @@ check_lane(const struct agent *agent, const json_t *mesh, json_t *checks)
     char span[CBX_HUMAN_MAX];
     cbx_human_span(cbx_clock_unix() - number_of(mesh, "plane_since"), span, sizeof span);
     json_t *lane;
-    if (agent->attached_at == 0 && agent->settings->lanes != MESH_LANES_REQUIRE)
+    if (agent->attached_at == 0 && agent->settings->lanes != CBX_LANES_REQUIRE)
         lane = netcheck_add(checks, "lane", NETCHECK_SKIPPED, "", "there is no link to add one to");
     else if (strcmp(plane, "relay") == 0)
         lane = netcheck_add(checks, "lane", NETCHECK_OK, "", "the link is on a lane for %s", span);
-    else if (agent->settings->lanes == MESH_LANES_OFF)
+    else if (agent->settings->lanes == CBX_LANES_OFF)
         lane = netcheck_add(checks, "lane", NETCHECK_SKIPPED, "", "%s", reason);
     else
         lane = netcheck_add(checks, "lane", NETCHECK_FAILED,

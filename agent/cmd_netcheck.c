@@ -69,7 +69,7 @@ check_here(const struct agent_settings *settings, const struct cbx_token *where,
         .via = settings->via,
         .ssh_command = settings->ssh_command,
         .timeout_ms = timeout_ms,
-        .try_lane = settings->lanes != MESH_LANES_OFF,
+        .try_lane = settings->lanes != CBX_LANES_OFF,
     };
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
     struct netcheck *check =

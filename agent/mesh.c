@@ -260,7 +260,7 @@ take_directory(struct mesh *mesh, struct cbx_frame *frame, struct cbx_error *err
     mesh->count.attaches++;
     mesh_peers_synced(mesh);
     cbx_link_ping(&mesh->pump.link, mesh_now(mesh));
-    if (mesh->config.lanes != MESH_LANES_OFF)
+    if (mesh->config.lanes != CBX_LANES_OFF)
         mesh_lane_ask(mesh);
     come_up(mesh);
     return 0;

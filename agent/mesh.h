@@ -46,9 +46,6 @@ struct mesh_end {
     void (*closed)(void *arg, enum cbx_reason reason, bool by_target);
 };
 
-/* Whether lanes are asked for; REQUIRE: nothing is dialed or taken before the link is on one. */
-enum mesh_lanes { MESH_LANES_OFF, MESH_LANES_AUTO, MESH_LANES_REQUIRE };
-
 struct mesh_config {
     const struct cbx_identity *identity; /* borrowed, must outlive the mesh */
     uint8_t pond_public[32];
@@ -64,7 +61,7 @@ struct mesh_config {
     uint64_t send_budget;     /* 0: 64 MiB */
     const char *software;
     bool prefer_chacha; /* tests: as a CPU without AES */
-    enum mesh_lanes lanes;
+    enum cbx_lanes lanes;
     bool direct; /* lanes between peers may be made */
 };
 

@@ -13,7 +13,7 @@ mesh_lane_up(const struct mesh *mesh)
 bool
 mesh_lane_allows(const struct mesh *mesh)
 {
-    return mesh->config.lanes != MESH_LANES_REQUIRE || mesh_lane_up(mesh);
+    return mesh->config.lanes != CBX_LANES_REQUIRE || mesh_lane_up(mesh);
 }
 
 void

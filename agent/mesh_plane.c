@@ -89,7 +89,7 @@ static void
 why_not_relay(const struct mesh *mesh, char out[REASON_MAX])
 {
     out[0] = '\0';
-    if (mesh->config.lanes == MESH_LANES_OFF) {
+    if (mesh->config.lanes == CBX_LANES_OFF) {
         (void)snprintf(out, REASON_MAX, "lanes are off here (--lanes off)");
         return;
     }

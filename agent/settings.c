@@ -145,17 +145,9 @@ set_direct(struct agent_settings *settings, const char *value, struct cbx_error 
 static int
 set_lanes(struct agent_settings *settings, const char *value, struct cbx_error *error)
 {
-    static const char *const words[] = {
-        [MESH_LANES_OFF] = "off", [MESH_LANES_AUTO] = "auto", [MESH_LANES_REQUIRE] = "require"};
-    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        if (strcmp(value, words[i]) != 0)
-            continue;
-        settings->lanes = (enum mesh_lanes)i;
-        settings->lanes_set = true;
-        return CBX_OK;
-    }
-    return cbx_fail(error, CBX_ERR_USAGE,
-                    "'%s' is none of auto, off and require; write one of them", value);
+    int result = cbx_lanes_parse(value, &settings->lanes, error);
+    settings->lanes_set = settings->lanes_set || result == CBX_OK;
+    return result;
 }
 
 static int
@@ -308,7 +300,7 @@ agent_settings_load(struct agent_settings *settings, const char *path, struct cb
 void
 agent_settings_defaults(struct agent_settings *settings)
 {
-    *settings = (struct agent_settings){.lanes = MESH_LANES_AUTO};
+    *settings = (struct agent_settings){.lanes = CBX_LANES_AUTO};
 }
 
 /* The options stand over the file; an expose list is replaced, not added to. */
@@ -369,7 +361,7 @@ agent_settings_init(struct agent_settings *settings, const struct cbx_args *args
         result = check_together(settings, error);
     /* Lanes would go around the program that was named as the way. */
     if (settings->ssh_command != NULL && !settings->lanes_set)
-        settings->lanes = MESH_LANES_OFF;
+        settings->lanes = CBX_LANES_OFF;
     if (result == CBX_OK && settings->direct == NULL)
         result = set_text(&settings->direct, settings->ssh_command != NULL ? "off" : "auto", error);
     if (result != CBX_OK)

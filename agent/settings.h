@@ -13,11 +13,11 @@
 #define AGENT_PROXY_DEFAULT "127.0.0.1:1080"
 
 struct agent_settings {
-    char *state_dir;       /* absolute */
-    char *proxy;           /* NULL: off */
-    bool proxy_required;   /* asked for by name */
-    char *direct;          /* "auto", "off" or ADDR:PORT; the default as for lanes */
-    enum mesh_lanes lanes; /* off beside an ssh-command, unless asked for by name */
+    char *state_dir;      /* absolute */
+    char *proxy;          /* NULL: off */
+    bool proxy_required;  /* asked for by name */
+    char *direct;         /* "auto", "off" or ADDR:PORT; the default as for lanes */
+    enum cbx_lanes lanes; /* off beside an ssh-command, unless asked for by name */
     bool lanes_set;
     struct cbx_expose expose;
     bool expose_set;                      /* else all that the certificate allows */

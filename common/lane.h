@@ -13,6 +13,7 @@
 #define CBX_LANE_H
 
 #include "aead.h"
+#include "err.h"
 #include "slab.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,12 @@ enum {
     CBX_LANE_BLOCK = CBX_LANE_HEAD_TEXT + CBX_AEAD_TAG,
 };
 extern const uint8_t cbx_lane_magic[CBX_LANE_MAGIC];
+
+/* Whether lanes are asked for and given. REQUIRE: a link carries no stream before it is on one. */
+enum cbx_lanes { CBX_LANES_AUTO, CBX_LANES_OFF, CBX_LANES_REQUIRE };
+const char *cbx_lanes_name(enum cbx_lanes lanes); /* "auto" */
+/* CBX_ERR_USAGE when it is none of the names. */
+int cbx_lanes_parse(const char *text, enum cbx_lanes *out, struct cbx_error *error);
 
 /* What both ends know of a lane before it exists: good once. */
 struct cbx_lane_ticket {

@@ -16,16 +16,13 @@
 struct hub_core;
 struct hub_link;
 
-/* Whether agents get lanes; REQUIRE: nothing is switched over a link that has none. */
-enum hub_lanes { HUB_LANES_AUTO, HUB_LANES_OFF, HUB_LANES_REQUIRE };
-
 struct hub_core_config {
     int64_t keepalive_us; /* ping after this much silence; default 15 s when 0 */
     int64_t gone_us;      /* dead after this much silence; default 45 s when 0 */
     int64_t hello_us;     /* time for the first frame of a new link; default 10 s when 0 */
     int64_t allowed_us;   /* time to answer a lowered allowance; default 10 s when 0 */
     uint64_t queue_max;   /* bytes of circuits held in all; default 1 GiB when 0 */
-    enum hub_lanes lanes;
+    enum cbx_lanes lanes;
     bool direct;          /* agents may meet for lanes of their own */
     const char *software; /* "cbx-hub 0.1" */
 };

@@ -84,8 +84,6 @@ counters_json(const struct hub_counts *count)
 json_t *
 hub_core_status_json(const struct hub_core *core)
 {
-    static const char *const lanes[] = {
-        [HUB_LANES_AUTO] = "auto", [HUB_LANES_OFF] = "off", [HUB_LANES_REQUIRE] = "require"};
     json_int_t links = 0, ready = 0, peers = 0;
     const struct hub_link *link;
     TAILQ_FOREACH(link, &core->links, entry)
@@ -102,7 +100,7 @@ hub_core_status_json(const struct hub_core *core)
                      peers, "circuits", (json_int_t)core->circuit_count, "queued_bytes",
                      (json_int_t)core->held, "allowance_bytes", (json_int_t)core->allowances.sum,
                      "queue_max", (json_int_t)core->allowances.total, "slab_bytes",
-                     (json_int_t)cbx_slab_bytes(), "lanes", lanes[core->config.lanes], "direct",
-                     core->config.direct ? "auto" : "off", "planes", hub_planes_json(core),
-                     "counters", counters_json(&core->count));
+                     (json_int_t)cbx_slab_bytes(), "lanes", cbx_lanes_name(core->config.lanes),
+                     "direct", core->config.direct ? "auto" : "off", "planes",
+                     hub_planes_json(core), "counters", counters_json(&core->count));
 }

@@ -21,7 +21,7 @@ hub_lane_up(const struct hub_link *link)
 bool
 hub_lane_allows(const struct hub_link *link)
 {
-    return link->core->config.lanes != HUB_LANES_REQUIRE || hub_lane_up(link);
+    return link->core->config.lanes != CBX_LANES_REQUIRE || hub_lane_up(link);
 }
 
 void
@@ -70,7 +70,7 @@ hub_lane_get(struct hub_link *link, const struct cbx_frame *frame, int64_t now)
         hub_link_shed(link);
         return 0;
     }
-    if (link->core->config.lanes == HUB_LANES_OFF)
+    if (link->core->config.lanes == CBX_LANES_OFF)
         return refuse(link, CBX_REASON_DENIED, "the hub runs with --lanes off");
     if (link->pump.lane)
         return refuse(link, CBX_REASON_DENIED, "this link has a lane");

@@ -29,7 +29,7 @@ hub_plane_link_over(const struct hub_link *link)
 static const char *
 why_not_relay(const struct hub_link *link)
 {
-    if (link->core->config.lanes == HUB_LANES_OFF)
+    if (link->core->config.lanes == CBX_LANES_OFF)
         return "this hub runs with --lanes off";
     if (link->pump.lane)
         return "the lane is there, the link is moving to it";

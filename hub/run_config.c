@@ -128,21 +128,6 @@ set_switch(bool *on, const struct setting *setting, const char *value, struct cb
 }
 
 static int
-set_lanes(enum hub_lanes *lanes, const char *value, struct cbx_error *error)
-{
-    static const char *const words[] = {
-        [HUB_LANES_AUTO] = "auto", [HUB_LANES_OFF] = "off", [HUB_LANES_REQUIRE] = "require"};
-
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(words[i], value) != 0)
-            continue;
-        *lanes = (enum hub_lanes)i;
-        return 0;
-    }
-    return cbx_fail(error, CBX_ERR_USAGE, "lanes %s: not auto, off or require", value);
-}
-
-static int
 set_direct(bool *direct, const char *value, struct cbx_error *error)
 {
     if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0)
@@ -228,7 +213,7 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
     case SETTING_SWITCH:
         return set_switch(field(config, setting), setting, value, error);
     case SETTING_LANES:
-        return set_lanes(field(config, setting), value, error);
+        return cbx_lanes_parse(value, field(config, setting), error);
     case SETTING_DIRECT:
         return set_direct(field(config, setting), value, error);
     case SETTING_DURATION:

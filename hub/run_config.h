@@ -26,7 +26,7 @@ struct run_config {
     bool as_root, log_times;
     int64_t keepalive_ms, gone_ms, login_grace_ms, allowance_grace_ms;
     uint64_t queue_max;
-    enum hub_lanes lanes;
+    enum cbx_lanes lanes;
     bool direct; /* agents may have lanes between them */
     uint64_t unauthenticated_max, per_address_max, login_processes;
 };

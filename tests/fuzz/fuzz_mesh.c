@@ -428,6 +428,7 @@ begin(int which)
                                  .invite_cert = &pond[which].invite_cert,
                                  .peer_cert = &pond[which].peer_cert,
                                  .expose = pond[which].invite.expose,
+                                 .lanes = CBX_LANES_OFF,
                                  .software = "fuzz"};
     memcpy(config.pond_public, pond_key.public_key, 32);
     strcpy(config.pond, "demo");

@@ -19,7 +19,7 @@ static struct world *
 lanes_world(void)
 {
     struct world *world = world_new(world_seed(), 0);
-    world->lanes = MESH_LANES_AUTO;
+    world->lanes = CBX_LANES_AUTO;
     return world;
 }
 
@@ -67,7 +67,7 @@ a_link_moves_in_the_middle_of_streams(void **state)
                                   .rate = 2000000};
         struct world_path lane = {.chop = 1 + (uint32_t)world_random(world, 30000),
                                   .delay_us = (int64_t)world_random(world, 30000)};
-        world->lanes = MESH_LANES_AUTO;
+        world->lanes = CBX_LANES_AUTO;
         world->lanes_fail = true;
         world->lane_path = &lane;
         struct world_agent *web = world_agent(world, "web", "8080", path);
@@ -94,7 +94,7 @@ one_side_on_a_lane_and_one_on_ssh(void **state)
     struct world *world = lanes_world();
     struct world_agent *web = world_agent(world, "web", "8080", fast);
     world_lane_up(web);
-    world->lanes = MESH_LANES_OFF;
+    world->lanes = CBX_LANES_OFF;
     struct world_agent *cli = world_agent(world, "cli", NULL, fast);
     world_dial(cli, "web", 8080, 2000000, 2000000);
     finish(world, 60000000);
@@ -147,7 +147,7 @@ harm(enum world_harm kind)
     uint64_t base = world_seed();
     for (int round = 0; round < 12; round++) {
         struct world *world = world_new(base + (uint64_t)round, 0);
-        world->lanes = MESH_LANES_AUTO;
+        world->lanes = CBX_LANES_AUTO;
         struct world_agent *web = world_agent(world, "web", "8080", fast);
         struct world_agent *cli = world_agent(world, "cli", NULL, fast);
         struct world_agent *other = world_agent(world, "other", NULL, fast);
@@ -244,7 +244,7 @@ with_lanes_required_nothing_is_dialed_before(void **state)
     (void)state;
     struct world *world = world_new(world_seed(), 0);
     world_agent(world, "web", "8080", fast);
-    world->lanes = MESH_LANES_REQUIRE;
+    world->lanes = CBX_LANES_REQUIRE;
     world->lanes_fail = true;
     struct world_agent *cli = world_invite(world, "cli", NULL, fast);
     world_join(cli);

@@ -56,7 +56,7 @@ bytes_by_plane_add_up_when_a_stream_moves(void **state)
 {
     (void)state;
     struct world *world = world_new(world_seed(), 0);
-    world->lanes = MESH_LANES_AUTO;
+    world->lanes = CBX_LANES_AUTO;
     world->lanes_fail = true;
     world_agent(world, "web", "8080", slow);
     struct world_agent *cli = world_agent(world, "cli", NULL, slow);
@@ -103,7 +103,7 @@ both_ends_count_the_same_bytes_of_a_link(void **state)
 {
     (void)state;
     struct world *world = world_new(world_seed(), 0);
-    world->lanes = MESH_LANES_AUTO;
+    world->lanes = CBX_LANES_AUTO;
     struct world_agent *web = world_agent(world, "web", "8080", slow);
     struct world_agent *cli = world_agent(world, "cli", NULL, slow);
     world_lane_up(web);
@@ -145,9 +145,9 @@ reasons_are_said(void **state)
 {
     (void)state;
     struct world *world = world_new(world_seed(), 0);
-    world->lanes = MESH_LANES_OFF;
+    world->lanes = CBX_LANES_OFF;
     struct world_agent *off = world_agent(world, "off", NULL, slow);
-    world->lanes = MESH_LANES_AUTO;
+    world->lanes = CBX_LANES_AUTO;
     world->lanes_fail = true;
     struct world_agent *failing = world_agent(world, "failing", NULL, slow);
     world_run(world, 1000000);

@@ -91,6 +91,7 @@ world_new(uint64_t seed, uint64_t queue_max)
     world->unix_base = 1790000000;
     world->serial = (uint64_t)world->unix_base * 1000;
     world->pond = "demo";
+    world->lanes = CBX_LANES_OFF;
     cbx_keypair_random(&world->pond_key);
     world->registry = registry_new("/nonexistent/registry", &no_key);
     struct hub_core_config config = {.queue_max = queue_max, .direct = true, .software = "sim"};

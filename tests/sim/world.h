@@ -91,7 +91,7 @@ struct world {
     uint64_t ticket_due[WORLD_TICKETS_MAX];
     uint32_t tickets;
     uint64_t steps;
-    enum mesh_lanes lanes;            /* of the agents that start from here on */
+    enum cbx_lanes lanes;             /* of the agents that start from here on */
     bool lanes_fail;                  /* connections for lanes come to nothing */
     struct world_path *lane_path;     /* NULL: as the agent's */
     bool direct;                      /* of the agents that start from here on */

@@ -64,7 +64,7 @@ a_file_is_read(void **state)
     assert_true(s.proxy_required);
     assert_int_equal(s.expose.count, 2);
     assert_string_equal(s.via, "http://proxy:3128");
-    assert_int_equal(s.lanes, MESH_LANES_OFF);
+    assert_int_equal(s.lanes, CBX_LANES_OFF);
     assert_int_equal(s.receive_budget, 64 * 1024 * 1024);
     assert_int_equal(s.send_budget, 1024 * 1024);
     assert_int_equal(s.keepalive_ms, 5000);
@@ -244,12 +244,12 @@ beside_an_ssh_command_lanes_are_off_unless_asked_for(void **state)
     OPTIONS("--ssh-command", "ssh -J bastion");
     assert_int_equal(parsed, 0);
     assert_string_equal(from_options.direct, "off");
-    assert_int_equal(from_options.lanes, MESH_LANES_OFF);
+    assert_int_equal(from_options.lanes, CBX_LANES_OFF);
     agent_settings_dispose(&from_options);
     OPTIONS("--ssh-command", "ssh -J bastion", "--direct", "auto");
     assert_int_equal(parsed, 0);
     assert_string_equal(from_options.direct, "auto");
-    assert_int_equal(from_options.lanes, MESH_LANES_OFF);
+    assert_int_equal(from_options.lanes, CBX_LANES_OFF);
     agent_settings_dispose(&from_options);
 }
 
