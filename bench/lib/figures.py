@@ -89,7 +89,10 @@ def machine():
         memory = int(file.read().split()[1]) // 1024
     with open("/etc/os-release", encoding="utf-8") as file:
         system = re.search(r'^PRETTY_NAME="?([^"\n]+)', file.read(), re.MULTILINE)
+    with open("/proc/sys/net/ipv4/tcp_congestion_control", encoding="utf-8") as file:
+        congestion = file.read().strip()
     return {
+        "congestion": congestion,
         "cpu": model.group(1) if model else platform.machine(),
         "cores": os.cpu_count(),
         "memory_mb": memory,

@@ -12,6 +12,8 @@ HOW = """## How to read it
   bulk, numbered blocks prove that nothing was lost, doubled or moved.
 - Throughput counts a byte when the far program has it and said so. MB is 10^6, GB 10^9 bytes. "Both" is the sum of
   the two directions.
+- cbx takes no pacing congestion control for connections over loopback, of programs and of its own; the other programs
+  take the system's. Where that is bbr, its timers are part of what they cost; elsewhere there is no difference.
 - CPU is that of all processes of the path and their children, in user and system, without the two ends of
   the load; the work that the kernel does for the ends' own sockets is theirs. `raw` has no process between.
 - A round trip is one message and its echo on an open stream, one after the other. Percentiles are those of a round;
@@ -221,7 +223,7 @@ def head(data):
         "Written by `bench/run`; every figure comes from the run named here.\n",
         f"- **Run**: {run['date']}, `bench/run {run['arguments']}`, rounds: {run['rounds']}, {run['seconds']:.0f} s in all",
         f"- **Machine**: {machine['cpu']}, {machine['cores']} cores, {machine['memory_mb']} MB; "
-        f"{machine['system']}, Linux {machine['kernel']}; all programs on this one machine",
+        f"{machine['system']}, Linux {machine['kernel']}, TCP with {machine.get('congestion', '?')}; all programs on this one machine",
         f"- **Versions**: commit {data['commit']}; {'; '.join(sorted(versions))}",
         f"- **Built with**: `{data['flags']}`",
         f"- **Quiet?** Load average {machine['load_before']} before. {disturbance(data)}",
