@@ -51,13 +51,10 @@ static const struct cbx_link_ops link_ops = {.frame = take_frame, .wake = on_wak
 
 /* The streams leave it first, while the peer is still known to be without a lane. */
 static void
-over(struct mesh_direct *direct, const char *why)
+leave(struct mesh_direct *direct, const char *why)
 {
     struct mesh *mesh = direct->mesh;
     struct mesh_peer *peer = direct->peer;
-    if (!peer)
-        return;
-    cbx_log_info("direct lane to %s is gone: %s", peer->slug, why);
     bool stops = direct->bye == CBX_REASON_GOING_AWAY;
     direct->peer = NULL;
     peer->direct = NULL;
@@ -68,6 +65,15 @@ over(struct mesh_direct *direct, const char *why)
     mesh_streams_leave(mesh, &direct->pump.link, stops ? CBX_REASON_GOING_AWAY : CBX_REASON_LOST);
     mesh_meet_lost(peer, why);
     mesh_wake(mesh);
+}
+
+static void
+over(struct mesh_direct *direct, const char *why)
+{
+    if (!direct->peer)
+        return;
+    cbx_log_info("direct lane to %s is gone: %s", direct->peer->slug, why);
+    leave(direct, why);
 }
 
 static void
@@ -211,9 +217,14 @@ mesh_directs_close(struct mesh *mesh, bool goodbye)
     struct mesh_direct *direct;
     TAILQ_FOREACH(direct, &mesh->directs, entry)
     {
-        if (goodbye && direct->peer)
+        if (!direct->peer)
+            continue;
+        if (goodbye)
             say_bye(direct, CBX_REASON_GOING_AWAY, "the agent stops");
-        over(direct, "this agent stops");
+        if (!direct->peer) /* that broke it */
+            continue;
+        cbx_log_debug("direct lane to %s ends with this agent", direct->peer->slug);
+        leave(direct, "this agent stops");
     }
     mesh_streams_free(mesh);
     while ((direct = TAILQ_FIRST(&mesh->directs)))
