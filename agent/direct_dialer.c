@@ -9,6 +9,7 @@
 #include "descriptors.h"
 #include "err.h"
 #include "names.h"
+#include "socket.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
@@ -199,6 +200,7 @@ begin(struct attempt *attempt)
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return strerror(errno);
+    cbx_socket_ease(fd, (const struct sockaddr *)&address);
     bool scarce = cbx_descriptor_is_reserved(fd);
     if (scarce || (connect(fd, (struct sockaddr *)&address, size) != 0 && errno != EINPROGRESS)) {
         const char *text = scarce ? "no descriptor is free" : strerror(errno);

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "descriptors.h"
 #include "names.h"
+#include "socket.h"
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -200,6 +201,7 @@ admit(struct direct_listener *listener, int fd, const struct sockaddr_storage *f
 {
     struct first_bytes first = {0};
     listener->count.accepted++;
+    cbx_socket_ease(fd, (const struct sockaddr *)from);
     switch (read_more(fd, &first)) {
     case WHOLE:
         hand_out(listener, fd, &first);
@@ -324,6 +326,8 @@ bind_to(const char *host, uint16_t port, struct cbx_error *error)
         (void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &zero, sizeof zero);
     if (fd >= 0)
         (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (fd >= 0)
+        cbx_socket_ease(fd, found->ai_addr);
     if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
         (void)cbx_fail(error, CBX_ERR_IO, "--direct: cannot listen on %s port %u: %s", host, port,
                        strerror(errno));
