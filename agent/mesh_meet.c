@@ -30,6 +30,8 @@ enum { ROLE_OFFERER = 1, ROLE_ANSWERER = 2, TRIES_AT_ONCE = 3 };
 static const int64_t EVERY_US = 60 * 1000 * 1000;
 /* The shell connects for 3 s; the rest is for slow roads to the hub. */
 static const int64_t STEP_US = 10 * 1000 * 1000;
+/* After this long an offer is not late any more, it does not come. */
+static const int64_t OFFER_LATE_US = 10 * 1000 * 1000;
 
 _Static_assert(CBX_MEET_CANDIDATE_MAX + 1 == CANDIDATE_TEXT_MAX, "texts of one length");
 _Static_assert((int)CBX_MEET_CANDIDATES_MAX == (int)CANDIDATES_MAX, "as many of them");
@@ -417,7 +419,16 @@ look_at_life(struct mesh_peer *peer)
     memcpy(meet->life, peer->life, CBX_LIFE_SIZE);
     over(peer, "its agent was restarted");
     meet->refused = meet->say_lost = false;
-    meet->next_at = 0;
+    meet->next_at = meet->busy_since = 0;
+}
+
+static void
+look_at_streams(struct mesh_peer *peer, int64_t now)
+{
+    if (peer->stream_count == 0)
+        peer->meet.busy_since = 0;
+    else if (peer->meet.busy_since == 0)
+        peer->meet.busy_since = now;
 }
 
 static void
@@ -440,6 +451,7 @@ mesh_meet_sweep(struct mesh_peer *peer, int64_t now)
     struct mesh_meet *meet = &peer->meet;
     const struct mesh *mesh = peer->mesh;
     look_at_life(peer);
+    look_at_streams(peer, now);
     look_at_try(peer, now);
     if (meet->say_lost && say_step(peer, CBX_MEET_LOST, meet->id))
         meet->say_lost = false;
@@ -552,10 +564,14 @@ mesh_meet_free(struct mesh_peer *peer)
 static const char *
 why_at_rest(const struct mesh_peer *peer)
 {
+    int64_t since = peer->meet.busy_since;
     if (peer->stream_count == 0)
         return "a direct lane is made once a stream runs";
-    return offers(peer) ? "a direct lane is about to be offered"
-                        : "its agent has not offered a direct lane yet";
+    if (offers(peer))
+        return "a direct lane is about to be offered";
+    return since && mesh_now(peer->mesh) - since >= OFFER_LATE_US
+               ? "its agent has not offered a direct lane: does it run with --direct off?"
+               : "its agent has not offered a direct lane yet";
 }
 
 void

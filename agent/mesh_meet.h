@@ -44,6 +44,7 @@ struct mesh_meet {
     struct mesh_try *try;        /* while one goes on */
     int64_t deadline;            /* of the try's step */
     int64_t next_at;             /* no try before */
+    int64_t busy_since;          /* streams run, in this life of the peer; 0: none do */
     struct cbx_rate rate;
     char trouble[96]; /* what ended the last try or lane, for people; "": nothing */
 };
