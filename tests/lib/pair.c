@@ -272,15 +272,18 @@ init_link(struct pair *pair, int which)
     return cbx_link_init(&end->link, &config, &link_ops, end, pair->now);
 }
 
-void
+int
 pair_cut(struct pair *pair)
 {
+    int result = 0;
     for (int i = 0; i < 2; i++) {
         if (pair->end[i].has_stream)
             cbx_stream_lost(&pair->end[i].stream, CBX_REASON_LOST);
         cbx_link_dispose(&pair->end[i].link);
-        (void)init_link(pair, i);
+        int one = init_link(pair, i);
+        result = one < 0 ? one : result;
     }
+    return result;
 }
 
 int

@@ -69,8 +69,8 @@ void pair_dispose(struct pair *pair);
 struct cbx_open pair_open(void);
 int pair_dial(struct pair *pair);
 
-/* The link is lost with all that is on it; another one is there at once. */
-void pair_cut(struct pair *pair);
+/* The link is lost with all that is on it; another one is there at once, or CBX_ERR_NOMEM. */
+int pair_cut(struct pair *pair);
 /* The dialer goes on over the link that there is now. */
 int pair_resume(struct pair *pair);
 

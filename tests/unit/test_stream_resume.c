@@ -28,7 +28,7 @@ connect_movable(void)
 static void
 move_on(void)
 {
-    pair_cut(&pair);
+    assert_int_equal(pair_cut(&pair), 0);
     pair.filter = NULL;
     assert_int_equal(pair_resume(&pair), 0);
     pair_move(&pair);
@@ -165,7 +165,7 @@ a_resume_that_is_lost(void **state)
     pair_move(&pair);
     for (int i = 0; i < 4; i++) {
         uint64_t epoch = dialer->stream.send_keys.epoch;
-        pair_cut(&pair);
+        assert_int_equal(pair_cut(&pair), 0);
         assert_int_equal(pair_resume(&pair), 0);
         left = (uint32_t)i; /* of RESUME, RESUMED and what follows */
         pair_move(&pair);
@@ -212,7 +212,7 @@ no_room_where_it_would_go(void **state)
     connect_movable();
     none = (struct cbx_budget){.total = 1000};
     dialer->resume_budget = &none;
-    pair_cut(&pair);
+    assert_int_equal(pair_cut(&pair), 0);
     assert_int_equal(pair_resume(&pair), CBX_ERR_LIMIT);
     dialer->resume_budget = &dialer->budget;
     target->resume_budget = &none;
@@ -249,7 +249,7 @@ a_resume_that_was_changed(void **state)
     (void)state;
     connect_movable();
     for (changes = 2; changes < 11; changes++) {
-        pair_cut(&pair);
+        assert_int_equal(pair_cut(&pair), 0);
         pair.filter = tampers;
         changed = CBX_FRAME_RESUME;
         assert_int_equal(pair_resume(&pair), 0);
@@ -268,7 +268,7 @@ a_resumed_that_was_changed(void **state)
     (void)state;
     for (changes = 0; changes < 6; changes++) {
         connect_movable();
-        pair_cut(&pair);
+        assert_int_equal(pair_cut(&pair), 0);
         pair.filter = tampers;
         changed = CBX_FRAME_RESUMED;
         assert_int_equal(pair_resume(&pair), 0);
@@ -298,12 +298,13 @@ a_resume_that_comes_again(void **state)
 {
     (void)state;
     connect_movable();
-    pair_cut(&pair);
+    assert_int_equal(pair_cut(&pair), 0);
     pair.filter = copies;
     assert_int_equal(pair_resume(&pair), 0);
     pair_move(&pair);
     assert_moved();
     pair.filter = NULL;
+    assert_non_null(copy.data);
     cbx_frame_relabel(copy.data, dialer->link.next_label);
     dialer->link.next_label += 2;
     assert_int_equal(cbx_link_send_slice(&dialer->link, copy), 0);
@@ -393,7 +394,7 @@ the_program_gives_up_between_two_paths(void **state)
 {
     (void)state;
     connect_movable();
-    pair_cut(&pair);
+    assert_int_equal(pair_cut(&pair), 0);
     cbx_stream_abort(&dialer->stream, CBX_REASON_RESET);
     assert_int_equal(dialer->finished, 1);
     assert_int_equal(pair_resume(&pair), CBX_ERR_STATE);
@@ -409,7 +410,7 @@ the_program_gives_up_while_resuming(void **state)
 {
     (void)state;
     connect_movable();
-    pair_cut(&pair);
+    assert_int_equal(pair_cut(&pair), 0);
     assert_int_equal(pair_resume(&pair), 0);
     cbx_stream_abort(&dialer->stream, CBX_REASON_RESET);
     pair_move(&pair);
@@ -428,7 +429,7 @@ only_an_answered_stream_of_the_dialer_moves(void **state)
     dial_pair();
     assert_false(cbx_stream_movable(&dialer->stream));
     assert_int_equal(pair_resume(&pair), CBX_ERR_STATE);
-    pair_cut(&pair);
+    assert_int_equal(pair_cut(&pair), 0);
     assert_int_equal(dialer->over, 1);
     assert_int_equal(dialer->stranded + target->stranded, 0);
 }
@@ -463,7 +464,7 @@ one_life(void)
         left = draw(40);
         pair.filter = runs_dry;
         pair_run(&pair, draw(20) * MS);
-        pair_cut(&pair);
+        assert_int_equal(pair_cut(&pair), 0);
         if (dialer->finished || target->finished)
             return; /* that is for tombstones */
         assert_int_equal(pair_resume(&pair), 0);
