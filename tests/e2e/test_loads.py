@@ -343,18 +343,18 @@ def test_target_out_of_descriptors_refuses_and_goes_on(pair):
 
 
 @pytest.mark.timeout(60)
-def test_commands_out_of_descriptors_wait_and_are_not_lost(relayed):
+def test_commands_out_of_descriptors_wait_and_are_not_lost(pair):
     """Each running dial takes two; those that come too late for one wait, and it is said once."""
-    agent = relayed.cli.process
+    agent = pair.cli.process
     leave_descriptors(agent, 1)
-    dials = [relayed.cli.dial_open("web.cbx:8080") for _ in range(20)]
+    dials = [pair.cli.dial_open("web.cbx:8080") for _ in range(20)]
     agent.expect("commands wait", stream="stderr")
     assert is_calm(agent)
     assert said(agent, "commands wait") == 1
     for child in dials:  # the end of its input ends a dial
         child.stdin.close()
     assert [(child.wait(20), child.stderr.read()) for child in dials] == [(0, b"")] * 20
-    assert relayed.works()
+    assert pair.works()
     assert said(agent, "not stored") == 0
 
 

@@ -115,6 +115,23 @@ test_what_is_promised_counts_as_taken(void **state)
     drain(&opened);
 }
 
+/* Three low numbers are free, and all between them and the reserve are in use. */
+static void
+test_what_is_promised_does_not_fit_a_hole(void **state)
+{
+    (void)state;
+    struct opened opened;
+    set_limit(64);
+    (void)fill(&opened, 64);
+    for (int i = 0; i < 3; i++) {
+        (void)close(opened.fd[i]);
+        opened.fd[i] = -1;
+    }
+    assert_false(cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, STDERR_FILENO, 2));
+    assert_true(cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, STDERR_FILENO, 3));
+    drain(&opened);
+}
+
 static void
 test_commands_may_use_half_of_what_clients_leave(void **state)
 {
@@ -157,6 +174,8 @@ main(void)
         cmocka_unit_test_setup_teardown(test_one_that_is_closed_is_free_for_a_client,
                                         remember_limit, restore_limit),
         cmocka_unit_test_setup_teardown(test_what_is_promised_counts_as_taken, remember_limit,
+                                        restore_limit),
+        cmocka_unit_test_setup_teardown(test_what_is_promised_does_not_fit_a_hole, remember_limit,
                                         restore_limit),
         cmocka_unit_test_setup_teardown(test_commands_may_use_half_of_what_clients_leave,
                                         remember_limit, restore_limit),
