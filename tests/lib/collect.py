@@ -33,7 +33,7 @@ AGAIN_SECONDS_MAX = 3600 if os.environ.get("CBX_FULL") else 600
 SECONDS_MAX.update(alloc=AGAIN_SECONDS_MAX, valgrind=AGAIN_SECONDS_MAX)
 # The simulator's programs whose allocations fail too, as in the Makefile; and what takes longest, first.
 ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits", "sim_meet"]
-LONGEST = ["test_uplink", "test_stream_flow", "test_stream", "test_registry", "test_conn"]
+LONGEST = ["test_agent_direct", "test_uplink", "test_stream_resume", "test_stream_flow", "test_stream", "test_registry", "test_conn"]
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=24"]
 VALGRIND += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
 VALGRIND += ["--suppressions=tests/lib/valgrind.supp"]
@@ -220,8 +220,8 @@ def run_one(kind, program, logs):
     return run_fuzz(program, logs) if kind == "fuzz" else run_program(kind, program, logs)
 
 
-def run_e2e(build, only, logs, plane=None):
-    """pytest writes to the terminal itself; the counts come from its report."""
+def run_e2e(build, only, logs, plane=None, quiet=False):
+    """pytest writes to the terminal itself, unless quiet; the counts come from its report."""
     result = Result(f"e2e on {plane}" if plane else "e2e")
     report = logs / (f"e2e-{plane}.xml" if plane else "e2e.xml")
     report.unlink(missing_ok=True)
@@ -235,7 +235,8 @@ def run_e2e(build, only, logs, plane=None):
     if only:
         command += ["-k", only]
     started = time.monotonic()
-    child = subprocess.Popen(command, cwd=ROOT, env=environment)
+    log = open(report.with_suffix(".log"), "w+") if quiet else None
+    child = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
         status = child.wait(SECONDS_MAX["e2e"])
     except subprocess.TimeoutExpired:
@@ -246,6 +247,10 @@ def run_e2e(build, only, logs, plane=None):
             child.kill()
         status = None
     result.seconds = time.monotonic() - started
+    if log:
+        log.seek(0)
+        result.output = log.read()
+        log.close()
     if report.exists():
         for suite in ElementTree.parse(report).getroot().iter("testsuite"):
             bad = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
@@ -261,6 +266,20 @@ def run_e2e(build, only, logs, plane=None):
         result.failed += 1
         result.note = result.note or "no test ran"
     return result
+
+
+def run_all_e2e(kinds, build, only, logs):
+    """Tests of planes wait most of the time, so they run beside the others, but for full loads."""
+    planes = PLANES if "planes" in kinds else ()
+    both = planes and "e2e" in kinds and not os.environ.get("CBX_FULL")
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        waiting = [beside.submit(run_e2e, build, only, logs, plane, True) for plane in planes if both]
+        if "e2e" in kinds:
+            yield run_e2e(build, only, logs)
+        for one in waiting:
+            yield one.result()
+    for plane in () if both else planes:
+        yield run_e2e(build, only, logs, plane)
 
 
 def programs(kind, build, tree, only):
@@ -321,12 +340,9 @@ def main():
             results.append(Result(kind))
             results[-1].failed = 1
             print(f"{kind}: there is no test program")
-    if "e2e" in options.kinds:
-        results.append(run_e2e(build, options.only, logs))
-        say(results[-1], show_output=False)
-    for plane in PLANES if "planes" in options.kinds else ():
-        results.append(run_e2e(build, options.only, logs, plane))
-        say(results[-1], show_output=False)
+    for result in run_all_e2e(options.kinds, build, options.only, logs):
+        say(result, show_output=True)
+        results.append(result)
 
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
