@@ -277,7 +277,7 @@ planes: programs
 e2e-asan: $(BUILD)/asan/cbx-hub $(BUILD)/asan/cbx-agent
 	@$(RUN) --build $(BUILD)/asan e2e
 lint: deps
-	@CBX_CLANG_FLAGS='$(BASE) $(WARN)' tests/lib/lint
+	@CBX_CLANG_FLAGS='$(BASE) $(WARN)' CBX_BUILD='$(BUILD)' tests/lib/lint
 
 fuzz: $(FUZZ_PROGRAMS)
 	@$(RUN) fuzz
