@@ -33,7 +33,8 @@ AGAIN_SECONDS_MAX = 3600 if os.environ.get("CBX_FULL") else 600
 SECONDS_MAX.update(alloc=AGAIN_SECONDS_MAX, valgrind=AGAIN_SECONDS_MAX)
 # The simulator's programs whose allocations fail too, as in the Makefile; and what takes longest, first.
 ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits", "sim_meet"]
-LONGEST = ["test_agent_direct", "test_uplink", "test_stream_resume", "test_stream_flow", "test_stream", "test_registry", "test_conn"]
+LONGEST = ["test_agent_direct", "test_uplink", "test_stream_resume", "test_stream_flow", "test_stream"]
+LONGEST += ["test_registry", "test_conn"]
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=24"]
 VALGRIND += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
 VALGRIND += ["--suppressions=tests/lib/valgrind.supp"]
