@@ -165,6 +165,7 @@ struct mesh_path {
 struct mesh_tombstone {
     uint8_t id[CBX_STREAM_ID_SIZE];
     uint64_t sent, received; /* a FIN counts */
+    uint64_t epoch;          /* the greatest of either direction */
     int64_t at;
     bool clean; /* both directions had their end */
 };

@@ -330,7 +330,8 @@ find_tombstone(const struct mesh *mesh, const uint8_t *id)
     return NULL;
 }
 
-/* The stream had its clean end here, and only the last word of that was lost: it is said again. */
+/* The stream had its clean end here, and only the last word of that was lost: it is said again, but
+ * never in an epoch whose first nonce sealed something else. */
 static void
 answer_for_the_dead(struct mesh *mesh, struct cbx_link *link, const struct cbx_session *session,
                     struct cbx_frame *frame, const struct cbx_open *open,
@@ -340,7 +341,8 @@ answer_for_the_dead(struct mesh *mesh, struct cbx_link *link, const struct cbx_s
     struct cbx_record_keys keys;
     cbx_record_keys_derive(&keys, session->root_receive, open->stream_id, open->epoch,
                            session->cipher);
-    bool holds = stone && cbx_record_open_resume(mesh->aead, &keys, frame, open, theirs) == 0;
+    bool holds = stone && open->epoch > stone->epoch &&
+                 cbx_record_open_resume(mesh->aead, &keys, frame, open, theirs) == 0;
     struct cbx_slice slice = {0};
     if (holds) {
         struct cbx_resume have = {.received = stone->received,

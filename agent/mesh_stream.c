@@ -99,6 +99,7 @@ bury(struct mesh_stream *stream)
     memcpy(stone->id, stream->core.id, sizeof stone->id);
     stone->sent = stream->core.out.sent;
     stone->received = stream->core.received + (stream->core.read != CBX_READ_OPEN ? 1 : 0);
+    stone->epoch = cbx_stream_epoch(&stream->core);
     stone->at = mesh_now(mesh);
     stone->clean = stream->core.write == CBX_WRITE_DONE && stream->core.read == CBX_READ_DONE;
 }

@@ -152,6 +152,8 @@ void cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason);
  */
 void cbx_stream_lost(struct cbx_stream *stream, enum cbx_reason reason);
 
+/* The greatest epoch that has been begun in either direction, as far as is known. */
+uint64_t cbx_stream_epoch(const struct cbx_stream *stream);
 /* Answered, and neither end has given up: it may go on over another path. */
 bool cbx_stream_movable(const struct cbx_stream *stream);
 /*

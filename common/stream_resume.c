@@ -117,8 +117,8 @@ reopen_kept(struct cbx_stream *stream)
 
 /* ---- the new epoch ---- */
 
-static uint64_t
-greatest_epoch(const struct cbx_stream *stream)
+uint64_t
+cbx_stream_epoch(const struct cbx_stream *stream)
 {
     uint64_t epoch = stream->send_keys.epoch;
     if (stream->receive_keys.epoch > epoch)
@@ -232,7 +232,7 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     *resume = *open;
     memcpy(resume->stream_id, stream->id, sizeof resume->stream_id);
     memcpy(resume->session, session->id, sizeof resume->session);
-    resume->epoch = ((greatest_epoch(stream) >> EPOCH_SHIFT) + 1) << EPOCH_SHIFT;
+    resume->epoch = ((cbx_stream_epoch(stream) >> EPOCH_SHIFT) + 1) << EPOCH_SHIFT;
     struct cbx_record_keys send, receive;
     cbx_record_keys_derive(&send, session->root_send, stream->id, resume->epoch, session->cipher);
     cbx_record_keys_derive(&receive, session->root_receive, stream->id, resume->epoch,
@@ -278,7 +278,7 @@ cbx_stream_take_resume(struct cbx_stream *stream, struct cbx_link *link, struct 
     cbx_resume_read(frame, &open, &theirs);
     if (stream->dialer || !cbx_stream_movable(stream))
         return CBX_ERR_STATE;
-    if (open.epoch <= greatest_epoch(stream))
+    if (open.epoch <= cbx_stream_epoch(stream))
         return CBX_ERR_AUTH;
     cbx_record_keys_derive(&send, session->root_send, stream->id, open.epoch, session->cipher);
     cbx_record_keys_derive(&receive, session->root_receive, stream->id, open.epoch,
