@@ -17,6 +17,8 @@
 #include <string.h>
 
 enum { COPY_BELOW = 4096, STALLED_ABOVE = 1024 * 1024 };
+/* No stream comes so far, and sums of offsets beyond it could run over. */
+static const uint64_t OFFSET_MAX = 1ull << 62;
 
 static int half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now,
                      struct cbx_slice *out);
@@ -394,7 +396,8 @@ read_claims(const struct cbx_frame *frame, uint32_t first, struct claims *out)
     const struct cbx_field *field = frame->field + first;
     *out = (struct claims){
         .received = field[0].u, .acked = field[1].u, .limit = field[2].u, .ended = field[3].u != 0};
-    bool legal = out->acked <= out->received && out->acked <= out->limit;
+    bool legal = out->acked <= out->received && out->acked <= out->limit &&
+                 out->received <= OFFSET_MAX && out->limit <= OFFSET_MAX;
     if (out->ended && out->acked == out->received)
         out->limit = out->acked; /* nothing more will come there */
     return legal;
@@ -503,7 +506,7 @@ credit_legal(const struct hub_half *from, const struct cbx_frame *frame)
     const struct hub_circuit *circuit = from->owner;
     uint64_t acked = frame->field[2].u, limit = frame->field[3].u;
     return acked >= from->acked && acked <= from->passed && limit >= from->limit &&
-           (circuit->answered || from == &circuit->half[1]);
+           (circuit->answered || (from == &circuit->half[1] && !circuit->resuming));
 }
 
 /* What says how far each side has come goes to the other; that may have been the last of it. */

@@ -58,6 +58,8 @@ FRAMES = {
     36: ("RESET", "uur"),
     37: ("EPOCH", "uulr"),
     38: ("CLOSE", "c"),
+    39: ("RESUME", "sspliuuuuug"),
+    40: ("RESUMED", "uuuuug"),
 }
 TYPES = {name: number for number, (name, _) in FRAMES.items()}
 KINDS = {"u": int, "c": int, "p": int, "s": str, "t": str}
@@ -709,8 +711,8 @@ class RawAgent:
         return stream
 
 
-def open_additional(epoch, counter, limit, port, session, identity, dialer, target):
-    head = bytes([TYPES["OPEN"]]) + u64(epoch, counter, limit, port)
+def open_additional(epoch, counter, limit, port, session, identity, dialer, target, name="OPEN"):
+    head = bytes([TYPES[name]]) + u64(epoch, counter, limit, port)
     return head + session + identity + short(dialer) + short(target)
 
 
@@ -747,6 +749,42 @@ class Stream:
         self.send_counter[DATA_CLASS] = 1
         fields = (dialer, target, number, self.session.id, self.identity, 1, 0, limit, sealed)
         return encode("OPEN", *fields, label=self.label)
+
+    def resume_frame(self, slug, port, received=None, acknowledged=None, limit=None, ended=0, name=None):
+        """On the next label; the stream is in a new epoch from here on. name: another dialer's."""
+        received = self.received if received is None else received
+        acknowledged = received if acknowledged is None else acknowledged
+        limit = received + 65536 if limit is None else limit
+        dialer = name or self.agent.slug
+        self.epoch = self.receive_epoch = (max(self.epoch, self.receive_epoch) // 65536 + 1) * 65536
+        self.send_counter, self.receive_counter = [1, 0], [1, 0]
+        self.label = self.link.next_label
+        self.link.next_label += 2
+        additional = open_additional(
+            self.epoch, 0, limit, port, self.session.id, self.identity, dialer, slug, "RESUME"
+        )
+        additional += u64(received, acknowledged) + bytes([ended])
+        tag = seal_record(self.session.send_root, self.identity, self.epoch, DATA_CLASS, 0, additional, b"")
+        numbers = (self.epoch, received, acknowledged, limit, ended)
+        return encode("RESUME", dialer, slug, port, self.session.id, self.identity, *numbers, tag, label=self.label)
+
+    def resumed_frame(self, received, acknowledged, limit, ended=0):
+        additional = bytes([TYPES["RESUMED"]]) + u64(self.epoch, 0, limit, 0, received, acknowledged) + bytes([ended])
+        tag = seal_record(self.session.send_root, self.identity, self.epoch, DATA_CLASS, 0, additional, b"")
+        return encode("RESUMED", self.epoch, received, acknowledged, limit, ended, tag, label=self.label)
+
+    def wait_resumed(self, seconds=10.0):
+        """What the target has: its RESUMED, opened. Returns the name of what came, and its value."""
+        frame = self.link.next("RESUMED", "CLOSE", seconds=seconds, where=lambda frame: frame.label == self.label)
+        if frame.name == "CLOSE":
+            return "CLOSE", frame.fields[0]
+        epoch, received, acknowledged, limit, ended, tag = frame.fields
+        assert epoch == self.receive_epoch
+        additional = bytes([frame.type]) + u64(epoch, 0, limit, 0, received, acknowledged) + bytes([ended])
+        open_record(self.session.receive_root, self.identity, epoch, DATA_CLASS, 0, additional, tag)
+        self.sent, self.acked, self.may_send = received, acknowledged, limit
+        self.records.clear()
+        return "RESUMED", (received, acknowledged, limit, ended)
 
     def data_frame(self, text, offset=None, counter=None):
         counter = self.take(DATA_CLASS) if counter is None else counter

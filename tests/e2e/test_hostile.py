@@ -449,6 +449,171 @@ def test_member_that_dials_itself_through_the_hub_harms_nobody(pond, link):
     until("evil is away", lambda: pond.hub.peers()["evil"]["state"] == "away")
 
 
+# ---- RESUME ----
+
+
+def test_stream_goes_on_elsewhere_as_the_document_says(pond, link):
+    """By PROTOCOL.md alone: a new circuit, a new epoch, and the bytes go on where they were."""
+    stream = pond.evil.dial("web", 8080)
+    assert stream.echoes(b"before")
+    old = stream.label
+    link.write(stream.resume_frame("web", 8080))
+    name, (received, acknowledged, _, ended) = stream.wait_resumed()
+    assert (name, received, acknowledged, ended) == ("RESUMED", 6, 6, 0)
+    assert stream.echoes(b"behind it")
+    assert link.next("CLOSE", where=lambda frame: frame.label == old)
+
+
+NOT_TRUE = {
+    "delivered more than came": {"received": 5, "acknowledged": 6, "limit": 65536},
+    "delivered more than granted": {"received": 9, "acknowledged": 9, "limit": 8},
+    "offset at the end of numbers": {"received": 2**64 - 8, "acknowledged": 2**64 - 8, "limit": 2**64 - 8},
+    "offset beyond all streams": {"received": 2**62 + 1, "acknowledged": 2**62 + 1, "limit": 2**62 + 1},
+    "limit at the end of numbers": {"received": 6, "acknowledged": 6, "limit": 2**64 - 1},
+}
+
+
+@pytest.mark.parametrize("case", NOT_TRUE)
+def test_resume_with_claims_that_cannot_be_true_ends_its_link(pond, link, case):
+    """The hub's arithmetic would run over, and then hold data that no credit covers."""
+    stream = pond.evil.dial("web", 8080)
+    with Counted(pond.hub_counters, "breaches"):
+        link.write(stream.resume_frame("web", 8080, **NOT_TRUE[case]))
+        ends_with(link, "claims that cannot be true")
+
+
+@pytest.mark.parametrize("limit", [2**22 + 1, 2**40, 2**62])
+def test_resume_with_credit_beyond_the_allowance_ends_its_link(pond, link, limit):
+    """Or with what is left of it beside the circuit that was left."""
+    stream = pond.evil.dial("web", 8080)
+    generation = pond.hub.peers()["web"]["generation"]
+    with Counted(pond.hub_counters, "breaches"):
+        link.write(stream.resume_frame("web", 8080, limit=limit))
+        ends_with(link, "allowance")
+    assert pond.hub.peers()["web"]["generation"] == generation
+
+
+def test_resume_under_anothers_name_is_denied(pond, link):
+    stream = pond.evil.dial("web", 8080)
+    link.write(stream.resume_frame("web", 8080, name="cli"))
+    assert stream.wait_resumed() == ("CLOSE", REASONS["denied"])
+    assert link.answers()
+
+
+def test_resume_to_a_port_that_is_not_exposed_is_refused(pond, link):
+    stream = pond.evil.dial("web", 8080)
+    with Counted(pond.hub_counters, "port not exposed"):
+        link.write(stream.resume_frame("web", 22))
+        assert stream.wait_resumed() == ("CLOSE", REASONS["port not exposed"])
+
+
+def test_resume_whose_tag_does_not_hold_changes_nothing(pond, link):
+    """The target goes on with the circuit that it has."""
+    stream = pond.evil.dial("web", 8080)
+    kept = stream.label, stream.epoch, stream.send_counter, stream.receive_counter
+    frame = bytearray(stream.resume_frame("web", 8080))
+    frame[-1] ^= 1
+    with Counted(lambda: pond.agent_counters(pond.web), "replayed"):
+        link.write(bytes(frame))
+        assert stream.wait_resumed() == ("CLOSE", REASONS["denied"])
+    stream.label, stream.epoch, stream.send_counter, stream.receive_counter = kept
+    stream.receive_epoch = stream.epoch
+    assert stream.echoes(b"as before")
+
+
+def test_resume_that_comes_again_is_denied(pond, link):
+    """Under a new label, sealed rightly: its epoch is past, on the stream and on its tombstone."""
+    stream = pond.evil.dial("web", 8080)
+    frame = stream.resume_frame("web", 8080)
+    link.write(frame)
+    assert stream.wait_resumed()[0] == "RESUMED"
+    living = stream.label
+
+    def repeat():
+        label = link.next_label
+        link.next_label += 2
+        link.write(frame[:6] + struct.pack(">BI", 0xCE, label) + frame[11:])
+        return link.next("CLOSE", "RESUMED", where=lambda frame: frame.label == label)
+
+    with Counted(lambda: pond.agent_counters(pond.web), "replayed"):
+        again = repeat()
+        assert (again.name, again.fields) == ("CLOSE", [REASONS["denied"]])
+    assert stream.label == living and stream.echoes(b"the first goes on")
+    stream.finish()
+    assert stream.ends_cleanly()
+    assert link.answers()
+    again = repeat()  # one nonce would seal two things, if it were answered
+    assert again.name == "CLOSE", again
+
+
+def out_of_turn(stream):
+    """Of an OPEN's circuit, by the dialer."""
+    stream.link.write(stream.resumed_frame(0, 0, 65536))
+
+
+def by_the_dialer(stream):
+    stream.link.write(stream.resume_frame("web", 8080))
+    stream.link.write(stream.resumed_frame(0, 0, 65536))
+    stream.receive_counter = [0, 0]
+
+
+@pytest.mark.parametrize("act", [out_of_turn, by_the_dialer])
+def test_resumed_out_of_turn_ends_its_circuit_alone(pond, link, act):
+    sister = pond.evil.dial("web", 8080)
+    stream = pond.evil.dial("web", 8080)
+    with Counted(pond.hub_counters, "breaches"):
+        act(stream)
+        assert link.next("CLOSE", where=lambda frame: frame.label == stream.label).fields == [PROTOCOL]
+    assert sister.echoes(b"the sister goes on")
+
+
+@pytest.mark.parametrize("offset", [0, 7, 2**64 - 1])
+def test_data_that_does_not_continue_what_was_claimed_ends_its_circuit_alone(pond, link, offset):
+    sister = pond.evil.dial("web", 8080)
+    stream = pond.evil.dial("web", 8080)
+    assert stream.echoes(b"before")
+    link.write(stream.resume_frame("web", 8080))
+    assert stream.wait_resumed()[0] == "RESUMED"
+    with Counted(pond.hub_counters, "breaches"):
+        link.write(stream.data_frame(b"x", offset=offset))
+        assert stream.ends() == ("CLOSE", PROTOCOL)
+    assert sister.echoes(b"the sister goes on")
+
+
+RESUMED_BEFORE = {
+    "data": lambda link, label: link.send("DATA", 65536, 1, 0, bytes(100), label=label),
+    "credit": lambda link, label: link.send("CREDIT", 65536, 0, 0, 1000, bytes(16), label=label),
+}
+
+
+@pytest.mark.parametrize("case", RESUMED_BEFORE)
+def test_member_that_resumes_to_itself_and_answers_wrongly_harms_nobody(pond, link, case):
+    """One link at both ends: whatever comes before RESUMED ends the circuit."""
+    tail = (65536, 0, 0, 65536, 0, bytes(16))
+    link.send("RESUME", "evil", "evil", 7, bytes(16), bytes(40), *tail, label=1)
+    back = link.next("RESUME").label
+    with Counted(pond.hub_counters, "breaches"):
+        RESUMED_BEFORE[case](link, back)
+        assert link.next("CLOSE").fields == [PROTOCOL if case == "data" else REASONS["credit passed"]]
+    assert link.answers()
+
+
+def test_data_beyond_what_a_resumed_circuit_covers_ends_it(pond, link):
+    """Two liars that claim to be far on: what the hub holds for them stays within their credit."""
+    begin = 2**62 - 100000
+    tail = (65536, begin, begin, begin + 65536, 0, bytes(16))
+    link.send("RESUME", "evil", "evil", 7, bytes(16), bytes(40), *tail, label=1)
+    back = link.next("RESUME").label
+    link.send("RESUMED", 65536, begin, begin, begin + 65536, 0, bytes(16), label=back)
+    assert link.next("RESUMED").label == 1
+    with Counted(pond.hub_counters, "breaches"):
+        link.send("DATA", 65536, 1, begin, bytes(40016), label=1)
+        assert link.next("DATA").label == back
+        link.send("DATA", 65536, 2, begin + 40000, bytes(40016), label=1)
+        assert link.next("CLOSE").fields == [REASONS["credit passed"]]
+    assert link.answers()
+
+
 # ---- evil is dialed ----
 
 
