@@ -126,6 +126,12 @@ enum mesh_stream_state {
     MESH_STREAM_ENDED
 };
 
+/* Identities are what a peer says that they are: another's prove nothing and hide nothing. */
+struct mesh_incoming {
+    uint8_t id[CBX_STREAM_ID_SIZE];
+    const struct mesh_peer *peer;
+};
+
 struct mesh_stream {
     struct cbx_stream core;
     struct mesh *mesh;
@@ -146,7 +152,8 @@ struct mesh_stream {
     bool in_core, in_lazy, in_reap, in_parked;
     bool held; /* incoming: the shell has not answered yet and may still look */
     TAILQ_ENTRY(mesh_stream) entry, lazy_entry, reap_entry, move_entry;
-    UT_hash_handle hh; /* incoming: by identity */
+    struct mesh_incoming key; /* incoming */
+    UT_hash_handle hh;
 
     bool in_moving, broken, lost; /* broken: a record did not open; lost: no path is looked for */
     int64_t move_at, move_until;
@@ -230,7 +237,7 @@ struct mesh {
     struct mesh_streams parked;  /* incoming ones for which no floor is free yet */
     struct mesh_streams lazy, reap;
     struct mesh_streams moving;   /* without a path, or between two */
-    struct mesh_stream *incoming; /* targets' streams, by identity */
+    struct mesh_stream *incoming; /* targets' streams, by peer and identity */
     struct mesh_directs directs;
     TAILQ_HEAD(, mesh_loop) loops;
     uint64_t next_counter;

@@ -379,9 +379,11 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
         refuse(mesh, link, frame->label, CBX_REASON_NO_SESSION);
         return;
     }
+    struct mesh_incoming key = {.peer = peer};
+    memcpy(key.id, open.stream_id, sizeof key.id);
     struct mesh_stream *stream = NULL;
-    HASH_FIND(hh, mesh->incoming, open.stream_id, CBX_STREAM_ID_SIZE, stream);
-    if (!stream || stream->peer != peer) {
+    HASH_FIND(hh, mesh->incoming, &key, sizeof key, stream);
+    if (!stream) {
         answer_for_the_dead(mesh, link, &session->keys, frame, &open, &theirs);
         return;
     }

@@ -545,7 +545,9 @@ add_incoming(struct mesh_stream *stream)
     struct mesh *mesh = stream->mesh;
     TAILQ_INSERT_TAIL(&mesh->streams, stream, entry);
     stream->in_core = true;
-    HASH_ADD(hh, mesh->incoming, core.id, CBX_STREAM_ID_SIZE, stream);
+    memcpy(stream->key.id, stream->core.id, sizeof stream->key.id);
+    stream->key.peer = stream->peer;
+    HASH_ADD(hh, mesh->incoming, key, sizeof stream->key, stream);
     stream->peer->stream_count++;
     mesh->stream_count++;
     mesh_plane_begin(stream);

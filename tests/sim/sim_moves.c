@@ -241,6 +241,36 @@ a_stalled_stream_moves(void **state)
     assert_all_clean();
 }
 
+/* A member says that it is the same life as cli, and dials with the identity of cli's stream: it has
+ * a stream of its own, and cli's is found all the same. */
+static void
+another_members_stream_of_the_same_identity_is_another(void **state)
+{
+    (void)state;
+    agents();
+    struct world_agent *evil = world_agent(the, "evil", "7070", near_by);
+    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
+    program->gap_us = program->far->gap_us = 2 * MS;
+    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    wanted = 2;
+    assert_true(world_until(the, 10 * S, all_direct, NULL));
+    memcpy(evil->mesh->life, cli->mesh->life, sizeof evil->mesh->life);
+    evil->mesh->next_counter = program->stream->counter;
+    struct world_program *other = world_dial(evil, "web", 8080, 1000, 1000);
+    other->hold_end = true;
+    world_run(the, S);
+    assert_true(other->opened);
+    assert_memory_equal(other->stream->core.id, program->stream->core.id, CBX_STREAM_ID_SIZE);
+    cut_direct();
+    assert_true(world_until(the, 10 * S, none_direct, NULL));
+    assert_false(program->closed || other->closed);
+    assert_int_equal(the->false_streams, 1); /* as meant */
+    the->false_streams = 0;
+    other->hold_end = false;
+    mesh_stream_readable(other->stream);
+    assert_all_clean();
+}
+
 /* ---- the hub's link goes ---- */
 
 static void
@@ -518,6 +548,7 @@ main(void)
         T(streams_of_every_age_move_together),
         T(credit_of_a_circuit_that_was_left_is_not_given_twice),
         T(a_stalled_stream_moves),
+        T(another_members_stream_of_the_same_identity_is_another),
         T(a_direct_stream_does_not_need_the_hub),
         T(a_lost_link_leaves_the_direct_path),
         T(without_any_path_it_is_lost),
