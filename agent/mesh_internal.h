@@ -156,6 +156,7 @@ struct mesh_stream {
     UT_hash_handle hh;
 
     bool in_moving, broken, lost; /* broken: a record did not open; lost: no path is looked for */
+    bool by_hub;                  /* the far side had no room for it on the direct lane */
     int64_t move_at, move_until;
     struct cbx_link *left; /* a circuit that the stream has left and the far side perhaps not */
     uint32_t left_label;

@@ -5,9 +5,10 @@
  *
  * The dialer's side acts, the target's waits. A stream is in `moving` from the moment that it has
  * no path or has said RESUME until RESUMED has come (or, at the target, RESUME): no longer than
- * MOVE_US, then it ends as lost. The circuit that a stream left in good order the target closes at
- * once, the dialer when the far side has left it too; before that a CLOSE would end the stream
- * there.
+ * MOVE_US, then it ends as lost. A direct lane that has no room at the far end, or does not answer,
+ * is not waited for while the hub's link stands. The circuit that a stream left in good order the
+ * target closes at once, the dialer when the far side has left it too; before that a CLOSE would
+ * end the stream there.
  */
 #include "log.h"
 #include "mesh_internal.h"
@@ -15,6 +16,7 @@
 
 static const int64_t MOVE_US = 15 * 1000 * 1000;
 static const int64_t RETRY_US = 200 * 1000;
+static const int64_t SILENT_US = 5 * 1000 * 1000; /* long before the link itself is given up */
 
 /* ---- paths ---- */
 
@@ -172,6 +174,8 @@ mesh_move_stranded(struct mesh_stream *stream, enum cbx_reason reason)
     }
     if (reason == CBX_REASON_NO_SESSION)
         mesh_peer_doubt_sessions(stream->peer);
+    if (direct && wait && reason == CBX_REASON_OVERLOADED)
+        stream->by_hub = true;
     enter(stream, mesh_now(mesh) + (wait ? RETRY_US : 0));
     mesh_wake(mesh);
     return true;
@@ -182,6 +186,7 @@ mesh_move_done(struct mesh_stream *stream)
 {
     leave(stream);
     close_left(stream);
+    stream->by_hub = false;
     stream->mesh->count.moves++;
     mesh_plane_moved(stream);
 }
@@ -231,9 +236,10 @@ move(struct mesh_stream *stream, const struct mesh_path *path, int64_t now)
         cbx_stream_resume(&stream->core, path->link, path->budget, &session->keys, &names, now);
     if (result == CBX_ERR_LIMIT && stream->in_moving)
         enter(stream, now + RETRY_US);
-    if (result < 0)
-        return;
-    enter(stream, now);
+    if (result == 0)
+        enter(stream, now);
+    if (result < 0 && result != CBX_ERR_NOMEM)
+        return; /* else the circuit was left, whatever became of the stream */
     if (from && !stream->left) {
         stream->left = from;
         stream->left_label = label;
@@ -272,6 +278,21 @@ is_vain(const struct mesh_stream *stream)
     return !peer->seen || !peer->ready || memcmp(peer->life, id, CBX_LIFE_SIZE) != 0;
 }
 
+/* The dialer said RESUME over a direct lane, at move_at, and may say it elsewhere. */
+static bool
+asks_direct(const struct mesh_stream *stream)
+{
+    const struct mesh *mesh = stream->mesh;
+    const struct cbx_link *link = stream->core.circuit.link;
+    return stream->core.resuming && link && !mesh_link_is_hub(mesh, link) && mesh->phase == MESH_UP;
+}
+
+static bool
+path_of(struct mesh_stream *stream, struct mesh_path *out)
+{
+    return (stream->by_hub && hub_path(stream->mesh, out)) || mesh_path(stream->peer, out);
+}
+
 static void
 look_after(struct mesh_stream *stream, int64_t now)
 {
@@ -281,9 +302,23 @@ look_after(struct mesh_stream *stream, int64_t now)
         stream->lost = true;
         cbx_stream_lost(&stream->core, CBX_REASON_LOST);
     } else if (stream->core.dialer && !stream->core.circuit.link && now >= stream->move_at &&
-               mesh_path(stream->peer, &path)) {
+               path_of(stream, &path)) {
         move(stream, &path, now);
+    } else if (asks_direct(stream) && now - stream->move_at >= SILENT_US) {
+        mesh_direct_doom(stream->peer, "it does not answer");
     }
+}
+
+/* When it is to be looked after next. */
+static int64_t
+due_of(const struct mesh_stream *stream, int64_t now)
+{
+    int64_t due = stream->move_until, at = INT64_MAX;
+    if (stream->core.dialer && !stream->core.circuit.link)
+        at = stream->move_at;
+    else if (asks_direct(stream))
+        at = stream->move_at + SILENT_US;
+    return at > now && at < due ? at : due;
 }
 
 int64_t
@@ -300,11 +335,8 @@ mesh_moves_due(struct mesh *mesh, int64_t now)
     for (stream = TAILQ_FIRST(&mesh->moving); stream; stream = next) {
         next = TAILQ_NEXT(stream, move_entry);
         look_after(stream, now);
-        if (stream->in_moving && stream->move_until < due)
-            due = stream->move_until;
-        if (stream->in_moving && stream->core.dialer && !stream->core.circuit.link &&
-            stream->move_at > now && stream->move_at < due)
-            due = stream->move_at;
+        int64_t at = stream->in_moving ? due_of(stream, now) : due;
+        due = at < due ? at : due;
     }
     return due;
 }
@@ -392,13 +424,14 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
     uint32_t label = stream->core.circuit.label;
     uint64_t credit = hub_credit(stream);
     int result = cbx_stream_take_resume(&stream->core, link, budget, &session->keys, frame, now);
+    const struct cbx_circuit *circuit = &stream->core.circuit;
+    if (from && (circuit->link != from || circuit->label != label)) { /* also without memory */
+        mesh->budget.used += credit;
+        close_circuit(mesh, from, label, credit);
+    }
     if (result < 0) {
         refuse(mesh, link, frame->label, reason_of(mesh, result));
         return;
-    }
-    if (from) {
-        mesh->budget.used += credit;
-        close_circuit(mesh, from, label, credit);
     }
     mesh_peer_confirm(peer, session);
     mesh_move_done(stream);

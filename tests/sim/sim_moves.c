@@ -241,8 +241,8 @@ a_stalled_stream_moves(void **state)
     assert_all_clean();
 }
 
-/* A member says that it is the same life as cli, and dials with the identity of cli's stream: it has
- * a stream of its own, and cli's is found all the same. */
+/* A member says that it is the same life as cli, and dials with the identity of cli's stream: it
+ * has a stream of its own, and cli's is found all the same. */
 static void
 another_members_stream_of_the_same_identity_is_another(void **state)
 {
@@ -268,6 +268,46 @@ another_members_stream_of_the_same_identity_is_another(void **state)
     the->false_streams = 0;
     other->hold_end = false;
     mesh_stream_readable(other->stream);
+    assert_all_clean();
+}
+
+/* The far end has no room on its direct lanes: over the hub the stream goes on. */
+static void
+no_room_at_the_far_end_of_the_lane(void **state)
+{
+    (void)state;
+    agents();
+    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
+    program->gap_us = program->far->gap_us = 2 * MS;
+    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    web->mesh->direct_budget.used += 1024 * MIB; /* of others */
+    assert_true(world_until(the, 10 * S, both_up, NULL));
+    world_run(the, 2 * S);
+    assert_false(program->closed);
+    assert_int_equal(program->stream->path.plane, MESH_PLANE_SSH);
+    assert_false(program->stream->in_moving);
+    web->mesh->direct_budget.used -= 1024 * MIB;
+    assert_all_clean();
+}
+
+/* The lane stands and says nothing: what was just moving to it is not given up with it. */
+static void
+a_lane_that_falls_silent_is_left(void **state)
+{
+    (void)state;
+    static struct world_path silent = {.rate = 20 * 1000 * 1000, .delay_us = 300ll * 1000 * 1000};
+    agents();
+    the->direct_path = &silent;
+    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
+    program->gap_us = program->far->gap_us = 20 * MS;
+    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    assert_true(world_until(the, 10 * S, both_up, NULL));
+    world_run(the, 4 * S);
+    assert_true(program->stream->in_moving);
+    world_run(the, 2 * S);
+    assert_false(program->stream->in_moving);
+    assert_int_equal(program->stream->path.plane, MESH_PLANE_SSH);
+    assert_false(both_up(NULL));
     assert_all_clean();
 }
 
@@ -549,6 +589,8 @@ main(void)
         T(credit_of_a_circuit_that_was_left_is_not_given_twice),
         T(a_stalled_stream_moves),
         T(another_members_stream_of_the_same_identity_is_another),
+        T(no_room_at_the_far_end_of_the_lane),
+        T(a_lane_that_falls_silent_is_left),
         T(a_direct_stream_does_not_need_the_hub),
         T(a_lost_link_leaves_the_direct_path),
         T(without_any_path_it_is_lost),
