@@ -175,6 +175,8 @@ on_opened(struct cbx_stream *core)
     struct mesh_stream *stream = of_core(core);
     leave_opening(stream);
     mesh_meet_streams(stream->peer);
+    if (mesh_direct_up(stream->peer) && mesh_link_is_hub(stream->mesh, core->circuit.link))
+        mesh_streams_move(stream->peer); /* the lane came to stand meanwhile */
     if (stream->end)
         stream->end->opened(stream->arg);
 }

@@ -211,7 +211,9 @@ world_program_incoming(struct world_agent *agent, struct mesh_stream *stream)
             continue;
         if (!stream->loop && memcmp(program->id, stream->core.id, CBX_STREAM_ID_SIZE) == 0)
             world->false_streams++;
-        if (program->mesh || !program->far->stream || program->far->opened)
+        /* A dial that lost its lane before the answer comes once more. */
+        if (!program->far->stream || program->far->opened ||
+            (program->mesh && !program->far->stream->retried))
             continue;
         if (same_stream(program->far->stream, stream))
             break;
@@ -220,9 +222,13 @@ world_program_incoming(struct world_agent *agent, struct mesh_stream *stream)
         mesh_refuse(stream, CBX_REASON_REFUSED); /* its dialer has given up meanwhile */
         return;
     }
+    if (program->stream)
+        mesh_stream_reset(program->stream, CBX_REASON_RESET); /* it never heard of the first */
     program->mesh = agent->mesh;
     program->stream = stream;
     program->opened = true;
+    program->closed = false;
+    program->reason = CBX_REASON_NONE;
     program->opened_at = world->now;
     memcpy(program->id, stream->core.id, CBX_STREAM_ID_SIZE);
     mesh_accept(stream, &program_end, program);
