@@ -355,15 +355,15 @@ next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
     struct cbx_link *link = circuit->link;
     if (stream->is_finished)
         return 0;
-    if (stream->resume || stream->resumed_due) {
-        *out = cbx_stream_build_resume(stream, now); /* the far side knows no key before */
+    if (stream->resumed_due) {
+        *out = cbx_stream_build_resumed(stream, now); /* the far side knows no key before */
     } else if (stream->reset) {
         *out =
             cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label, stream->reset);
         finish(stream);
     } else if (epoch_may_start(stream)) {
         *out = start_epoch(stream);
-    } else if (stream->accept_due || stream->credit_due) {
+    } else if ((stream->accept_due || stream->credit_due) && !stream->resuming) {
         *out = build_credit(stream, now);
     } else {
         return 0;

@@ -103,7 +103,6 @@ struct cbx_stream {
     struct cbx_record_keys *previous_keys; /* under which the older of these are sealed, or NULL */
     struct cbx_queue again;                /* text to be sent anew before anything else ... */
     uint64_t again_begin;                  /* ... and its first offset */
-    struct cbx_open *resume;               /* names for RESUME while it was not said */
     bool resuming;                         /* RESUMED has not come yet: no data goes out */
     bool resumed_due;
 

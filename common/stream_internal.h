@@ -16,8 +16,8 @@ void cbx_stream_check_done(struct cbx_stream *stream);
 void cbx_stream_drop_keys(struct cbx_record_keys **keys);
 
 /* stream_resume.c */
-/* RESUME or RESUMED is due: the frame; its slab is NULL when memory is short. */
-struct cbx_slice cbx_stream_build_resume(struct cbx_stream *stream, int64_t now);
+/* RESUMED, which is due; its slab is NULL when memory is short. */
+struct cbx_slice cbx_stream_build_resumed(struct cbx_stream *stream, int64_t now);
 void cbx_stream_take_resumed(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now);
 /* Bytes that go out anew: how many were copied, 0 when there are none. */
 size_t cbx_stream_pull_again(struct cbx_stream *stream, uint8_t *to, size_t size);

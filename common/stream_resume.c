@@ -33,8 +33,6 @@ cbx_stream_drop_kept(struct cbx_stream *stream)
     while (!STAILQ_EMPTY(&stream->again))
         drop_again_first(stream);
     cbx_kept_clear(&stream->kept);
-    free(stream->resume);
-    stream->resume = NULL;
 }
 
 /* Takes up to size bytes from the front; to: where they go, or NULL. */
@@ -158,21 +156,32 @@ what_we_have(struct cbx_stream *stream, int64_t now)
 }
 
 struct cbx_slice
-cbx_stream_build_resume(struct cbx_stream *stream, int64_t now)
+cbx_stream_build_resumed(struct cbx_stream *stream, int64_t now)
 {
     struct cbx_resume have = what_we_have(stream, now);
-    struct cbx_slice slice;
-    if (stream->resume) {
-        slice = cbx_record_resume(stream->env->aead, &stream->send_keys, stream->circuit.label,
-                                  stream->resume, &have);
-        free(stream->resume);
-        stream->resume = NULL;
-    } else {
-        slice =
-            cbx_record_resumed(stream->env->aead, &stream->send_keys, stream->circuit.label, &have);
-        stream->resumed_due = false;
-    }
-    return slice;
+    stream->resumed_due = false;
+    return cbx_record_resumed(stream->env->aead, &stream->send_keys, stream->circuit.label, &have);
+}
+
+/* In the link's own queue, as OPEN: labels are taken in the order of what goes out there. */
+static int
+say_resume(struct cbx_stream *stream, const struct cbx_open *open, int64_t now)
+{
+    struct cbx_resume have = what_we_have(stream, now);
+    return cbx_link_send_slice(stream->circuit.link,
+                               cbx_record_resume(stream->env->aead, &stream->send_keys,
+                                                 stream->circuit.label, open, &have));
+}
+
+/* The first offset that can be sent again: what lies before it the far side has said it has. */
+static uint64_t
+first_kept(const struct cbx_stream *stream)
+{
+    if (stream->kept.count)
+        return cbx_kept_at(&stream->kept, 0)->offset;
+    if (!STAILQ_EMPTY(&stream->again))
+        return stream->again_begin;
+    return stream->out.sent - (stream->write >= CBX_WRITE_FIN ? 1 : 0);
 }
 
 /* Whether the far side may have and lack what it says. */
@@ -183,7 +192,7 @@ plausible(const struct cbx_stream *stream, const struct cbx_resume *theirs)
     bool fin = stream->write >= CBX_WRITE_FIN;
     return theirs->received >= out->acked && theirs->received <= out->sent &&
            theirs->acked >= out->acked && theirs->acked <= theirs->received &&
-           theirs->limit >= theirs->acked &&
+           theirs->limit >= theirs->acked && theirs->received >= first_kept(stream) &&
            theirs->ended == (fin && theirs->received == out->sent);
 }
 
@@ -202,10 +211,10 @@ go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
         return;
     }
     stream->epoch_began = stream->out.sent;
-    if (stream->read == CBX_READ_ENDED) {
+    if (stream->read == CBX_READ_ENDED)
         stream->credit_due = true;
+    if (stream->credit_due) /* also what the program took since RESUME */
         cbx_circuit_control_ready(&stream->circuit);
-    }
     if (stream->write == CBX_WRITE_FIN && stream->out.acked == stream->out.sent)
         stream->write = CBX_WRITE_DONE;
     cbx_circuit_data_ready(&stream->circuit);
@@ -220,22 +229,17 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
 {
     if (!stream->dialer || !cbx_stream_movable(stream))
         return CBX_ERR_STATE;
-    struct cbx_open *resume = malloc(sizeof *resume);
-    uint32_t label = resume ? cbx_link_label(link) : 0;
-    if (label == 0 || cbx_window_move(&stream->in, budget, stream->received, now) < 0) {
-        free(resume);
+    uint32_t label = link->control_count < CBX_LINK_CONTROL_MAX ? cbx_link_label(link) : 0;
+    if (label == 0 || cbx_window_move(&stream->in, budget, stream->received, now) < 0)
         return CBX_ERR_LIMIT;
-    }
     cbx_circuit_remove(&stream->circuit);
-    free(stream->resume);
-    stream->resume = resume;
-    *resume = *open;
-    memcpy(resume->stream_id, stream->id, sizeof resume->stream_id);
-    memcpy(resume->session, session->id, sizeof resume->session);
-    resume->epoch = ((cbx_stream_epoch(stream) >> EPOCH_SHIFT) + 1) << EPOCH_SHIFT;
+    struct cbx_open resume = *open;
+    memcpy(resume.stream_id, stream->id, sizeof resume.stream_id);
+    memcpy(resume.session, session->id, sizeof resume.session);
+    resume.epoch = ((cbx_stream_epoch(stream) >> EPOCH_SHIFT) + 1) << EPOCH_SHIFT;
     struct cbx_record_keys send, receive;
-    cbx_record_keys_derive(&send, session->root_send, stream->id, resume->epoch, session->cipher);
-    cbx_record_keys_derive(&receive, session->root_receive, stream->id, resume->epoch,
+    cbx_record_keys_derive(&send, session->root_send, stream->id, resume.epoch, session->cipher);
+    cbx_record_keys_derive(&receive, session->root_receive, stream->id, resume.epoch,
                            session->cipher);
     int result = reopen_kept(stream);
     begin_epoch(stream, &send, &receive);
@@ -244,18 +248,20 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     stream->resuming = true;
     if (result == 0)
         result = cbx_circuit_add(link, &stream->circuit, label, &cbx_stream_circuit_ops);
-    if (result < 0)
-        cbx_stream_fail(stream, CBX_REASON_INTERNAL);
-    else
-        cbx_circuit_control_ready(&stream->circuit);
-    return result < 0 ? CBX_ERR_NOMEM : 0;
+    if (result == 0)
+        result = say_resume(stream, &resume, now);
+    if (result == 0)
+        return 0;
+    cbx_circuit_remove(&stream->circuit); /* the far side has no key for a word on it */
+    cbx_stream_fail(stream, CBX_REASON_INTERNAL);
+    return CBX_ERR_NOMEM;
 }
 
 void
 cbx_stream_take_resumed(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
     struct cbx_resume theirs;
-    if (!stream->resuming || stream->resume ||
+    if (!stream->resuming ||
         cbx_record_open_resumed(stream->env->aead, &stream->receive_keys, frame, &theirs) < 0 ||
         !plausible(stream, &theirs)) {
         cbx_stream_fail(stream, CBX_REASON_INTEGRITY);

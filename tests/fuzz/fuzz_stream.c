@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Two streams, a program at each end, and a peer gone bad that knows the keys: the input is a list
- * of what happens. Frames of random bytes, validly sealed records with any field, ends, time.
+ * of what happens. Frames of random bytes, validly sealed records with any field, ends, paths that
+ * break and others that are taken, with RESUME and RESUMED of either side's making, time.
  * Whatever it is, each program is told the end once and nothing after it, what it was given is
  * either right or from the liar, memory stays within the credit, and all of it comes back.
  */
 #include "../lib/pair.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +19,13 @@ enum { GIVEN_MAX = 60000, STEPS_MAX = 100, MS = 1000 };
 static struct pair pair;
 static const uint8_t *at, *end;
 
-static void
-check(bool holds)
-{
-    if (!holds)
-        abort();
-}
+#define check(holds)                                                                               \
+    do {                                                                                           \
+        if (!(holds)) {                                                                            \
+            fprintf(stderr, "%d: this does not hold: %s\n", __LINE__, #holds);                     \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
 
 static uint8_t
 next(void)
@@ -90,6 +93,75 @@ sealed(int from, unsigned kind)
     }
 }
 
+/* Keys of an epoch that may be the next attempt's, of either session. */
+static uint64_t
+resume_keys(int from, struct cbx_record_keys *keys, const struct cbx_session **session)
+{
+    struct pair_end *one = &pair.end[from];
+    uint64_t epoch = number((cbx_stream_epoch(&one->stream) / 65536 + 1) * 65536);
+    *session = &one->session[next() % 2];
+    cbx_record_keys_derive(keys, (*session)->root_send, one->stream.id, epoch, (*session)->cipher);
+    return epoch;
+}
+
+/* What one end may say that it has: the truth, something beside it, anything. */
+static struct cbx_resume
+claims(int from)
+{
+    struct cbx_stream *stream = &pair.end[from].stream;
+    bool ended = stream->read != CBX_READ_OPEN;
+    struct cbx_resume have = {.ended = next() % 4 ? ended : !ended};
+    have.received = number(stream->received + ended);
+    have.acked = number(stream->in.consumed);
+    have.limit = number(stream->in.limit);
+    return have;
+}
+
+/* RESUME, or RESUMED, sealed as a liar would who knows the session. */
+static void
+lie_of_moves(int from)
+{
+    struct pair_end *one = &pair.end[from], *other = &pair.end[1 - from];
+    struct cbx_record_keys keys;
+    const struct cbx_session *session;
+    struct cbx_slice slice;
+    if (!one->has_stream || !other->has_stream)
+        return;
+    struct cbx_resume have = claims(from);
+    if (from == PAIR_DIALER) {
+        struct cbx_open open = pair_open();
+        uint32_t label = cbx_link_label(&one->link);
+        open.epoch = resume_keys(from, &keys, &session);
+        memcpy(open.session, session->id, sizeof open.session);
+        slice = cbx_record_resume(pair.aead, &keys, label, &open, &have);
+    } else {
+        if (next() % 2)
+            resume_keys(from, &keys, &session);
+        else
+            keys = one->stream.send_keys;
+        keys.data_next = 0;
+        slice = cbx_record_resumed(pair.aead, &keys, other->stream.circuit.label, &have);
+    }
+    if (slice.slab)
+        cbx_link_send_slice(&one->link, slice);
+}
+
+/* The path breaks, and perhaps there is another; or the stream leaves one that stands. */
+static void
+change_path(uint64_t n)
+{
+    static const uint64_t room[] = {UINT64_MAX, 4096, 100, 60000};
+    struct pair_end *dialer = &pair.end[PAIR_DIALER];
+    if (n % 4 < 2)
+        pair_cut(&pair);
+    for (int i = 0; i < 2; i++)
+        pair.end[i].spare.total = pair.end[i].spare.used + room[n / 16 % 4] / 4;
+    for (int i = 0; i < 2; i++)
+        pair.end[i].resume_budget = n & 8 ? &pair.end[i].spare : &pair.end[i].budget;
+    if (n % 4 && dialer->has_stream && !dialer->stream.is_finished)
+        (void)pair_resume(&pair);
+}
+
 static void
 lie(int from, unsigned kind)
 {
@@ -115,6 +187,10 @@ step(void)
     int who = op >> 7;
     struct pair_end *one = &pair.end[who];
     uint64_t n = (uint64_t)next() * next() / 4;
+    if (pair.moves && (op % 16 == 9 || op % 16 == 11) && n % 3 == 0) {
+        op & 16 ? lie_of_moves(who) : change_path(n / 3);
+        return;
+    }
     switch (op % 16) {
     case 6:
         if (one->to_send + n < GIVEN_MAX)
@@ -161,6 +237,16 @@ step(void)
     }
 }
 
+static uint64_t
+again_bytes(const struct cbx_stream *stream)
+{
+    uint64_t bytes = 0;
+    const struct cbx_queued *queued;
+    STAILQ_FOREACH(queued, &stream->again, entry)
+    bytes += queued->slice.length;
+    return bytes;
+}
+
 static void
 check_ends(void)
 {
@@ -173,9 +259,13 @@ check_ends(void)
         const struct cbx_receive_window *in = &one->stream.in;
         check(pair_queued(&pair, i, NULL) <= (in->limit > in->acked ? in->limit - in->acked : 0) ||
               one->over);
-        check(one->budget.used == in->counted && one->peer_used == in->counted);
-        check(one->budget.used <= one->budget.total && !one->link.failed);
-        check(one->send_used == one->stream.out.sent - one->stream.out.acked);
+        check(one->budget.used + one->spare.used == in->counted && one->peer_used == in->counted);
+        check(in->link->used == in->counted || in->counted == 0);
+        check(one->budget.used <= one->budget.total && one->spare.used <= one->spare.total);
+        check(!one->link.failed);
+        const struct cbx_send_window *out = &one->stream.out;
+        check(one->send_used == out->sent + out->again - out->acked);
+        check(one->stream.resuming || out->again == again_bytes(&one->stream) || one->over);
     }
 }
 
@@ -188,6 +278,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (pair_init(&pair, way & 1 ? CBX_CIPHER_CHACHA20POLY1305 : CBX_CIPHER_AES256GCM) < 0)
         return 0;
     pair.holds_answer = way & 2;
+    pair.moves = way & 64;
     pair.step = 20 * MS;
     for (int i = 0; i < 2; i++) {
         if (way & 4)
@@ -208,7 +299,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_ends();
     pair_dispose(&pair);
     for (int i = 0; i < 2; i++)
-        check(pair.end[i].budget.used == 0 && pair.end[i].send_used == 0 &&
+        check(pair.end[i].budget.used + pair.end[i].spare.used == 0 && pair.end[i].send_used == 0 &&
               pair.end[i].peer_used == 0);
     cbx_slab_trim();
     check(cbx_slab_bytes() == 0);

@@ -23,6 +23,7 @@ struct pair_end {
     bool has_stream;
     struct cbx_stream_env env;
     struct cbx_budget budget, *resume_budget; /* of the path that a resume goes to */
+    struct cbx_budget spare;                  /* of another path; a test's own */
     uint64_t peer_used, send_used;
     struct cbx_session session[2];
     int sessions; /* known; the last is the newest */

@@ -311,6 +311,62 @@ a_lane_that_falls_silent_is_left(void **state)
     assert_all_clean();
 }
 
+/* New dials do not overtake the RESUMEs that wait before them: labels only grow. */
+static void
+dials_while_streams_come_back(void **state)
+{
+    (void)state;
+    static const struct world_path narrow = {.rate = 400 * 1000, .delay_us = 5000, .buffer = 8192};
+    static struct world_path wide = {.rate = 20 * 1000 * 1000, .delay_us = 2000};
+    the->direct_path = &wide;
+    web = world_agent(the, "web", "8080", narrow);
+    cli = world_agent(the, "cli", "9090", narrow);
+    world_agent(the, "db", "5432", narrow)->unreachable = true;
+    for (int i = 0; i < 40; i++)
+        world_dial(cli, "web", 8080, 20000, 20000)->hold_end = true;
+    wanted = 80;
+    assert_true(world_until(the, 20 * S, all_direct, NULL));
+    world_dial(cli, "db", 5432, 200 * KIB, 200 * KIB);
+    world_run(the, 300 * MS);
+    cut_direct();
+    for (int i = 0; i < 40; i++) {
+        world_dial(cli, "db", 5432, 1000, 1000);
+        world_step(the);
+    }
+    assert_true(world_until(the, 14 * S, none_direct, NULL));
+    assert_int_equal(cli->lost_count + web->lost_count, 0);
+    for (struct world_program *at = the->programs; at; at = at->next) {
+        at->hold_end = false;
+        if (at->stream)
+            mesh_stream_readable(at->stream);
+    }
+    assert_all_clean();
+}
+
+/* Credit that is due while RESUMED is on its way waits for it: the hub takes none before. */
+static void
+the_dialers_program_takes_bytes_while_its_stream_moves(void **state)
+{
+    (void)state;
+    static const struct world_path far_off = {.rate = 20 * 1000 * 1000, .delay_us = 50000};
+    web = world_agent(the, "web", "8080", far_off);
+    cli = world_agent(the, "cli", "9090", far_off);
+    struct world_program *program = world_dial(cli, "web", 8080, 0, 10 * MIB);
+    program->paused = true;
+    wanted = 2;
+    assert_true(world_until(the, 10 * S, all_direct, NULL));
+    world_run(the, 2 * S);
+    cut_direct();
+    while (program->stream->path.plane == MESH_PLANE_DIRECT && !program->stream->core.resuming)
+        world_step(the);
+    world_run(the, 20 * MS);
+    assert_true(program->stream->core.resuming);
+    program->paused = false;
+    assert_true(world_until(the, 10 * S, none_direct, NULL));
+    assert_false(program->closed);
+    assert_all_clean();
+}
+
 /* ---- the hub's link goes ---- */
 
 static void
@@ -591,6 +647,8 @@ main(void)
         T(another_members_stream_of_the_same_identity_is_another),
         T(no_room_at_the_far_end_of_the_lane),
         T(a_lane_that_falls_silent_is_left),
+        T(dials_while_streams_come_back),
+        T(the_dialers_program_takes_bytes_while_its_stream_moves),
         T(a_direct_stream_does_not_need_the_hub),
         T(a_lost_link_leaves_the_direct_path),
         T(without_any_path_it_is_lost),
