@@ -6,6 +6,8 @@
 #include <string.h>
 
 static const int64_t IDLE_US = 300ll * 1000 * 1000;
+/* As the hub has them for each of its links. */
+enum { OPENS_PER_SECOND = 2000, OPENS_AT_ONCE = 8192, SHED_MAX = 20000 };
 
 bool
 mesh_direct_up(const struct mesh_peer *peer)
@@ -24,6 +26,32 @@ take_bye(struct mesh_direct *direct, const struct cbx_frame *frame, struct cbx_e
     return cbx_fail(error, CBX_ERR_CLOSED, "%s", text[0] ? text : cbx_reason_text(direct->bye));
 }
 
+/* Nobody but us sees how often the peer opens (rule 24). */
+static bool
+too_many(struct mesh_direct *direct, const struct cbx_frame *frame, int64_t now)
+{
+    if (frame->type != CBX_FRAME_OPEN && frame->type != CBX_FRAME_RESUME)
+        return false;
+    if (cbx_rate_take(&direct->opens, OPENS_PER_SECOND, OPENS_AT_ONCE, now)) {
+        direct->shed -= direct->shed > 0;
+        return false;
+    }
+    direct->shed++;
+    return true;
+}
+
+static int
+shed(struct mesh_direct *direct, struct cbx_link *link, const struct cbx_frame *frame,
+     struct cbx_error *error)
+{
+    struct cbx_field field = cbx_field_uint(CBX_REASON_OVERLOADED);
+    if (direct->shed > SHED_MAX || cbx_link_take_label(link, frame->label) < 0)
+        return cbx_fail(error, CBX_ERR_LIMIT, "too many or false %s", cbx_frame_name(frame->type));
+    direct->mesh->count.refused++;
+    cbx_link_send(link, CBX_FRAME_CLOSE, frame->label, &field, 1);
+    return 0;
+}
+
 static int
 take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed, int64_t now,
            struct cbx_error *error)
@@ -32,6 +60,8 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     struct cbx_frame frame = *borrowed;
     if (frame.type == CBX_FRAME_BYE)
         return take_bye(direct, &frame, error);
+    if (too_many(direct, &frame, now))
+        return shed(direct, link, &frame, error);
     if (cbx_frame_has_label(frame.type))
         return mesh_stream_frame(direct->mesh, link, &frame, now, error);
     return cbx_fail(error, CBX_ERR_STATE, "%s is not for a direct lane",

@@ -10,6 +10,7 @@
 
 #include "lane.h"
 #include "pump.h"
+#include "rate.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -22,6 +23,8 @@ struct mesh_direct {
     struct mesh *mesh;
     struct mesh_peer *peer; /* NULL once it is over */
     TAILQ_ENTRY(mesh_direct) entry;
+    struct cbx_rate opens;
+    uint32_t shed; /* OPENs and RESUMEs beyond that */
     int64_t since_unix;
     int64_t idle_since;  /* 0: a stream is there */
     enum cbx_reason bye; /* what the peer said last */
