@@ -65,9 +65,8 @@ unblock(struct cbx_stream *stream)
     stream->blocked = false;
 }
 
-/* The send budget got room: as many of those who wait as may share it look again. */
-static void
-wake_blocked(struct cbx_stream_env *env)
+void
+cbx_stream_wake_blocked(struct cbx_stream_env *env)
 {
     uint64_t left = *env->send_used < env->send_total ? env->send_total - *env->send_used : 0;
     struct cbx_stream *stream, *next;
@@ -86,7 +85,7 @@ give_back(struct cbx_stream *stream)
 {
     unblock(stream);
     cbx_send_close(&stream->out);
-    wake_blocked(stream->env);
+    cbx_stream_wake_blocked(stream->env);
 }
 
 static void
@@ -715,7 +714,7 @@ take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
     cbx_kept_forget(&stream->kept, stream->out.acked);
     if (stream->out.acked >= stream->epoch_began)
         cbx_stream_drop_keys(&stream->previous_keys); /* nothing is kept that needs them */
-    wake_blocked(stream->env);
+    cbx_stream_wake_blocked(stream->env);
     if (stream->write == CBX_WRITE_WAIT) {
         if (!stream->dialer) {
             cbx_stream_fail(stream, CBX_REASON_PROTOCOL);

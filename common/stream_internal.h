@@ -9,6 +9,8 @@
 extern const struct cbx_circuit_ops cbx_stream_circuit_ops;
 /* Tells the program and the far side. */
 void cbx_stream_fail(struct cbx_stream *stream, enum cbx_reason reason);
+/* The send budget got room: as many of those who wait as may share it look again. */
+void cbx_stream_wake_blocked(struct cbx_stream_env *env);
 /* Both directions may have come to their end. */
 void cbx_stream_check_done(struct cbx_stream *stream);
 

@@ -210,6 +210,7 @@ go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
         cbx_stream_fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
+    cbx_stream_wake_blocked(stream->env); /* what came is acknowledged with this */
     stream->epoch_began = stream->out.sent;
     if (stream->read == CBX_READ_ENDED)
         stream->credit_due = true;
