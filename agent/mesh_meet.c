@@ -271,12 +271,16 @@ refused(struct mesh_peer *peer)
     peer->mesh->count.meets_refused++;
 }
 
+static struct mesh_peer *try_of(const struct mesh *mesh, const uint8_t id[CBX_LANE_ID]);
+
 static void
 take_offer(struct mesh_peer *peer, struct mesh_session *session, const struct cbx_meet *said)
 {
     struct mesh *mesh = peer->mesh;
     struct mesh_meet *meet = &peer->meet;
-    if (offers(peer) || !mesh->hub_direct || !may_begin(peer, mesh_now(mesh))) {
+    const struct mesh_peer *other = try_of(mesh, said->id); /* whose lane it would take */
+    if (offers(peer) || !mesh->hub_direct || (other && other != peer) ||
+        !may_begin(peer, mesh_now(mesh))) {
         refused(peer);
         return;
     }
