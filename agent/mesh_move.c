@@ -407,6 +407,10 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
     cbx_resume_read(frame, &open, &theirs);
     struct mesh_peer *peer = mesh_peer_find(mesh, open.source, strlen(open.source));
     struct mesh_session *session = mesh_session_for(mesh, peer, &open);
+    if (mesh_link_is_hub(mesh, link) && !mesh_lane_allows(mesh)) {
+        refuse(mesh, link, frame->label, CBX_REASON_OVERLOADED); /* it asks again */
+        return;
+    }
     if (!session || !mesh_link_leads_to(mesh, link, peer)) {
         refuse(mesh, link, frame->label, CBX_REASON_NO_SESSION);
         return;
