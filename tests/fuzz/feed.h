@@ -81,10 +81,11 @@ static inline const char *
 feed_kinds(unsigned type)
 {
     static const char *const kinds[] = {
-        "-",      "uct",  "ulut",      "ssuutc", "sC",   "C",     "",         "cut",  "uu", "uu",
-        "u",      "u",    "uu",        "u",      "u",    "-",     "scuulhtt", "u",    "s",  "sCC",
-        "sschhm", "sslg", "ssc",       "ssluM",  "-",    "-",     "-",        "-",    "-",  "-",
-        "-",      "-",    "sspliuuuO", "uuuB",   "uuug", "uuuug", "uur",      "uulr", "c"};
+        "-",   "uct",  "ulut",   "ssuutc",      "sC",    "C",         "",     "cut",      "uu",
+        "uu",  "u",    "u",      "uu",          "u",     "u",         "-",    "scuulhtt", "u",
+        "s",   "sCC",  "sschhm", "sslg",        "ssc",   "ssluM",     "-",    "-",        "-",
+        "-",   "-",    "-",      "-",           "-",     "sspliuuuO", "uuuB", "uuug",     "uuuug",
+        "uur", "uulr", "c",      "sspliuuuuug", "uuuuug"};
     return type < sizeof kinds / sizeof *kinds ? kinds[type] : "-";
 }
 

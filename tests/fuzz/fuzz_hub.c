@@ -258,8 +258,9 @@ label_of(struct feed *feed)
 static void
 send_frame(struct feed *feed, struct link *to)
 {
-    static const uint8_t types[] = {32, 33, 34, 35, 36, 37, 38, 33, 35, 32, 20, 21, 22, 18, 13, 14,
-                                    2,  5,  7,  8,  9,  10, 11, 1,  3,  4,  6,  12, 16, 17, 19};
+    static const uint8_t types[] = {32, 33, 34, 35, 36, 37, 38, 33, 35, 32, 20, 21,
+                                    22, 18, 13, 14, 2,  5,  7,  8,  9,  10, 11, 1,
+                                    3,  4,  6,  12, 16, 17, 19, 39, 40, 39, 40};
     uint8_t pick = feed_byte(feed);
     unsigned type = types[pick % sizeof types];
     uint32_t label = cbx_frame_has_label(type) ? label_of(feed) : 0;
@@ -285,6 +286,31 @@ send_open(struct feed *feed, int from)
                                cbx_field_uint(feed_number(feed)),
                                cbx_field_bytes(bytes, 40)};
     put_frame(&links[from], cbx_frame_slice(CBX_FRAME_OPEN, label_of(feed) | 1, open, 9));
+}
+
+/* The same with one that goes on, from any offset, and the answer of whoever has it. */
+static void
+send_resume(struct feed *feed, int from)
+{
+    static uint8_t bytes[40];
+    uint8_t pick = feed_byte(feed);
+    int to = pick % NEW;
+    uint64_t begin = pick & 128 ? (UINT64_C(1) << 62) - feed_byte(feed) : feed_number(feed);
+    struct cbx_field have[] = {cbx_field_text(pond[from].slug),
+                               cbx_field_text(pond[to].slug),
+                               cbx_field_uint(8080 + pick / 16 % 4),
+                               cbx_field_bytes(bytes, 16),
+                               cbx_field_bytes(bytes, 40),
+                               cbx_field_uint(65536),
+                               cbx_field_uint(begin),
+                               cbx_field_uint(begin - feed_byte(feed)),
+                               cbx_field_uint(begin + feed_number(feed)),
+                               cbx_field_uint(pick & 64),
+                               cbx_field_bytes(bytes, 16)};
+    put_frame(&links[from], cbx_frame_slice(CBX_FRAME_RESUME, label_of(feed) | 1, have, 11));
+    turn();
+    if (to != DB && to != OPS)
+        put_frame(&links[to], cbx_frame_slice(CBX_FRAME_RESUMED, label_of(feed), have + 5, 6));
 }
 
 static void
@@ -373,6 +399,9 @@ step(struct feed *feed)
         break;
     case 9:
         turn();
+        break;
+    case 10:
+        send_resume(feed, who);
         break;
     default:
         send_frame(feed, link);

@@ -329,8 +329,8 @@ take_output(int from)
 static void
 invent(int to)
 {
-    static const uint8_t types[] = {16, 16, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37,
-                                    38, 38, 12, 17, 7,  8,  9,  10, 11, 1,  3,  2};
+    static const uint8_t types[] = {16, 16, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37, 38,
+                                    38, 12, 17, 7,  8,  9,  10, 11, 1,  3,  2,  39, 40};
     unsigned type = types[feed_byte(&feed) % sizeof types];
     uint32_t label = cbx_frame_has_label(type) ? feed_byte(&feed) % 16 : 0;
     struct cbx_slice slice = feed_frame(&feed, type, label, &likely);
