@@ -223,11 +223,13 @@ world_program_incoming(struct world_agent *agent, struct mesh_stream *stream)
         return;
     }
     if (program->stream)
-        mesh_stream_reset(program->stream, CBX_REASON_RESET); /* it never heard of the first */
+        mesh_stream_reset(program->stream, CBX_REASON_RESET); /* nobody heard of the first */
+    program->sent = program->received = 0;
     program->mesh = agent->mesh;
     program->stream = stream;
     program->opened = true;
-    program->closed = false;
+    program->closed = program->ended = program->corrupt = false;
+    program->blocked_in = program->blocked_out = false;
     program->reason = CBX_REASON_NONE;
     program->opened_at = world->now;
     memcpy(program->id, stream->core.id, CBX_STREAM_ID_SIZE);

@@ -322,11 +322,12 @@ dials_while_streams_come_back(void **state)
     web = world_agent(the, "web", "8080", narrow);
     cli = world_agent(the, "cli", "9090", narrow);
     world_agent(the, "db", "5432", narrow)->unreachable = true;
-    for (int i = 0; i < 40; i++)
-        world_dial(cli, "web", 8080, 20000, 20000)->hold_end = true;
-    wanted = 80;
+    for (int i = 0; i < 800; i++)
+        world_dial(cli, "web", 8080, 100, 100)->hold_end = true;
+    wanted = 1600;
     assert_true(world_until(the, 20 * S, all_direct, NULL));
-    world_dial(cli, "db", 5432, 200 * KIB, 200 * KIB);
+    for (int i = 0; i < 4; i++)
+        world_dial(cli, "db", 5432, 200 * KIB, 200 * KIB);
     world_run(the, 300 * MS);
     cut_direct();
     for (int i = 0; i < 40; i++) {
@@ -363,6 +364,37 @@ the_dialers_program_takes_bytes_while_its_stream_moves(void **state)
     assert_true(program->stream->core.resuming);
     program->paused = false;
     assert_true(world_until(the, 10 * S, none_direct, NULL));
+    assert_false(program->closed);
+    assert_all_clean();
+}
+
+/* On its lane a member opens as fast as it can: refused, then the lane ends, and nothing else. */
+static void
+a_flood_of_opens_ends_the_lane_alone(void **state)
+{
+    (void)state;
+    agents();
+    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
+    program->gap_us = program->far->gap_us = 20 * MS;
+    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    wanted = 2;
+    assert_true(world_until(the, 10 * S, all_direct, NULL));
+    static uint8_t bytes[64];
+    uint64_t refused = world_count(web, "refused");
+    for (int i = 0; i < 60000 && peer_at(cli, web)->direct; i++) {
+        struct cbx_link *link = &peer_at(cli, web)->direct->pump.link;
+        struct cbx_field open[] = {
+            cbx_field_text("cli"),      cbx_field_text("web"),      cbx_field_uint(8080),
+            cbx_field_bytes(bytes, 16), cbx_field_bytes(bytes, 40), cbx_field_uint(1),
+            cbx_field_uint(0),          cbx_field_uint(4096),       cbx_field_bytes(bytes, 64)};
+        (void)cbx_link_send(link, CBX_FRAME_OPEN, cbx_link_label(link), open, 9);
+        if (i % 400 == 0)
+            world_run(the, 20 * MS);
+    }
+    world_run(the, S);
+    assert_false(both_up(NULL));
+    assert_true(world_count(web, "refused") - refused > 20000);
+    assert_int_equal(cli->lost_count + web->lost_count, 0);
     assert_false(program->closed);
     assert_all_clean();
 }
@@ -583,6 +615,95 @@ a_second_broken_record_ends_the_stream(void **state)
     assert_true(world_is_clean(resting));
 }
 
+/* ---- a hub that meddles with moves ---- */
+
+enum meddle { CHANGES = 1, DROPS, REPEATS, HOLDS };
+static struct {
+    enum meddle how;
+    enum cbx_frame_type type;
+    uint32_t times;
+    struct world_copy *held;
+} meddles;
+
+static enum world_verdict
+meddle(struct world_flow *flow, struct cbx_frame *frame)
+{
+    if (!flow->to_agent || frame->type != meddles.type || meddles.how == 0)
+        return WORLD_PASS;
+    meddles.times++;
+    bool resume = frame->type == CBX_FRAME_RESUME;
+    switch (meddles.how) {
+    case CHANGES:
+        frame->field[resume ? 6 : 1].u++;
+        return WORLD_CHANGED;
+    case REPEATS:
+        world_inject(flow, frame->type, frame->label, frame->field, frame->count);
+        world_inject_copy(flow, world_keep(flow, frame),
+                          resume ? world_take_label(flow->agent) : frame->label);
+        return WORLD_DROP;
+    case HOLDS: /* and says each one to the stream that asked before */
+        if (meddles.held)
+            world_inject_copy(flow, meddles.held, frame->label);
+        meddles.held = world_keep(flow, frame);
+        return WORLD_DROP;
+    default:
+        return WORLD_DROP;
+    }
+}
+
+/* Whatever it does to the words with which streams move: some end, none waits for ever, no byte is
+ * false, lost or doubled, and what never came its way goes on. */
+static void
+meddle_with(enum meddle how, enum cbx_frame_type type)
+{
+    the->filter = meddle;
+    memset(&meddles, 0, sizeof meddles);
+    agents();
+    world_agent(the, "db", "5432", near_by)->unreachable = true;
+    struct world_program *moving[3];
+    for (int i = 0; i < 3; i++) {
+        moving[i] = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
+        moving[i]->gap_us = moving[i]->far->gap_us = 5 * MS;
+        moving[i]->pull_limit = moving[i]->far->pull_limit = 16 * KIB;
+    }
+    wanted = 6;
+    assert_true(world_until(the, 10 * S, all_direct, NULL));
+    struct world_program *other = world_dial(cli, "db", 5432, MIB, MIB);
+    meddles.how = how;
+    meddles.type = type;
+    cut_direct();
+    assert_true(world_until(the, 40 * S, world_all_closed, the));
+    assert_true(meddles.times > 0);
+    assert_true(world_is_clean(other));
+    for (int i = 0; i < 3; i++) {
+        assert_false(moving[i]->corrupt || moving[i]->far->corrupt);
+        assert_true(moving[i]->reason || world_is_clean(moving[i]));
+        if (how == REPEATS && type == CBX_FRAME_RESUME)
+            assert_true(world_is_clean(moving[i]) && world_is_clean(moving[i]->far));
+    }
+    assert_int_equal(cli->lost_count + web->lost_count, 0);
+    meddles.how = 0;
+    world_run(the, S);
+    assert_int_equal(cli->mesh->budget.used + web->mesh->budget.used, 0);
+    assert_int_equal(cli->mesh->send_used + web->mesh->send_used, 0);
+    assert_int_equal(the->false_streams, 0);
+}
+
+#define MEDDLE(name, how, type)                                                                    \
+    static void name(void **state)                                                                 \
+    {                                                                                              \
+        (void)state;                                                                               \
+        meddle_with(how, type);                                                                    \
+    }
+MEDDLE(a_resume_that_the_hub_changes, CHANGES, CBX_FRAME_RESUME)
+MEDDLE(a_resume_that_the_hub_drops, DROPS, CBX_FRAME_RESUME)
+MEDDLE(a_resume_that_the_hub_repeats, REPEATS, CBX_FRAME_RESUME)
+MEDDLE(resumes_that_the_hub_crosses, HOLDS, CBX_FRAME_RESUME)
+MEDDLE(a_resumed_that_the_hub_changes, CHANGES, CBX_FRAME_RESUMED)
+MEDDLE(a_resumed_that_the_hub_drops, DROPS, CBX_FRAME_RESUMED)
+MEDDLE(a_resumed_that_the_hub_repeats, REPEATS, CBX_FRAME_RESUMED)
+MEDDLE(resumeds_that_the_hub_crosses, HOLDS, CBX_FRAME_RESUMED)
+
 static bool deaf; /* cli hears no CREDIT */
 
 static enum world_verdict
@@ -647,6 +768,7 @@ main(void)
         T(another_members_stream_of_the_same_identity_is_another),
         T(no_room_at_the_far_end_of_the_lane),
         T(a_lane_that_falls_silent_is_left),
+        T(a_flood_of_opens_ends_the_lane_alone),
         T(dials_while_streams_come_back),
         T(the_dialers_program_takes_bytes_while_its_stream_moves),
         T(a_direct_stream_does_not_need_the_hub),
@@ -661,6 +783,14 @@ main(void)
         T(a_hub_that_changes_bytes_with_a_lane_beside_it),
         T(a_hub_that_changes_bytes_alone),
         T(a_second_broken_record_ends_the_stream),
+        T(a_resume_that_the_hub_changes),
+        T(a_resume_that_the_hub_drops),
+        T(a_resume_that_the_hub_repeats),
+        T(resumes_that_the_hub_crosses),
+        T(a_resumed_that_the_hub_changes),
+        T(a_resumed_that_the_hub_drops),
+        T(a_resumed_that_the_hub_repeats),
+        T(resumeds_that_the_hub_crosses),
         T(a_tombstone_says_the_last_word_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
