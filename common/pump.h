@@ -16,7 +16,7 @@
 #include "carrier.h"
 #include "link.h"
 
-enum { CBX_PUMP_TURN_MAX = 256 * 1024 }; /* bytes read before others get their turn */
+enum { CBX_PUMP_TURN_MAX = 1024 * 1024 }; /* bytes read before others get their turn */
 
 struct cbx_pump {
     struct cbx_link link;
