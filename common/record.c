@@ -242,6 +242,29 @@ open_text(uint8_t out[CBX_OPEN_TEXT_MAX + TAG], const struct cbx_open *open)
     return (size_t)(at + 4 - out);
 }
 
+/* What OPEN and RESUME begin with: fields 0 to 5. */
+static void
+put_open(struct cbx_field fields[6], const struct cbx_open *open)
+{
+    fields[0] = cbx_field_text(open->source);
+    fields[1] = cbx_field_text(open->target);
+    fields[2] = cbx_field_uint(open->port);
+    fields[3] = cbx_field_bytes(open->session, sizeof open->session);
+    fields[4] = cbx_field_bytes(open->stream_id, sizeof open->stream_id);
+    fields[5] = cbx_field_uint(open->epoch);
+}
+
+static void
+read_open(const struct cbx_frame *frame, struct cbx_open *open)
+{
+    cbx_field_copy(open->source, sizeof open->source, &frame->field[0]);
+    cbx_field_copy(open->target, sizeof open->target, &frame->field[1]);
+    open->port = (uint16_t)frame->field[2].u;
+    memcpy(open->session, frame->field[3].p, sizeof open->session);
+    memcpy(open->stream_id, frame->field[4].p, sizeof open->stream_id);
+    open->epoch = frame->field[5].u;
+}
+
 struct cbx_slice
 cbx_record_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t label,
                 const struct cbx_open *open)
@@ -253,27 +276,18 @@ cbx_record_dial(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t la
     if (cbx_aead_seal(aead, keys->cipher, keys->data, counter, ad, ad_length, text, n) < 0)
         return (struct cbx_slice){0};
     keys->data_next++;
-    struct cbx_field fields[] = {cbx_field_text(open->source),
-                                 cbx_field_text(open->target),
-                                 cbx_field_uint(open->port),
-                                 cbx_field_bytes(open->session, sizeof open->session),
-                                 cbx_field_bytes(open->stream_id, sizeof open->stream_id),
-                                 cbx_field_uint(open->epoch),
-                                 cbx_field_uint(counter),
-                                 cbx_field_uint(open->limit),
-                                 cbx_field_bytes(text, n + TAG)};
+    struct cbx_field fields[9];
+    put_open(fields, open);
+    fields[6] = cbx_field_uint(counter);
+    fields[7] = cbx_field_uint(open->limit);
+    fields[8] = cbx_field_bytes(text, n + TAG);
     return cbx_frame_slice(CBX_FRAME_OPEN, label, fields, 9);
 }
 
 void
 cbx_open_read(const struct cbx_frame *frame, struct cbx_open *open)
 {
-    cbx_field_copy(open->source, sizeof open->source, &frame->field[0]);
-    cbx_field_copy(open->target, sizeof open->target, &frame->field[1]);
-    open->port = (uint16_t)frame->field[2].u;
-    memcpy(open->session, frame->field[3].p, sizeof open->session);
-    memcpy(open->stream_id, frame->field[4].p, sizeof open->stream_id);
-    open->epoch = frame->field[5].u;
+    read_open(frame, open);
     open->limit = frame->field[7].u;
 }
 
@@ -332,44 +346,58 @@ resumed_additional(uint8_t out[AD_MAX], uint64_t epoch, const struct cbx_resume 
     return (size_t)(put_resume(out + length, resume) - out);
 }
 
+/* The four claims as fields, in both frames, and the tag that ends them. */
+static void
+put_claims(struct cbx_field fields[5], const struct cbx_resume *resume, const uint8_t tag[TAG])
+{
+    fields[0] = cbx_field_uint(resume->received);
+    fields[1] = cbx_field_uint(resume->acked);
+    fields[2] = cbx_field_uint(resume->limit);
+    fields[3] = cbx_field_uint(resume->ended);
+    fields[4] = cbx_field_bytes(tag, TAG);
+}
+
+static struct cbx_resume
+read_claims(const struct cbx_field fields[4])
+{
+    return (struct cbx_resume){.received = fields[0].u,
+                               .acked = fields[1].u,
+                               .limit = fields[2].u,
+                               .ended = fields[3].u != 0};
+}
+
+/* Both are record 0 of their epoch. */
+static int
+seal_tag(struct cbx_aead *aead, struct cbx_record_keys *keys, const uint8_t *ad, size_t length,
+         uint8_t tag[TAG])
+{
+    if (keys->data_next != 0)
+        return CBX_ERR_STATE;
+    int result = cbx_aead_seal(aead, keys->cipher, keys->data, 0, ad, length, tag, 0);
+    keys->data_next += result == 0;
+    return result;
+}
+
 struct cbx_slice
 cbx_record_resume(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t label,
                   const struct cbx_open *open, const struct cbx_resume *resume)
 {
     uint8_t ad[AD_MAX], tag[TAG];
     size_t length = resume_additional(ad, open, resume);
-    if (keys->data_next != 0 ||
-        cbx_aead_seal(aead, keys->cipher, keys->data, 0, ad, length, tag, 0) < 0)
+    if (seal_tag(aead, keys, ad, length, tag) < 0)
         return (struct cbx_slice){0};
-    keys->data_next++;
-    struct cbx_field fields[] = {cbx_field_text(open->source),
-                                 cbx_field_text(open->target),
-                                 cbx_field_uint(open->port),
-                                 cbx_field_bytes(open->session, sizeof open->session),
-                                 cbx_field_bytes(open->stream_id, sizeof open->stream_id),
-                                 cbx_field_uint(open->epoch),
-                                 cbx_field_uint(resume->received),
-                                 cbx_field_uint(resume->acked),
-                                 cbx_field_uint(resume->limit),
-                                 cbx_field_uint(resume->ended),
-                                 cbx_field_bytes(tag, TAG)};
+    struct cbx_field fields[11];
+    put_open(fields, open);
+    put_claims(fields + 6, resume, tag);
     return cbx_frame_slice(CBX_FRAME_RESUME, label, fields, 11);
 }
 
 void
 cbx_resume_read(const struct cbx_frame *frame, struct cbx_open *open, struct cbx_resume *resume)
 {
-    cbx_field_copy(open->source, sizeof open->source, &frame->field[0]);
-    cbx_field_copy(open->target, sizeof open->target, &frame->field[1]);
-    open->port = (uint16_t)frame->field[2].u;
-    memcpy(open->session, frame->field[3].p, sizeof open->session);
-    memcpy(open->stream_id, frame->field[4].p, sizeof open->stream_id);
-    open->epoch = frame->field[5].u;
+    read_open(frame, open);
     open->limit = 0;
-    *resume = (struct cbx_resume){.received = frame->field[6].u,
-                                  .acked = frame->field[7].u,
-                                  .limit = frame->field[8].u,
-                                  .ended = frame->field[9].u != 0};
+    *resume = read_claims(frame->field + 6);
 }
 
 static int
@@ -400,13 +428,10 @@ cbx_record_resumed(struct cbx_aead *aead, struct cbx_record_keys *keys, uint32_t
 {
     uint8_t ad[AD_MAX], tag[TAG];
     size_t length = resumed_additional(ad, keys->epoch, resume);
-    if (keys->data_next != 0 ||
-        cbx_aead_seal(aead, keys->cipher, keys->data, 0, ad, length, tag, 0) < 0)
+    if (seal_tag(aead, keys, ad, length, tag) < 0)
         return (struct cbx_slice){0};
-    keys->data_next++;
-    struct cbx_field fields[] = {cbx_field_uint(keys->epoch),   cbx_field_uint(resume->received),
-                                 cbx_field_uint(resume->acked), cbx_field_uint(resume->limit),
-                                 cbx_field_uint(resume->ended), cbx_field_bytes(tag, TAG)};
+    struct cbx_field fields[6] = {cbx_field_uint(keys->epoch)};
+    put_claims(fields + 1, resume, tag);
     return cbx_frame_slice(CBX_FRAME_RESUMED, label, fields, 6);
 }
 
@@ -415,10 +440,7 @@ cbx_record_open_resumed(struct cbx_aead *aead, struct cbx_record_keys *keys,
                         struct cbx_frame *frame, struct cbx_resume *resume)
 {
     uint8_t ad[AD_MAX];
-    *resume = (struct cbx_resume){.received = frame->field[1].u,
-                                  .acked = frame->field[2].u,
-                                  .limit = frame->field[3].u,
-                                  .ended = frame->field[4].u != 0};
+    *resume = read_claims(frame->field + 1);
     if (frame->field[0].u != keys->epoch)
         return CBX_ERR_AUTH;
     return open_tag(aead, keys, ad, resumed_additional(ad, keys->epoch, resume), &frame->field[5]);

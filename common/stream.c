@@ -218,13 +218,12 @@ cbx_stream_dispose(struct cbx_stream *stream)
 
 /* ---- opening ---- */
 
-static void
-derive(struct cbx_stream *stream, const struct cbx_session *session, uint64_t epoch)
+void
+cbx_stream_derive(const uint8_t id[CBX_STREAM_ID_SIZE], const struct cbx_session *session,
+                  uint64_t epoch, struct cbx_record_keys *send, struct cbx_record_keys *receive)
 {
-    cbx_record_keys_derive(&stream->send_keys, session->root_send, stream->id, epoch,
-                           session->cipher);
-    cbx_record_keys_derive(&stream->receive_keys, session->root_receive, stream->id, epoch,
-                           session->cipher);
+    cbx_record_keys_derive(send, session->root_send, id, epoch, session->cipher);
+    cbx_record_keys_derive(receive, session->root_receive, id, epoch, session->cipher);
 }
 
 int
@@ -235,7 +234,7 @@ cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link, const struct c
     if (label == 0)
         return CBX_ERR_LIMIT;
     memcpy(stream->id, open->stream_id, sizeof stream->id);
-    derive(stream, session, open->epoch);
+    cbx_stream_derive(stream->id, session, open->epoch, &stream->send_keys, &stream->receive_keys);
     struct cbx_open full = *open;
     full.limit = stream->in.limit;
     stream->in.told = true;
@@ -254,7 +253,7 @@ cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link, const struct c
                 struct cbx_frame *frame, const struct cbx_open *open, int64_t now)
 {
     memcpy(stream->id, open->stream_id, sizeof stream->id);
-    derive(stream, session, open->epoch);
+    cbx_stream_derive(stream->id, session, open->epoch, &stream->send_keys, &stream->receive_keys);
     int result = cbx_record_open_dial(stream->env->aead, &stream->receive_keys, frame, open);
     if (result < 0)
         return result;

@@ -14,6 +14,10 @@ void cbx_stream_wake_blocked(struct cbx_stream_env *env);
 /* Both directions may have come to their end. */
 void cbx_stream_check_done(struct cbx_stream *stream);
 
+/* Keys of both directions in one epoch. */
+void cbx_stream_derive(const uint8_t id[CBX_STREAM_ID_SIZE], const struct cbx_session *session,
+                       uint64_t epoch, struct cbx_record_keys *send,
+                       struct cbx_record_keys *receive);
 /* Keys that are there for a while only. */
 void cbx_stream_drop_keys(struct cbx_record_keys **keys);
 

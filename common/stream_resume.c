@@ -95,19 +95,27 @@ reopen(struct cbx_stream *stream, const struct cbx_kept_record *record)
     return 0;
 }
 
+/* The first offset that can be sent again: what lies before it the far side has said it has. */
+static uint64_t
+first_kept(const struct cbx_stream *stream)
+{
+    if (stream->kept.count)
+        return cbx_kept_at(&stream->kept, 0)->offset;
+    if (!STAILQ_EMPTY(&stream->again))
+        return stream->again_begin;
+    return stream->out.sent - (stream->write >= CBX_WRITE_FIN ? 1 : 0);
+}
+
 /* Opens everything kept: to be done while the keys that it was sealed with are there. */
 static int
 reopen_kept(struct cbx_stream *stream)
 {
     struct cbx_kept *kept = &stream->kept;
-    if (STAILQ_EMPTY(&stream->again))
-        stream->again_begin = stream->out.sent - (stream->write >= CBX_WRITE_FIN ? 1 : 0);
+    stream->again_begin = first_kept(stream);
     for (uint32_t i = kept->count; i-- > 0;) {
-        const struct cbx_kept_record *record = cbx_kept_at(kept, i);
-        int result = reopen(stream, record);
+        int result = reopen(stream, cbx_kept_at(kept, i));
         if (result < 0)
             return result;
-        stream->again_begin = record->offset;
     }
     cbx_kept_clear(kept);
     return 0;
@@ -173,17 +181,6 @@ say_resume(struct cbx_stream *stream, const struct cbx_open *open, int64_t now)
                                                  stream->circuit.label, open, &have));
 }
 
-/* The first offset that can be sent again: what lies before it the far side has said it has. */
-static uint64_t
-first_kept(const struct cbx_stream *stream)
-{
-    if (stream->kept.count)
-        return cbx_kept_at(&stream->kept, 0)->offset;
-    if (!STAILQ_EMPTY(&stream->again))
-        return stream->again_begin;
-    return stream->out.sent - (stream->write >= CBX_WRITE_FIN ? 1 : 0);
-}
-
 /* Whether the far side may have and lack what it says. */
 static bool
 plausible(const struct cbx_stream *stream, const struct cbx_resume *theirs)
@@ -204,12 +201,12 @@ go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
         cbx_send_take_back_fin(&stream->out);
         stream->write = CBX_WRITE_EOF;
     }
-    if (cbx_send_rewind(&stream->out, theirs->received, theirs->acked, theirs->limit, now) < 0 ||
-        (theirs->received > stream->again_begin &&
-         (take_again(stream, NULL, theirs->received - stream->again_begin), false))) {
+    if (cbx_send_rewind(&stream->out, theirs->received, theirs->acked, theirs->limit, now) < 0) {
         cbx_stream_fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
+    if (theirs->received > stream->again_begin)
+        (void)take_again(stream, NULL, theirs->received - stream->again_begin);
     cbx_stream_wake_blocked(stream->env); /* what came is acknowledged with this */
     stream->epoch_began = stream->out.sent;
     if (stream->read == CBX_READ_ENDED)
@@ -239,9 +236,7 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     memcpy(resume.session, session->id, sizeof resume.session);
     resume.epoch = ((cbx_stream_epoch(stream) >> EPOCH_SHIFT) + 1) << EPOCH_SHIFT;
     struct cbx_record_keys send, receive;
-    cbx_record_keys_derive(&send, session->root_send, stream->id, resume.epoch, session->cipher);
-    cbx_record_keys_derive(&receive, session->root_receive, stream->id, resume.epoch,
-                           session->cipher);
+    cbx_stream_derive(stream->id, session, resume.epoch, &send, &receive);
     int result = reopen_kept(stream);
     begin_epoch(stream, &send, &receive);
     cbx_record_keys_wipe(&send);
@@ -287,9 +282,7 @@ cbx_stream_take_resume(struct cbx_stream *stream, struct cbx_link *link, struct 
         return CBX_ERR_STATE;
     if (open.epoch <= cbx_stream_epoch(stream))
         return CBX_ERR_AUTH;
-    cbx_record_keys_derive(&send, session->root_send, stream->id, open.epoch, session->cipher);
-    cbx_record_keys_derive(&receive, session->root_receive, stream->id, open.epoch,
-                           session->cipher);
+    cbx_stream_derive(stream->id, session, open.epoch, &send, &receive);
     int result = cbx_record_open_resume(stream->env->aead, &receive, frame, &open, &theirs);
     if (result == 0 && !plausible(stream, &theirs))
         result = CBX_ERR_AUTH;
