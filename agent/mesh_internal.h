@@ -163,12 +163,6 @@ struct mesh_stream {
     uint64_t left_credit; /* what it still counts for in mesh.budget */
 };
 
-/* Where a stream's circuit is or may be. */
-struct mesh_path {
-    struct cbx_link *link;
-    struct cbx_budget *budget;
-};
-
 /* Rule 27: what is left of a finished stream: the last MESH_TOMBSTONES_MAX, for a resume. */
 struct mesh_tombstone {
     uint8_t id[CBX_STREAM_ID_SIZE];
@@ -304,6 +298,9 @@ int mesh_stream_frame(struct mesh *mesh, struct cbx_link *link, struct cbx_frame
 /* The session that an OPEN or RESUME names, when names and lives are those that it was made for. */
 struct mesh_session *mesh_session_for(struct mesh *mesh, struct mesh_peer *peer,
                                       const struct cbx_open *open);
+/* An OPEN or RESUME on that label is not taken: CLOSE. */
+void mesh_circuit_refuse(struct mesh *mesh, struct cbx_link *link, uint32_t label,
+                         enum cbx_reason reason);
 /* A dial that was not answered goes back to waiting, once: true then. */
 bool mesh_stream_requeue(struct mesh_stream *stream);
 void mesh_streams_due(struct mesh *mesh, int64_t now);
@@ -315,8 +312,10 @@ int64_t mesh_streams_deadline(const struct mesh *mesh);
 void mesh_stream_over(struct mesh_stream *stream, enum cbx_reason reason, bool by_target);
 
 /* mesh_move.c */
-/* Where a new stream to the peer goes; false: nowhere now. */
-bool mesh_path(struct mesh_peer *peer, struct mesh_path *out);
+/* Where a new stream to the peer goes; NULL: nowhere now. */
+struct cbx_link *mesh_path(struct mesh_peer *peer);
+/* What is granted over that link counts here. */
+struct cbx_budget *mesh_budget_of(struct mesh *mesh, const struct cbx_link *link);
 bool mesh_link_is_hub(const struct mesh *mesh, const struct cbx_link *link);
 /* Whether the peer may speak on that link. */
 bool mesh_link_leads_to(const struct mesh *mesh, const struct cbx_link *link,

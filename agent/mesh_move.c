@@ -20,21 +20,22 @@ static const int64_t SILENT_US = 5 * 1000 * 1000; /* long before the link itself
 
 /* ---- paths ---- */
 
-static bool
-hub_path(struct mesh *mesh, struct mesh_path *out)
+static struct cbx_link *
+hub_path(struct mesh *mesh)
 {
-    *out = (struct mesh_path){.link = &mesh->pump.link, .budget = &mesh->budget};
-    return mesh->phase == MESH_UP;
+    return mesh->phase == MESH_UP ? &mesh->pump.link : NULL;
 }
 
-bool
-mesh_path(struct mesh_peer *peer, struct mesh_path *out)
+struct cbx_link *
+mesh_path(struct mesh_peer *peer)
 {
-    if (!peer->direct)
-        return hub_path(peer->mesh, out);
-    *out =
-        (struct mesh_path){.link = &peer->direct->pump.link, .budget = &peer->mesh->direct_budget};
-    return true;
+    return peer->direct ? &peer->direct->pump.link : hub_path(peer->mesh);
+}
+
+struct cbx_budget *
+mesh_budget_of(struct mesh *mesh, const struct cbx_link *link)
+{
+    return mesh_link_is_hub(mesh, link) ? &mesh->budget : &mesh->direct_budget;
 }
 
 bool
@@ -215,7 +216,7 @@ mesh_streams_move(struct mesh_peer *peer)
 }
 
 static void
-move(struct mesh_stream *stream, const struct mesh_path *path, int64_t now)
+move(struct mesh_stream *stream, struct cbx_link *path, int64_t now)
 {
     struct mesh *mesh = stream->mesh;
     struct cbx_link *from = stream->core.circuit.link;
@@ -232,8 +233,8 @@ move(struct mesh_stream *stream, const struct mesh_path *path, int64_t now)
     }
     memcpy(names.source, mesh->config.slug, sizeof names.source);
     memcpy(names.target, stream->peer->slug, sizeof names.target);
-    int result =
-        cbx_stream_resume(&stream->core, path->link, path->budget, &session->keys, &names, now);
+    int result = cbx_stream_resume(&stream->core, path, mesh_budget_of(mesh, path), &session->keys,
+                                   &names, now);
     if (result == CBX_ERR_LIMIT && stream->in_moving)
         enter(stream, now + RETRY_US);
     if (result == 0)
@@ -253,14 +254,13 @@ static void
 move_running(struct mesh *mesh, int64_t now)
 {
     struct mesh_stream *stream;
-    struct mesh_path path;
     TAILQ_FOREACH(stream, &mesh->streams, entry)
     {
         const struct cbx_link *link = stream->core.circuit.link;
+        struct cbx_link *path = mesh_path(stream->peer);
         if (stream->peer->move_due && stream->core.dialer && link && !stream->core.resuming &&
-            cbx_stream_movable(&stream->core) && mesh_path(stream->peer, &path) &&
-            link != path.link)
-            move(stream, &path, now);
+            cbx_stream_movable(&stream->core) && path && link != path)
+            move(stream, path, now);
     }
     struct mesh_peer *peer, *next;
     HASH_ITER(hh, mesh->peers, peer, next)
@@ -287,23 +287,24 @@ asks_direct(const struct mesh_stream *stream)
     return stream->core.resuming && link && !mesh_link_is_hub(mesh, link) && mesh->phase == MESH_UP;
 }
 
-static bool
-path_of(struct mesh_stream *stream, struct mesh_path *out)
+static struct cbx_link *
+path_of(struct mesh_stream *stream)
 {
-    return (stream->by_hub && hub_path(stream->mesh, out)) || mesh_path(stream->peer, out);
+    struct cbx_link *hub = stream->by_hub ? hub_path(stream->mesh) : NULL;
+    return hub ? hub : mesh_path(stream->peer);
 }
 
 static void
 look_after(struct mesh_stream *stream, int64_t now)
 {
-    struct mesh_path path;
+    struct cbx_link *path = NULL;
     if (now >= stream->move_until || is_vain(stream)) {
         leave(stream);
         stream->lost = true;
         cbx_stream_lost(&stream->core, CBX_REASON_LOST);
     } else if (stream->core.dialer && !stream->core.circuit.link && now >= stream->move_at &&
-               path_of(stream, &path)) {
-        move(stream, &path, now);
+               (path = path_of(stream))) {
+        move(stream, path, now);
     } else if (asks_direct(stream) && now - stream->move_at >= SILENT_US) {
         mesh_direct_doom(stream->peer, "it does not answer");
     }
@@ -343,14 +344,6 @@ mesh_moves_due(struct mesh *mesh, int64_t now)
 
 /* ---- the target follows ---- */
 
-static void
-refuse(struct mesh *mesh, struct cbx_link *link, uint32_t label, enum cbx_reason reason)
-{
-    struct cbx_field field = cbx_field_uint(reason);
-    mesh->count.refused++;
-    cbx_link_send(link, CBX_FRAME_CLOSE, label, &field, 1);
-}
-
 static const struct mesh_tombstone *
 find_tombstone(const struct mesh *mesh, const uint8_t *id)
 {
@@ -387,7 +380,7 @@ answer_for_the_dead(struct mesh *mesh, struct cbx_link *link, const struct cbx_s
     }
     cbx_record_keys_wipe(&keys);
     if (!slice.slab || cbx_link_send_slice(link, slice) < 0)
-        refuse(mesh, link, frame->label, CBX_REASON_RESET);
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_RESET);
 }
 
 static enum cbx_reason
@@ -408,11 +401,11 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
     struct mesh_peer *peer = mesh_peer_find(mesh, open.source, strlen(open.source));
     struct mesh_session *session = mesh_session_for(mesh, peer, &open);
     if (mesh_link_is_hub(mesh, link) && !mesh_lane_allows(mesh)) {
-        refuse(mesh, link, frame->label, CBX_REASON_OVERLOADED); /* it asks again */
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_OVERLOADED); /* it asks again */
         return;
     }
     if (!session || !mesh_link_leads_to(mesh, link, peer)) {
-        refuse(mesh, link, frame->label, CBX_REASON_NO_SESSION);
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_NO_SESSION);
         return;
     }
     struct mesh_incoming key = {.peer = peer};
@@ -423,18 +416,18 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
         answer_for_the_dead(mesh, link, &session->keys, frame, &open, &theirs);
         return;
     }
-    struct cbx_budget *budget = mesh_link_is_hub(mesh, link) ? &mesh->budget : &mesh->direct_budget;
     struct cbx_link *from = stream->core.circuit.link;
     uint32_t label = stream->core.circuit.label;
     uint64_t credit = hub_credit(stream);
-    int result = cbx_stream_take_resume(&stream->core, link, budget, &session->keys, frame, now);
+    int result = cbx_stream_take_resume(&stream->core, link, mesh_budget_of(mesh, link),
+                                        &session->keys, frame, now);
     const struct cbx_circuit *circuit = &stream->core.circuit;
     if (from && (circuit->link != from || circuit->label != label)) { /* also without memory */
         mesh->budget.used += credit;
         close_circuit(mesh, from, label, credit);
     }
     if (result < 0) {
-        refuse(mesh, link, frame->label, reason_of(mesh, result));
+        mesh_circuit_refuse(mesh, link, frame->label, reason_of(mesh, result));
         return;
     }
     mesh_peer_confirm(peer, session);

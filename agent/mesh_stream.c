@@ -332,20 +332,17 @@ counter_free(const struct mesh *mesh)
     return !oldest || mesh->next_counter - oldest->counter < MESH_UNANSWERED_MAX;
 }
 
-/* Where no floor is free on a direct lane the hub's link may have one. */
-static bool
-begin_dial(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_path *path)
+/* Where no floor is free on a direct lane the hub's link may have one. The link, or NULL. */
+static struct cbx_link *
+begin_dial(struct mesh_stream *stream, struct mesh_peer *peer)
 {
     struct mesh *mesh = stream->mesh;
     int64_t now = mesh_now(mesh);
-    if (mesh_path(peer, path) && cbx_stream_init(&stream->core, &mesh->env, true, path->budget,
-                                                 &peer->window_used, now) == 0)
-        return true;
-    if (mesh_link_is_hub(mesh, path->link))
-        return false;
-    *path = (struct mesh_path){.link = &mesh->pump.link, .budget = &mesh->budget};
-    return cbx_stream_init(&stream->core, &mesh->env, true, path->budget, &peer->window_used,
-                           now) == 0;
+    struct cbx_link *link = mesh_path(peer), *hub = &mesh->pump.link;
+    while (link && cbx_stream_init(&stream->core, &mesh->env, true, mesh_budget_of(mesh, link),
+                                   &peer->window_used, now) < 0)
+        link = link == hub ? NULL : hub;
+    return link;
 }
 
 static void
@@ -353,8 +350,8 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
 {
     struct mesh *mesh = stream->mesh;
     struct cbx_open open = {.port = stream->port, .epoch = 1};
-    struct mesh_path path;
-    if (!begin_dial(stream, peer, &path)) {
+    struct cbx_link *link = begin_dial(stream, peer);
+    if (!link) {
         stream->starved = true;
         if (mesh->allow_denied || !mesh_may_grow(mesh))
             refuse_waiting(stream, CBX_REASON_OVERLOADED);
@@ -365,7 +362,7 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
     memcpy(open.target, peer->slug, sizeof open.target);
     memcpy(open.session, session->keys.id, sizeof open.session);
     cbx_stream_id(mesh->life, session->keys.peer_life, stream->counter, open.stream_id);
-    if (cbx_stream_dial(&stream->core, path.link, &session->keys, &open) < 0) {
+    if (cbx_stream_dial(&stream->core, link, &session->keys, &open) < 0) {
         cbx_stream_dispose(&stream->core);
         refuse_waiting(stream, CBX_REASON_OVERLOADED);
         return;
@@ -509,8 +506,9 @@ mesh_streams_deadline(const struct mesh *mesh)
 
 /* ---- incoming ---- */
 
-static void
-close_circuit(struct mesh *mesh, struct cbx_link *link, uint32_t label, enum cbx_reason reason)
+void
+mesh_circuit_refuse(struct mesh *mesh, struct cbx_link *link, uint32_t label,
+                    enum cbx_reason reason)
 {
     struct cbx_field field = cbx_field_uint(reason);
     mesh->count.refused++;
@@ -528,8 +526,8 @@ new_incoming(struct mesh *mesh, struct cbx_link *link, struct mesh_peer *peer, i
         return NULL;
     bool may_wait = hub && mesh_may_grow(mesh) && mesh->parked_count < MESH_PARKED_MAX &&
                     peer->parked_count < MESH_PARKED_OF_PEER;
-    if (cbx_stream_init(&stream->core, &mesh->env, false,
-                        hub ? &mesh->budget : &mesh->direct_budget, &peer->window_used, now) < 0 &&
+    if (cbx_stream_init(&stream->core, &mesh->env, false, mesh_budget_of(mesh, link),
+                        &peer->window_used, now) < 0 &&
         !may_wait) {
         free(stream);
         return NULL;
@@ -584,24 +582,24 @@ take_open(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int
     struct mesh_peer *peer = mesh_peer_find(mesh, open.source, strlen(open.source));
     struct mesh_session *session = mesh_session_for(mesh, peer, &open);
     if (mesh_link_is_hub(mesh, link) && !mesh_lane_allows(mesh)) {
-        close_circuit(mesh, link, frame->label, CBX_REASON_PEER_AWAY);
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_PEER_AWAY);
         return;
     }
     if (!session || !mesh_link_leads_to(mesh, link, peer)) {
-        close_circuit(mesh, link, frame->label, CBX_REASON_NO_SESSION);
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_NO_SESSION);
         return;
     }
     enum cbx_reason reason;
     struct mesh_stream *stream = new_incoming(mesh, link, peer, now, &reason);
     if (!stream) {
-        close_circuit(mesh, link, frame->label, reason);
+        mesh_circuit_refuse(mesh, link, frame->label, reason);
         return;
     }
     if (cbx_stream_take(&stream->core, link, &session->keys, frame, &open, now) < 0) {
         mesh->count.integrity++;
         cbx_stream_dispose(&stream->core);
         free(stream);
-        close_circuit(mesh, link, frame->label, CBX_REASON_INTEGRITY);
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_INTEGRITY);
         return;
     }
     mesh_peer_confirm(peer, session);
@@ -609,7 +607,7 @@ take_open(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int
         mesh->count.replayed++;
         cbx_stream_dispose(&stream->core);
         free(stream);
-        close_circuit(mesh, link, frame->label, CBX_REASON_DENIED);
+        mesh_circuit_refuse(mesh, link, frame->label, CBX_REASON_DENIED);
         return;
     }
     add_incoming(stream);
