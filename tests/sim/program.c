@@ -306,3 +306,10 @@ world_all_clean(struct world *world)
     }
     return true;
 }
+
+bool
+world_ends_clean(struct world *world, int64_t limit_us)
+{
+    bool closed = world_until(world, limit_us, world_all_closed, world);
+    return world_all_clean(world) && closed; /* in this order: what is not clean is printed */
+}

@@ -64,8 +64,7 @@ choke(struct world_agent *agent, bool on)
 static void
 finish(struct world *world)
 {
-    assert_true(world_until(world, 300ll * SECOND, world_all_closed, world));
-    assert_true(world_all_clean(world));
+    assert_true(world_ends_clean(world, 300ll * SECOND));
     world_run(world, SECOND);
     assert_int_equal(world->hub->held, 0);
     assert_int_equal(world->hub->allowances.pinned, 0);

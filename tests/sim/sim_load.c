@@ -64,10 +64,7 @@ nothing_left(struct world *world)
 static void
 finish(struct world *world, int64_t limit_us)
 {
-    bool closed = world_until(world, limit_us, world_all_closed, world);
-    bool clean = world_all_clean(world);
-    assert_true(closed);
-    assert_true(clean);
+    assert_true(world_ends_clean(world, limit_us));
     assert_true(nothing_left(world));
     world_free(world);
 }

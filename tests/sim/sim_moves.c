@@ -106,8 +106,7 @@ cut_direct(void)
 static void
 assert_all_clean(void)
 {
-    assert_true(world_until(the, 300 * S, world_all_closed, the));
-    assert_true(world_all_clean(the));
+    assert_true(world_ends_clean(the, 300 * S));
     world_run(the, S);
     assert_int_equal(the->hub->circuit_count, 0);
     for (int i = 0; i < 2; i++) {

@@ -104,8 +104,7 @@ a_dial_over_four_seconds_of_delay_comes_through(void **state)
     struct world_agent *cli = world_agent(world, "cli", NULL, fast);
     world_run(world, 10 * SECOND);
     world_dial(cli, "web", 8080, 1000, 1000);
-    assert_true(world_until(world, 60 * SECOND, world_all_closed, world));
-    assert_true(world_all_clean(world));
+    assert_true(world_ends_clean(world, 60 * SECOND));
     world_free(world);
 }
 

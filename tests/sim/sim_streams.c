@@ -11,10 +11,7 @@
 static void
 finish(struct world *world, int64_t limit_us)
 {
-    bool closed = world_until(world, limit_us, world_all_closed, world);
-    bool clean = world_all_clean(world);
-    assert_true(closed);
-    assert_true(clean);
+    assert_true(world_ends_clean(world, limit_us));
     world_run(world, 300000);
     json_t *status = hub_core_status_json(world->hub);
     assert_int_equal(json_integer_value(json_object_get(status, "circuits")), 0);

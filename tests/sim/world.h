@@ -194,6 +194,9 @@ bool world_all_clean(struct world *world);
 bool world_all_closed(void *world);
 bool world_closed(void *program);
 
+/* Whether every program closes within the fake time, cleanly; prints which did not. */
+bool world_ends_clean(struct world *world, int64_t limit_us);
+
 /* A counter of mesh_status_json, by name. */
 uint64_t world_count(const struct world_agent *agent, const char *name);
 /* Heap bytes of all records that wait in the hub's circuits. */

@@ -26,6 +26,31 @@
             fail_msg("in vain: %s", #what);                                                        \
     } while (0)
 
+enum { WATCHDOG_S = 15 };
+
+static inline void
+on_watchdog(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)timer;
+    (void)events;
+    fail_msg("nothing happened within %d s", WATCHDOG_S);
+}
+
+/* The loop until something breaks it, again until *done where that is given; within WATCHDOG_S. */
+static inline void
+run_watched(struct ev_loop *loop, const bool *done)
+{
+    ev_timer watchdog;
+    ev_timer_init(&watchdog, on_watchdog, WATCHDOG_S, 0.);
+    ev_now_update(loop);
+    ev_timer_start(loop, &watchdog);
+    do
+        ev_run(loop, 0);
+    while (done && !*done);
+    ev_timer_stop(loop, &watchdog);
+}
+
 static inline unsigned
 open_descriptors(void)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Programs that run for the agent: their pipes, their words, their end. */
+#include "loop_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,6 @@
 #include "log.h"
 #include "slow.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -23,26 +23,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WATCHDOG_S = 15 };
-
 static struct ev_loop *loop;
 static struct child *child;
 static int input, output;
 static int exit_status;
 static bool exited;
 static size_t descriptors;
-
-static size_t
-count_descriptors(void)
-{
-    size_t count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    while (readdir(folder) != NULL)
-        count++;
-    closedir(folder);
-    return count;
-}
 
 static void
 on_exit_of_child(void *arg, int status)
@@ -54,26 +40,11 @@ on_exit_of_child(void *arg, int status)
     ev_break(loop, EVBREAK_ALL);
 }
 
-static void
-on_watchdog(struct ev_loop *in, ev_timer *timer, int events)
-{
-    (void)in;
-    (void)timer;
-    (void)events;
-    fail_msg("nothing happened within %d s", WATCHDOG_S);
-}
-
 /* Until the child's exit was reported. */
 static void
 run(void)
 {
-    ev_timer watchdog;
-    ev_timer_init(&watchdog, on_watchdog, WATCHDOG_S, 0.);
-    ev_now_update(loop);
-    ev_timer_start(loop, &watchdog);
-    while (!exited)
-        ev_run(loop, 0);
-    ev_timer_stop(loop, &watchdog);
+    run_watched(loop, &exited);
 }
 
 /* Runs the text by sh. */
@@ -112,7 +83,7 @@ static int
 setup(void **state)
 {
     (void)state;
-    descriptors = count_descriptors();
+    descriptors = open_descriptors();
     return 0;
 }
 
@@ -122,7 +93,7 @@ teardown(void **state)
 {
     (void)state;
     child = NULL;
-    assert_int_equal(count_descriptors(), descriptors);
+    assert_int_equal(open_descriptors(), descriptors);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
     return 0;

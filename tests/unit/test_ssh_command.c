@@ -4,6 +4,7 @@
  * fails, and that nothing is left. The real ssh is tested end to end
  * (tests/e2e/test_ssh_command.py).
  */
+#include "loop_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,6 @@
 #include "slow.h"
 #include "ssh_command.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <ev.h>
 #include <signal.h>
@@ -28,8 +28,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { WATCHDOG_S = 15 };
 
 /* The hub's magic as printf of sh writes it. */
 #define MAGIC "\\000cbx link 1\\r\\n\\000\\377\\000"
@@ -74,26 +72,6 @@ on_failed(void *arg, enum ssh_error error, const char *text)
 static const struct ssh_login_ops ops = {.up = on_up, .failed = on_failed};
 
 static void
-on_watchdog(struct ev_loop *in, ev_timer *timer, int events)
-{
-    (void)in;
-    (void)timer;
-    (void)events;
-    fail_msg("nothing happened within %d s", WATCHDOG_S);
-}
-
-static void
-run(void)
-{
-    ev_timer watchdog;
-    ev_timer_init(&watchdog, on_watchdog, WATCHDOG_S, 0.);
-    ev_now_update(loop);
-    ev_timer_start(loop, &watchdog);
-    ev_run(loop, 0);
-    ev_timer_stop(loop, &watchdog);
-}
-
-static void
 begin(const char *text, const char *address, const char *user, int64_t timeout_ms)
 {
     static const uint8_t host_key[32] = {1};
@@ -116,7 +94,7 @@ static void
 fails(const char *text, enum ssh_error error, const char *words)
 {
     begin(text, "hub.example:7000", "cbx", 5000);
-    run();
+    run_watched(loop, NULL);
     assert_int_equal(heard.calls, 1);
     assert_null(carrier);
     if (strstr(heard.text, words) == NULL)
@@ -129,24 +107,12 @@ static void
 goes_up(const char *text)
 {
     begin(text, "hub.example:7000", "cbx", 5000);
-    run();
+    run_watched(loop, NULL);
     assert_string_equal(heard.text, "");
     assert_int_equal(heard.calls, 1);
     assert_non_null(carrier);
     ssh_command_free(command);
     command = NULL;
-}
-
-static size_t
-count_descriptors(void)
-{
-    size_t count = 0;
-    DIR *listing = opendir("/proc/self/fd");
-    assert_non_null(listing);
-    while (readdir(listing) != NULL)
-        count++;
-    closedir(listing);
-    return count;
 }
 
 static int
@@ -156,7 +122,7 @@ setup(void **state)
     (void)snprintf(folder, sizeof folder, "/tmp/cbx-test-ssh-command-XXXXXX");
     if (mkdtemp(folder) == NULL)
         return -1;
-    descriptors = count_descriptors();
+    descriptors = open_descriptors();
     return 0;
 }
 
@@ -169,7 +135,7 @@ teardown(void **state)
         carrier->ops->close(carrier);
     carrier = NULL;
     child_end_all();
-    assert_int_equal(count_descriptors(), descriptors);
+    assert_int_equal(open_descriptors(), descriptors);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
     assert_int_equal(rmdir(folder), 0);
@@ -195,7 +161,7 @@ receive(uint8_t *out, size_t size)
     while (used < size) {
         ssize_t got = carrier->ops->read(carrier, out + used, size - used);
         if (got == CBX_ERR_AGAIN) {
-            run();
+            run_watched(loop, NULL);
             continue;
         }
         if (got < 0)
@@ -242,10 +208,10 @@ held_bytes_are_told_of_until_they_are_read(void **state)
     goes_up("sh -c 'printf \"" MAGIC "\"; exec sleep 1000' %h");
     carrier->ready = on_ready;
     carrier->ops->want(carrier, true, false);
-    run();
-    run();
+    run_watched(loop, NULL);
+    run_watched(loop, NULL);
     for (size_t i = 0; i < sizeof seen; i++) {
-        run();
+        run_watched(loop, NULL);
         assert_int_equal(carrier->ops->read(carrier, seen + i, 1), 1);
     }
     assert_memory_equal(seen, cbx_link_magic, sizeof seen);
@@ -301,7 +267,7 @@ silence_has_a_limit(void **state)
 {
     (void)state;
     begin("sh -c 'echo asleep >&2; exec sleep 1000' %h", "hub.example:7000", "cbx", 300);
-    run();
+    run_watched(loop, NULL);
     assert_string_equal(heard.text, "ssh-command (hub.example:7000) brought no word of the hub "
                                     "within 0.3 s: asleep");
     assert_int_equal(heard.error, SSH_PROTOCOL);
@@ -354,7 +320,7 @@ hosts_and_users_that_could_be_more_are_not_given_on(void **state)
         (void)snprintf(marked, sizeof marked, "%s/ran", folder);
         (void)snprintf(script, sizeof script, "touch %s", marked);
         begin(script, cases[i][0], cases[i][1], 5000);
-        run();
+        run_watched(loop, NULL);
         assert_non_null(strstr(heard.text, "characters that are not given"));
         assert_int_equal(access(marked, F_OK), -1);
     }
@@ -369,7 +335,7 @@ words_of(const char *text, const char *address, char *out, size_t size)
                    folder, text);
     (void)snprintf(path, sizeof path, "%s/words", folder);
     begin(line, address, "cbx", 5000);
-    run();
+    run_watched(loop, NULL);
     FILE *file = fopen(path, "re");
     assert_non_null(file);
     out[fread(out, 1, size - 1, file)] = '\0';
@@ -406,7 +372,7 @@ a_plain_client_gets_options_first_and_the_host_last(void **state)
     assert_int_equal(chmod(script, 0700), 0);
     (void)snprintf(line, sizeof line, "%s -o StrictHostKeyChecking=no -J bastion", script);
     begin(line, "hub.example:7000", "cbx", 5000);
-    run();
+    run_watched(loop, NULL);
     assert_int_equal(unlink(script), 0);
     (void)snprintf(script, sizeof script, "%s/words", folder);
     file = fopen(script, "re");
