@@ -154,13 +154,16 @@ add_ciphers(json_t *checks)
     uint64_t aes = cbx_aead_speed(CBX_CIPHER_AES256GCM, CIPHER_BLOCK, 1, CIPHER_US);
     uint64_t chacha = cbx_aead_speed(CBX_CIPHER_CHACHA20POLY1305, CIPHER_BLOCK, 1, CIPHER_US);
     const char *chosen = cbx_cipher_name(cbx_aead_preferred());
+    const char *aes_by = cbx_aes_name(cbx_aes_preferred());
     json_t *check = netcheck_add(checks, "ciphers", NETCHECK_OK, "",
-                                 "aes-256-gcm %llu MB/s%s, chacha20-poly1305 %llu MB/s; %s first",
-                                 (unsigned long long)(aes / 1000000),
+                                 "aes-256-gcm %llu MB/s by %s%s, chacha20-poly1305 %llu MB/s; %s "
+                                 "first",
+                                 (unsigned long long)(aes / 1000000), aes_by,
                                  cbx_aead_has_aes() ? "" : " (not in hardware)",
                                  (unsigned long long)(chacha / 1000000), chosen);
     json_object_set_new(check, "aes_256_gcm_bytes_per_s", json_integer((json_int_t)aes));
     json_object_set_new(check, "chacha20_poly1305_bytes_per_s", json_integer((json_int_t)chacha));
+    json_object_set_new(check, "aes_256_gcm_by", json_string(aes_by));
     json_object_set_new(check, "aes_in_hardware", json_boolean(cbx_aead_has_aes()));
     json_object_set_new(check, "chosen", json_string(chosen));
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Record ciphers through libcrypto's EVP. There is one slot per cipher and direction for the whole
- * process, whatever the number of streams. A slot remembers which key its context holds: records
- * usually come in runs under one key, and expanding an AES key costs more than comparing 32 bytes.
- * The remembered keys and the contexts' key schedules are wiped when the owner frees the object.
- * After the first use of a slot nothing is allocated.
+ * Record ciphers through libcrypto's EVP or gcm.c. There is one slot per cipher and direction for
+ * the whole process, whatever the number of streams. A slot remembers which key its context holds:
+ * records usually come in runs under one key, and expanding an AES key costs more than comparing 32
+ * bytes. The remembered keys and the contexts' key schedules are wiped when the owner frees the
+ * object. After the first use of a slot nothing is allocated.
  */
 #include "aead.h"
+#include "bytes.h"
 #include "err.h"
+#include "gcm.h"
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <sodium.h>
@@ -23,8 +25,9 @@ enum { NONCE_SIZE = 12, CIPHERS = 2 };
 static const size_t length_max = (size_t)1 << 30;
 
 struct slot {
-    EVP_CIPHER_CTX *context;
-    bool keyed; /* context holds key */
+    EVP_CIPHER_CTX *context; /* NULL: gcm */
+    struct cbx_gcm *gcm;
+    bool keyed; /* it holds key */
     uint8_t key[CBX_AEAD_KEY];
 };
 
@@ -32,6 +35,13 @@ struct cbx_aead {
     struct slot seal[CIPHERS];
     struct slot open[CIPHERS];
 };
+
+static bool
+slot_init_gcm(struct slot *slot)
+{
+    slot->gcm = cbx_gcm_new();
+    return slot->gcm != NULL;
+}
 
 static bool
 slot_init(struct slot *slot, const EVP_CIPHER *cipher, int sealing)
@@ -44,24 +54,38 @@ slot_init(struct slot *slot, const EVP_CIPHER *cipher, int sealing)
 static void
 slot_dispose(struct slot *slot)
 {
-    EVP_CIPHER_CTX_free(slot->context); /* wipes the key schedule */
+    EVP_CIPHER_CTX_free(slot->context); /* both wipe the key schedule */
+    cbx_gcm_free(slot->gcm);
     sodium_memzero(slot, sizeof *slot);
+}
+
+static bool
+slots_init(struct slot slots[CIPHERS], int sealing, enum cbx_aes aes)
+{
+    bool done = aes == CBX_AES_IPSEC_MB ? slot_init_gcm(&slots[0])
+                                        : slot_init(&slots[0], EVP_aes_256_gcm(), sealing);
+    return done && slot_init(&slots[1], EVP_chacha20_poly1305(), sealing);
+}
+
+struct cbx_aead *
+cbx_aead_new_with(enum cbx_aes aes)
+{
+    if (aes == CBX_AES_IPSEC_MB && !cbx_gcm_here())
+        return NULL;
+    struct cbx_aead *aead = calloc(1, sizeof *aead);
+    if (aead == NULL)
+        return NULL;
+    if (!slots_init(aead->seal, 1, aes) || !slots_init(aead->open, 0, aes)) {
+        cbx_aead_free(aead);
+        return NULL;
+    }
+    return aead;
 }
 
 struct cbx_aead *
 cbx_aead_new(void)
 {
-    struct cbx_aead *aead = calloc(1, sizeof *aead);
-    if (aead == NULL)
-        return NULL;
-    const EVP_CIPHER *cipher[CIPHERS] = {EVP_aes_256_gcm(), EVP_chacha20_poly1305()};
-    for (size_t i = 0; i < CIPHERS; i++) {
-        if (!slot_init(&aead->seal[i], cipher[i], 1) || !slot_init(&aead->open[i], cipher[i], 0)) {
-            cbx_aead_free(aead);
-            return NULL;
-        }
-    }
-    return aead;
+    return cbx_aead_new_with(cbx_aes_preferred());
 }
 
 void
@@ -87,6 +111,12 @@ cbx_aead_has_aes(void)
 #else
     return false;
 #endif
+}
+
+const char *
+cbx_aes_name(enum cbx_aes aes)
+{
+    return aes == CBX_AES_IPSEC_MB ? "IPSec_MB" : "libcrypto";
 }
 
 const char *
@@ -126,14 +156,20 @@ same_key(const uint8_t a[CBX_AEAD_KEY], const uint8_t b[CBX_AEAD_KEY])
     return differs == 0;
 }
 
+static void
+nonce_of(uint64_t counter, uint8_t nonce[NONCE_SIZE])
+{
+    memset(nonce, 0, NONCE_SIZE);
+    cbx_put_be64(nonce + 4, counter);
+}
+
 /* Readies the slot's context for one record: key if it changed, nonce, additional data. */
 static bool
 slot_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
            const uint8_t *additional, size_t additional_length)
 {
-    uint8_t nonce[NONCE_SIZE] = {0};
-    for (size_t i = 0; i < 8; i++)
-        nonce[4 + i] = (uint8_t)(counter >> (56 - 8 * i));
+    uint8_t nonce[NONCE_SIZE];
+    nonce_of(counter, nonce);
     bool same = slot->keyed && same_key(slot->key, key);
     slot->keyed = false; /* until the record is through: after a failure the context is suspect */
     if (EVP_CipherInit_ex(slot->context, NULL, NULL, same ? NULL : key, nonce, -1) != 1)
@@ -155,6 +191,48 @@ slot_crypt(struct slot *slot, uint8_t *text, size_t length)
             (size_t)written == length);
 }
 
+static int
+slot_seal(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
+          const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
+{
+    uint8_t *tag = text + length;
+    int written = 0;
+    if (!slot_begin(slot, key, counter, additional, additional_length) ||
+        !slot_crypt(slot, text, length) || EVP_CipherFinal_ex(slot->context, tag, &written) != 1 ||
+        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_GET_TAG, CBX_AEAD_TAG, tag) != 1)
+        return CBX_ERR_NOMEM;
+    slot->keyed = true;
+    return 0;
+}
+
+/* length without the tag. */
+static int
+slot_open(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
+          const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
+{
+    if (!slot_begin(slot, key, counter, additional, additional_length) ||
+        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_SET_TAG, CBX_AEAD_TAG, text + length) !=
+            1 ||
+        !slot_crypt(slot, text, length))
+        return CBX_ERR_NOMEM;
+    uint8_t nothing[CBX_AEAD_TAG]; /* both are stream ciphers: Final writes no text */
+    int written = 0;
+    if (EVP_CipherFinal_ex(slot->context, nothing, &written) != 1)
+        return CBX_ERR_AUTH;
+    slot->keyed = true;
+    return 0;
+}
+
+static void
+gcm_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY])
+{
+    if (slot->keyed && same_key(slot->key, key))
+        return;
+    cbx_gcm_set_key(slot->gcm, key);
+    memcpy(slot->key, key, CBX_AEAD_KEY);
+    slot->keyed = true;
+}
+
 int
 cbx_aead_seal(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[CBX_AEAD_KEY],
               uint64_t counter, const uint8_t *additional, size_t additional_length, uint8_t *text,
@@ -163,13 +241,12 @@ cbx_aead_seal(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[C
     struct slot *slot = slot_of(aead->seal, cipher);
     if (slot == NULL || length > length_max || additional_length > length_max)
         return CBX_ERR_FORMAT;
-    uint8_t *tag = text + length;
-    int written = 0;
-    if (!slot_begin(slot, key, counter, additional, additional_length) ||
-        !slot_crypt(slot, text, length) || EVP_CipherFinal_ex(slot->context, tag, &written) != 1 ||
-        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_GET_TAG, CBX_AEAD_TAG, tag) != 1)
-        return CBX_ERR_NOMEM;
-    slot->keyed = true;
+    if (slot->gcm == NULL)
+        return slot_seal(slot, key, counter, additional, additional_length, text, length);
+    uint8_t nonce[NONCE_SIZE];
+    nonce_of(counter, nonce);
+    gcm_begin(slot, key);
+    cbx_gcm_seal(slot->gcm, nonce, additional, additional_length, text, length, text + length);
     return 0;
 }
 
@@ -181,25 +258,23 @@ cbx_aead_open(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[C
     struct slot *slot = slot_of(aead->open, cipher);
     if (slot == NULL || length > length_max || additional_length > length_max)
         return CBX_ERR_FORMAT;
-    int code = CBX_ERR_AUTH;
-    if (length < CBX_AEAD_TAG)
-        goto refuse;
-    uint8_t *tag = text + length - CBX_AEAD_TAG;
-    code = CBX_ERR_NOMEM;
-    if (!slot_begin(slot, key, counter, additional, additional_length) ||
-        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_SET_TAG, CBX_AEAD_TAG, tag) != 1 ||
-        !slot_crypt(slot, text, length - CBX_AEAD_TAG))
-        goto refuse;
-    uint8_t nothing[CBX_AEAD_TAG]; /* both are stream ciphers: Final writes no text */
-    int written = 0;
-    code = CBX_ERR_AUTH;
-    if (EVP_CipherFinal_ex(slot->context, nothing, &written) != 1)
-        goto refuse;
-    slot->keyed = true;
-    return 0;
-refuse:
+    int result = CBX_ERR_AUTH;
+    if (length >= CBX_AEAD_TAG) {
+        size_t n = length - CBX_AEAD_TAG;
+        if (slot->gcm == NULL) {
+            result = slot_open(slot, key, counter, additional, additional_length, text, n);
+        } else {
+            uint8_t nonce[NONCE_SIZE];
+            nonce_of(counter, nonce);
+            gcm_begin(slot, key);
+            if (cbx_gcm_open(slot->gcm, nonce, additional, additional_length, text, n, text + n))
+                result = CBX_OK;
+        }
+    }
+    if (result == CBX_OK)
+        return CBX_OK;
     ERR_clear_error(); /* else a TLS user of this process could take our refusal for its own */
     if (length > 0)
         sodium_memzero(text, length);
-    return code;
+    return result;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The record ciphers: AES-256-GCM and ChaCha20-Poly1305 (RFC 8439) through libcrypto, key 32 bytes,
- * nonce = 32 zero bits || 64-bit big-endian counter, tag 16 bytes. One cipher context per process
- * and direction, keyed anew when the key changes, so a stream at rest keeps none (libssh2.md).
+ * The record ciphers: AES-256-GCM and ChaCha20-Poly1305 (RFC 8439) through libcrypto or, for AES
+ * where it is faster, Intel's IPSec_MB (gcm.h): key 32 bytes, nonce = 32 zero bits || 64-bit
+ * big-endian counter, tag 16 bytes. One cipher context per owner and direction, keyed anew when the
+ * key changes, so a stream at rest keeps none.
  */
 #ifndef CBX_AEAD_H
 #define CBX_AEAD_H
@@ -19,10 +20,18 @@ enum cbx_cipher { /* wire numbers (PROTOCOL.md, "Sessions") */
 
 enum { CBX_AEAD_KEY = 32, CBX_AEAD_TAG = 16 };
 
+/* Who does AES-256-GCM; both give the same bytes. */
+enum cbx_aes { CBX_AES_LIBCRYPTO, CBX_AES_IPSEC_MB };
+const char *cbx_aes_name(enum cbx_aes aes); /* "libcrypto" */
+/* The one that was measured to be faster here, once per process (a millisecond). */
+enum cbx_aes cbx_aes_preferred(void);
+
 struct cbx_aead; /* shared contexts */
 
-/* NULL when memory is short or libcrypto refuses. */
+/* With the preferred AES. NULL when memory is short or libcrypto refuses. */
 struct cbx_aead *cbx_aead_new(void);
+/* With this one; NULL also where it is not on this machine. */
+struct cbx_aead *cbx_aead_new_with(enum cbx_aes aes);
 void cbx_aead_free(struct cbx_aead *aead); /* NULL is fine */
 
 /* True when this CPU has AES and carry-less multiplication in hardware. */

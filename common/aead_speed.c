@@ -36,10 +36,11 @@ fastest(struct cbx_aead *aead, enum cbx_cipher cipher, uint8_t *text, size_t len
     return best;
 }
 
-uint64_t
-cbx_aead_speed(enum cbx_cipher cipher, size_t length, unsigned samples, int64_t at_least_us)
+/* Bytes per second, or 0. Takes aead over. */
+static uint64_t
+speed_of(struct cbx_aead *aead, enum cbx_cipher cipher, size_t length, unsigned samples,
+         int64_t at_least_us)
 {
-    struct cbx_aead *aead = cbx_aead_new();
     uint8_t *text = calloc(1, length + CBX_AEAD_TAG);
     int64_t best = 0;
     if (aead && text)
@@ -47,6 +48,28 @@ cbx_aead_speed(enum cbx_cipher cipher, size_t length, unsigned samples, int64_t 
     free(text);
     cbx_aead_free(aead);
     return best > 0 ? (uint64_t)((double)length * 1e9 / (double)best) : 0;
+}
+
+uint64_t
+cbx_aead_speed(enum cbx_cipher cipher, size_t length, unsigned samples, int64_t at_least_us)
+{
+    return speed_of(cbx_aead_new(), cipher, length, samples, at_least_us);
+}
+
+enum cbx_aes
+cbx_aes_preferred(void)
+{
+    static enum cbx_aes preferred;
+    static bool measured;
+    if (measured)
+        return preferred;
+    measured = true;
+    uint64_t speed[2];
+    for (unsigned aes = 0; aes < 2; aes++)
+        speed[aes] = speed_of(cbx_aead_new_with(aes), CBX_CIPHER_AES256GCM, BLOCK, SAMPLES, 0);
+    if (speed[CBX_AES_IPSEC_MB] > speed[CBX_AES_LIBCRYPTO])
+        preferred = CBX_AES_IPSEC_MB;
+    return preferred;
 }
 
 enum cbx_cipher

@@ -257,7 +257,14 @@ class Cbx(Path):
             until(f"cbx-agent peers says that web is on plane {self.plane}", look, 20.0)
         except Broken as broken:
             raise Broken(f"{broken}; it says {self.peer()}") from None
-        self.ciphers = f"{self.peer().get('cipher', 'unknown')} end to end; {self.legs}"
+        cipher = self.peer().get("cipher", "unknown")
+        self.ciphers = f"{cipher}{self.computed_by() if 'aes' in cipher else ''} end to end; {self.legs}"
+
+    def computed_by(self):
+        answer = self.group.run(self.agent("cli", "netcheck", "--json")).stdout
+        checks = {check["name"]: check for check in json.loads(answer)["checks"]}
+        by = checks["ciphers"].get("aes_256_gcm_by")  # older programs do not say
+        return f" by {by}" if by else ""
 
     def client(self):
         return ["--to", f"web.cbx:{self.server_port}", "--socks", f"127.0.0.1:{self.proxy}"]

@@ -46,10 +46,13 @@ counting_free(void *old, const char *file, int line)
     free(old);
 }
 
+/* The tests of a group run with this one. */
+static enum cbx_aes engine;
+
 static int
 make(void **state)
 {
-    *state = cbx_aead_new();
+    *state = cbx_aead_new_with(engine);
     return *state == NULL ? -1 : 0;
 }
 
@@ -282,12 +285,13 @@ without_memory_there_is_no_object_and_no_crash(void **state)
     size_t refused = 0;
     for (size_t granted = 0; aead == NULL && granted < 100; granted++) {
         failing_from = allocations + granted;
-        aead = cbx_aead_new();
+        aead = cbx_aead_new_with(engine);
         failing_from = SIZE_MAX;
         refused += aead == NULL;
     }
     assert_non_null(aead);
-    assert_true(refused >= 4); /* a context per cipher and direction */
+    /* A context of libcrypto per cipher and direction. */
+    assert_true(refused >= (engine == CBX_AES_LIBCRYPTO ? 4 : 2));
     cbx_aead_free(aead);
 }
 
@@ -335,6 +339,55 @@ a_speed_is_measured_or_said_to_be_unknown(void **state)
     assert_int_equal(without_memory, 0);
 }
 
+/* Every length up to beyond the vector code's widest step, then a record's; any additional data. */
+static void
+both_engines_give_and_take_the_same_bytes(void **state)
+{
+    struct cbx_aead *other = cbx_aead_new_with(CBX_AES_LIBCRYPTO);
+    uint8_t *plain = malloc(RECORD);
+    uint8_t *text = malloc(RECORD + CBX_AEAD_TAG);
+    uint8_t *expected = malloc(RECORD + CBX_AEAD_TAG);
+    uint8_t key[32], additional[150];
+    assert_true(other && plain && text && expected);
+    randombytes_buf(plain, RECORD);
+    randombytes_buf(additional, sizeof additional);
+    for (size_t i = 0; i < 1100; i++) {
+        size_t length = i < 1090 ? i : RECORD - randombytes_uniform(40);
+        size_t heads = i % (sizeof additional + 1);
+        uint64_t counter = (uint64_t)i << 30;
+        if (i % 3 == 0)
+            randombytes_buf(key, sizeof key);
+        memcpy(text, plain, length);
+        memcpy(expected, plain, length);
+        assert_int_equal(cbx_aead_seal(*state, CBX_CIPHER_AES256GCM, key, counter, additional,
+                                       heads, text, length),
+                         0);
+        assert_int_equal(cbx_aead_seal(other, CBX_CIPHER_AES256GCM, key, counter, additional, heads,
+                                       expected, length),
+                         0);
+        assert_memory_equal(text, expected, length + CBX_AEAD_TAG);
+        assert_int_equal(cbx_aead_open(*state, CBX_CIPHER_AES256GCM, key, counter, additional,
+                                       heads, text, length + CBX_AEAD_TAG),
+                         0);
+        assert_memory_equal(text, plain, length);
+    }
+    free(plain);
+    free(text);
+    free(expected);
+    cbx_aead_free(other);
+}
+
+static void
+the_engine_is_one_that_is_here(void **state)
+{
+    (void)state;
+    struct cbx_aead *aead = cbx_aead_new_with(cbx_aes_preferred());
+    assert_non_null(aead);
+    cbx_aead_free(aead);
+    assert_string_equal(cbx_aes_name(CBX_AES_LIBCRYPTO), "libcrypto");
+    assert_string_equal(cbx_aes_name(CBX_AES_IPSEC_MB), "IPSec_MB");
+}
+
 static void
 freeing_nothing_is_fine(void **state)
 {
@@ -345,7 +398,7 @@ freeing_nothing_is_fine(void **state)
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest with_each[] = {
         cmocka_unit_test(aes_gcm_gives_the_published_bytes),
         cmocka_unit_test(both_ciphers_agree_with_libsodium),
         cmocka_unit_test(what_is_sealed_opens_in_place),
@@ -356,14 +409,26 @@ main(void)
         cmocka_unit_test(an_unknown_cipher_is_refused),
         cmocka_unit_test(a_record_costs_no_allocation),
         cmocka_unit_test(without_memory_there_is_no_object_and_no_crash),
+        cmocka_unit_test(both_engines_give_and_take_the_same_bytes),
+    };
+    const struct CMUnitTest once[] = {
         cmocka_unit_test(names_are_told),
         cmocka_unit_test(hardware_aes_is_seen_where_libsodium_sees_it),
         cmocka_unit_test(the_preferred_cipher_is_measured_once),
         cmocka_unit_test(a_speed_is_measured_or_said_to_be_unknown),
         cmocka_unit_test(freeing_nothing_is_fine),
+        cmocka_unit_test(the_engine_is_one_that_is_here),
     };
     if (sodium_init() < 0 ||
         CRYPTO_set_mem_functions(counting_malloc, counting_realloc, counting_free) != 1)
         return 1;
-    return cmocka_run_group_tests(tests, make, unmake);
+    int failed = cmocka_run_group_tests(with_each, make, unmake);
+    struct cbx_aead *vector = cbx_aead_new_with(CBX_AES_IPSEC_MB);
+    if (vector != NULL) {
+        cbx_aead_free(vector);
+        engine = CBX_AES_IPSEC_MB;
+        failed += cmocka_run_group_tests_name("with_ipsec_mb", with_each, make, unmake);
+        engine = CBX_AES_LIBCRYPTO;
+    }
+    return failed + cmocka_run_group_tests(once, NULL, NULL);
 }

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library is 12 MB and of one CPU family, agents are copied to machines that lack it: so it is
+ * loaded, not linked. Its layout of the manager is fixed within the major version that the soname
+ * stands for and only grows, hence the comparison of versions.
+ */
+#include "gcm.h"
+
+#include <stdlib.h>
+
+#if defined(__x86_64__) && defined(__has_include)
+#if __has_include(<intel-ipsec-mb.h>)
+#define HAVE_LIBRARY 1
+#endif
+#endif
+
+#ifdef HAVE_LIBRARY
+#include <dlfcn.h>
+#include <intel-ipsec-mb.h>
+#include <sodium.h>
+#include <string.h>
+
+struct cbx_gcm {
+    struct gcm_key_data key;
+    struct gcm_context_data context;
+};
+
+/* Lives as long as the process: it holds no keys. */
+static IMB_MGR *manager;
+
+/* A function of the library; POSIX wants dlsym's answer to be one, ISO C knows no such cast. */
+static void
+find(void *library, const char *name, void *function)
+{
+    void *symbol = dlsym(library, name);
+    memcpy(function, &symbol, sizeof symbol);
+}
+
+/* Case 14 of the GCM specification (McGrew and Viega): key, nonce and text all zero. */
+static bool
+gives_the_published_bytes(void)
+{
+    static const uint8_t key[CBX_GCM_KEY], nonce[CBX_GCM_NONCE], plain[16];
+    static const uint8_t expected[16 + CBX_GCM_TAG] = {
+        0xce, 0xa7, 0x40, 0x3d, 0x4d, 0x60, 0x6b, 0x6e, 0x07, 0x4e, 0xc5,
+        0xd3, 0xba, 0xf3, 0x9d, 0x18, 0xd0, 0xd1, 0xc8, 0xa7, 0x99, 0x99,
+        0x6b, 0xf0, 0x26, 0x5b, 0x98, 0xb5, 0xd4, 0x8a, 0xb9, 0x19};
+    uint8_t text[sizeof expected] = {0};
+    struct cbx_gcm *gcm = cbx_gcm_new();
+    if (gcm == NULL)
+        return false;
+    cbx_gcm_set_key(gcm, key);
+    cbx_gcm_seal(gcm, nonce, NULL, 0, text, sizeof plain, text + sizeof plain);
+    bool right = memcmp(text, expected, sizeof text) == 0 &&
+                 cbx_gcm_open(gcm, nonce, NULL, 0, text, sizeof plain, expected + sizeof plain) &&
+                 memcmp(text, plain, sizeof plain) == 0;
+    cbx_gcm_free(gcm);
+    return right;
+}
+
+static IMB_MGR *
+load(void)
+{
+    void *library = dlopen("libIPSec_MB.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL)
+        return NULL;
+    unsigned (*version)(void);
+    IMB_MGR *(*alloc)(uint64_t);
+    void (*init)(IMB_MGR *, IMB_ARCH *);
+    find(library, "imb_get_version", &version);
+    find(library, "alloc_mb_mgr", &alloc);
+    find(library, "init_mb_mgr_auto", &init);
+    if (version && alloc && init && version() >= IMB_VERSION_NUM) {
+        IMB_MGR *made = alloc(0);
+        if (made != NULL) {
+            init(made, NULL);
+            return made; /* the library stays */
+        }
+    }
+    (void)dlclose(library);
+    return NULL;
+}
+
+bool
+cbx_gcm_here(void)
+{
+    static bool looked;
+    if (looked)
+        return manager != NULL;
+    looked = true;
+    manager = load();
+    if (manager != NULL && !gives_the_published_bytes())
+        manager = NULL;
+    return manager != NULL;
+}
+
+struct cbx_gcm *
+cbx_gcm_new(void)
+{
+    void *gcm = NULL;
+    if (manager == NULL || posix_memalign(&gcm, 64, sizeof(struct cbx_gcm)) != 0)
+        return NULL;
+    memset(gcm, 0, sizeof(struct cbx_gcm));
+    return gcm;
+}
+
+void
+cbx_gcm_free(struct cbx_gcm *gcm)
+{
+    if (gcm != NULL)
+        sodium_memzero(gcm, sizeof *gcm);
+    free(gcm);
+}
+
+void
+cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_GCM_KEY])
+{
+    IMB_AES256_GCM_PRE(manager, key, &gcm->key);
+}
+
+void
+cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length, uint8_t tag[CBX_GCM_TAG])
+{
+    IMB_AES256_GCM_ENC(manager, &gcm->key, &gcm->context, text, text, length, nonce, additional,
+                       additional_length, tag, CBX_GCM_TAG);
+}
+
+bool
+cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length, const uint8_t tag[CBX_GCM_TAG])
+{
+    uint8_t right[CBX_GCM_TAG];
+    IMB_AES256_GCM_DEC(manager, &gcm->key, &gcm->context, text, text, length, nonce, additional,
+                       additional_length, right, CBX_GCM_TAG);
+    return sodium_memcmp(right, tag, CBX_GCM_TAG) == 0;
+}
+
+#else
+
+bool
+cbx_gcm_here(void)
+{
+    return false;
+}
+
+struct cbx_gcm *
+cbx_gcm_new(void)
+{
+    return NULL;
+}
+
+/* Nothing below is ever reached: there is no key. */
+
+void
+cbx_gcm_free(struct cbx_gcm *gcm)
+{
+    (void)gcm;
+}
+
+void
+cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_GCM_KEY])
+{
+    (void)gcm, (void)key;
+    abort();
+}
+
+void
+cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length, uint8_t tag[CBX_GCM_TAG])
+{
+    (void)gcm, (void)nonce, (void)additional, (void)additional_length;
+    (void)text, (void)length, (void)tag;
+    abort();
+}
+
+bool
+cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length, const uint8_t tag[CBX_GCM_TAG])
+{
+    (void)gcm, (void)nonce, (void)additional, (void)additional_length;
+    (void)text, (void)length, (void)tag;
+    abort();
+}
+
+#endif
