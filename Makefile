@@ -12,7 +12,7 @@
 # make planes     streams and fronts end to end, on each plane by itself
 # make e2e-asan   the end-to-end tests with sanitized programs
 # make bench      the quick benchmarks, into bench/RESULTS.md; BENCH_ARGS=--full for the long ones
-# make bench-peers  rathole and bore by cargo, for the benchmarks to compare with
+# make bench-peers  rathole and bore by cargo, frp and chisel by go, for the benchmarks to compare with
 # make install    under PREFIX (/usr/local), below DESTDIR
 #
 # Objects live under build/ for the programs and under build/asan/ for tests (address and undefined
@@ -47,8 +47,9 @@ Q := $(if $(V),,@)
 # Asked for once, and only when something compiles: pkg-config may not be there before deps.
 MODULES     := libssh2 libsodium libcurl libcrypto jansson msgpack inih
 PKG_CFLAGS   = $(eval PKG_CFLAGS := $$(shell pkg-config --cflags $(MODULES)))$(PKG_CFLAGS)
-HUB_LIBS     = $(eval HUB_LIBS := $$(shell pkg-config --libs $(filter-out libssh2 libcurl,$(MODULES))) -lev)$(HUB_LIBS)
-AGENT_LIBS   = $(eval AGENT_LIBS := $$(shell pkg-config --libs $(MODULES)) -lev -lhttp_parser)$(AGENT_LIBS)
+DLOPEN      := $(if $(filter Linux,$(shell uname -s)),-ldl)
+HUB_LIBS     = $(eval HUB_LIBS := $$(shell pkg-config --libs $(filter-out libssh2 libcurl,$(MODULES))) -lev $(DLOPEN))$(HUB_LIBS)
+AGENT_LIBS   = $(eval AGENT_LIBS := $$(shell pkg-config --libs $(MODULES)) -lev -lhttp_parser $(DLOPEN))$(AGENT_LIBS)
 
 # libev's watchers are cast to each other, which strict aliasing forbids.
 BASE := -std=gnu17 -D_GNU_SOURCE -fno-strict-aliasing -fPIE
@@ -288,9 +289,7 @@ bench: bench-programs
 
 # Other programs for the same purpose, where cargo is.
 bench-peers:
-	@if command -v cargo >/dev/null; then \
-		for crate in rathole bore-cli; do cargo install --root $(BUILD)/peers $$crate || exit 1; done; \
-	else echo "bench-peers: cargo is not installed"; exit 1; fi
+	@bench/get-peers $(BUILD)/peers
 
 # ---- installing ----
 

@@ -129,11 +129,13 @@ receive(int fd, void *buffer, size_t length, int flags)
 }
 
 static ssize_t
-transmit(int fd, const void *buffer, size_t length)
+transmit(int fd, const struct iovec *vector, int count)
 {
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)vector,
+                             .msg_iovlen = (size_t)count};
     ssize_t sent;
     do {
-        sent = send(fd, buffer, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
     return sent;
 }
@@ -142,7 +144,9 @@ bool
 conn_say(struct conn *conn)
 {
     while (conn->words_left > 0) {
-        ssize_t sent = transmit(conn->fd, conn->words, conn->words_left);
+        struct iovec words = {.iov_base = (void *)(uintptr_t)conn->words,
+                              .iov_len = conn->words_left};
+        ssize_t sent = transmit(conn->fd, &words, 1);
         if (sent < 0 && would_wait(errno))
             break;
         if (sent < 0) {
@@ -220,17 +224,27 @@ end_pull(void *arg, void *buffer, size_t length)
     return CBX_ERR_IO;
 }
 
+/* A probe has nobody who reads. */
 static ssize_t
-end_push(void *arg, const void *buffer, size_t length)
+waste(const struct iovec *vector, int count)
+{
+    size_t length = 0;
+    for (int i = 0; i < count; i++)
+        length += vector[i].iov_len;
+    return (ssize_t)length;
+}
+
+static ssize_t
+end_push(void *arg, const struct iovec *vector, int count)
 {
     struct conn *conn = arg;
     if (conn->state.output != CONN_OUTPUT_OPEN)
         return CBX_ERR_IO;
     if (conn->fd < 0)
-        return (ssize_t)length;
+        return waste(vector, count);
     ssize_t sent = CBX_ERR_AGAIN;
     if (conn->words_left == 0 || conn_say(conn)) {
-        sent = transmit(conn->fd, buffer, length);
+        sent = transmit(conn->fd, vector, count);
         if (sent > 0)
             return sent;
         if (sent < 0 && !would_wait(errno))

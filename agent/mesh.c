@@ -320,7 +320,15 @@ on_wake(void *owner, struct cbx_link *link)
     mesh_wake(owner);
 }
 
-static const struct cbx_link_ops link_ops = {.frame = take_frame, .wake = on_wake};
+static void
+on_given(void *owner, struct cbx_link *link, int64_t now)
+{
+    (void)link;
+    cbx_stream_flush(&((struct mesh *)owner)->env, now);
+}
+
+static const struct cbx_link_ops link_ops = {
+    .frame = take_frame, .wake = on_wake, .given = on_given};
 
 /* ---- the link's life ---- */
 

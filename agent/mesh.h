@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct mesh;
 struct mesh_stream;
@@ -33,7 +34,7 @@ struct mesh_end {
     ssize_t (*pull)(void *arg, void *buffer, size_t length);
     /* Bytes from the far side: how many were taken (> 0), CBX_ERR_AGAIN (call
      * mesh_stream_writable later), CBX_ERR_IO when the program is gone. */
-    ssize_t (*push)(void *arg, const void *buffer, size_t length);
+    ssize_t (*push)(void *arg, const struct iovec *vector, int count);
     /* The far side ended its direction (FIN): shut writing down. All bytes were pushed before. */
     void (*push_end)(void *arg);
     /* The dial was answered: bytes may flow. Only dialed streams. */

@@ -75,7 +75,15 @@ on_wake(void *owner, struct cbx_link *link)
     mesh_wake(((struct mesh_direct *)owner)->mesh);
 }
 
-static const struct cbx_link_ops link_ops = {.frame = take_frame, .wake = on_wake};
+static void
+on_given(void *owner, struct cbx_link *link, int64_t now)
+{
+    (void)link;
+    cbx_stream_flush(&((struct mesh_direct *)owner)->mesh->env, now);
+}
+
+static const struct cbx_link_ops link_ops = {
+    .frame = take_frame, .wake = on_wake, .given = on_given};
 
 /* ---- its life ---- */
 

@@ -114,7 +114,8 @@ move(struct mesh_loop *loop, int from)
             way->begin = 0;
             way->end = (uint32_t)got;
         }
-        ssize_t put = out->end->push(out->arg, way->bytes + way->begin, way->end - way->begin);
+        struct iovec rest = {.iov_base = way->bytes + way->begin, .iov_len = way->end - way->begin};
+        ssize_t put = out->end->push(out->arg, &rest, 1);
         if (put == CBX_ERR_AGAIN)
             return true;
         if (put <= 0)

@@ -155,10 +155,10 @@ on_pull(struct cbx_stream *core, void *buffer, size_t length)
 }
 
 static ssize_t
-on_push(struct cbx_stream *core, const void *buffer, size_t length)
+on_push(struct cbx_stream *core, const struct iovec *vector, int count)
 {
     struct mesh_stream *stream = of_core(core);
-    return stream->end ? stream->end->push(stream->arg, buffer, length) : CBX_ERR_IO;
+    return stream->end ? stream->end->push(stream->arg, vector, count) : CBX_ERR_IO;
 }
 
 static void

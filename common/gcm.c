@@ -10,13 +10,15 @@
 
 #if defined(__x86_64__) && defined(__has_include)
 #if __has_include(<intel-ipsec-mb.h>)
+#include <intel-ipsec-mb.h>
+#if IMB_VERSION_NUM >= 0x10000 && IMB_VERSION_NUM < 0x20000
 #define HAVE_LIBRARY 1
+#endif
 #endif
 #endif
 
 #ifdef HAVE_LIBRARY
 #include <dlfcn.h>
-#include <intel-ipsec-mb.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -58,27 +60,45 @@ gives_the_published_bytes(void)
     return right;
 }
 
-static IMB_MGR *
+/* Where the CPU has less, the library's beginnings are not safe to call, nor worth it. */
+static bool
+cpu_is_fit(void)
+{
+    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") &&
+           __builtin_cpu_supports("avx2");
+}
+
+static void
 load(void)
 {
-    void *library = dlopen("libIPSec_MB.so.1", RTLD_NOW | RTLD_LOCAL);
+    static const unsigned next_major = 0x20000;
+    void *library = cpu_is_fit() ? dlopen("libIPSec_MB.so.1", RTLD_NOW | RTLD_LOCAL) : NULL;
     if (library == NULL)
-        return NULL;
+        return;
     unsigned (*version)(void);
+    int (*trouble)(IMB_MGR *);
+    void (*release)(IMB_MGR *);
     IMB_MGR *(*alloc)(uint64_t);
     void (*init)(IMB_MGR *, IMB_ARCH *);
     find(library, "imb_get_version", &version);
     find(library, "alloc_mb_mgr", &alloc);
     find(library, "init_mb_mgr_auto", &init);
-    if (version && alloc && init && version() >= IMB_VERSION_NUM) {
+    find(library, "imb_get_errno", &trouble);
+    find(library, "free_mb_mgr", &release);
+    if (version && alloc && init && trouble && release && version() >= IMB_VERSION_NUM &&
+        version() < next_major) {
         IMB_MGR *made = alloc(0);
         if (made != NULL) {
             init(made, NULL);
-            return made; /* the library stays */
+            manager = made;
+            if (trouble(made) == 0 && made->gcm256_pre && made->gcm256_enc && made->gcm256_dec &&
+                gives_the_published_bytes())
+                return; /* the library stays */
+            manager = NULL;
+            release(made);
         }
     }
     (void)dlclose(library);
-    return NULL;
 }
 
 bool
@@ -88,9 +108,7 @@ cbx_gcm_here(void)
     if (looked)
         return manager != NULL;
     looked = true;
-    manager = load();
-    if (manager != NULL && !gives_the_published_bytes())
-        manager = NULL;
+    load();
     return manager != NULL;
 }
 
@@ -130,7 +148,7 @@ bool
 cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
              size_t additional_length, uint8_t *text, size_t length, const uint8_t tag[CBX_GCM_TAG])
 {
-    uint8_t right[CBX_GCM_TAG];
+    uint8_t right[CBX_GCM_TAG] = {0};
     IMB_AES256_GCM_DEC(manager, &gcm->key, &gcm->context, text, text, length, nonce, additional,
                        additional_length, right, CBX_GCM_TAG);
     return sodium_memcmp(right, tag, CBX_GCM_TAG) == 0;

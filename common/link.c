@@ -375,6 +375,8 @@ cbx_link_received(struct cbx_link *link, size_t bytes, int64_t now, struct cbx_e
         result = skip_to_magic(link, error);
     if (result == 0 && link->magic_seen)
         result = parse(link, now, error);
+    if (link->ops->given)
+        link->ops->given(link->owner, link, now);
     if (result < 0) {
         link->failed = true;
         return result;

@@ -95,6 +95,9 @@ struct cbx_link_ops {
                  struct cbx_error *error);
     /* Something waits to be sent, or an earlier deadline was set. */
     void (*wake)(void *owner, struct cbx_link *link);
+    /* All frames that one read brought were told: what was put off until then may be done. NULL:
+     * nothing is. */
+    void (*given)(void *owner, struct cbx_link *link, int64_t now);
 };
 
 struct cbx_link_config {

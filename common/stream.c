@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SLAB_SMALL = 16 * 1024, SLAB_RECORD = 80 * 1024, TAIL_ROOM = 4096 };
+enum { SLAB_SMALL = 16 * 1024, SLAB_RECORD = 80 * 1024 };
 
 static struct cbx_stream *
 of_circuit(struct cbx_circuit *circuit)
@@ -38,24 +38,6 @@ cbx_stream_grant(struct cbx_stream *stream, int64_t now)
 }
 
 /* ---- ends ---- */
-
-static void
-drop_first(struct cbx_stream *stream)
-{
-    struct cbx_queued *queued = STAILQ_FIRST(&stream->queue);
-    STAILQ_REMOVE_HEAD(&stream->queue, entry);
-    if (STAILQ_EMPTY(&stream->queue))
-        stream->queue_tail = NULL;
-    cbx_slice_drop(&queued->slice);
-    free(queued);
-}
-
-static void
-drop_queue(struct cbx_stream *stream)
-{
-    while (!STAILQ_EMPTY(&stream->queue))
-        drop_first(stream);
-}
 
 static void
 unblock(struct cbx_stream *stream)
@@ -108,7 +90,7 @@ tell_over(struct cbx_stream *stream, enum cbx_reason reason, bool by_target)
     if (stream->program_gone)
         return;
     stream->program_gone = true;
-    drop_queue(stream);
+    cbx_stream_drop_queue(stream);
     stream->env->ops->over(stream, reason, by_target);
 }
 
@@ -179,7 +161,7 @@ void
 cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason)
 {
     stream->program_gone = true;
-    drop_queue(stream);
+    cbx_stream_drop_queue(stream);
     send_reset(stream, reason);
 }
 
@@ -205,7 +187,7 @@ cbx_stream_drop_keys(struct cbx_record_keys **keys)
 void
 cbx_stream_dispose(struct cbx_stream *stream)
 {
-    drop_queue(stream);
+    cbx_stream_drop_queue(stream);
     cbx_stream_drop_kept(stream);
     cbx_window_close(&stream->in);
     give_back(stream);
@@ -516,18 +498,6 @@ cbx_stream_readable(struct cbx_stream *stream)
 
 /* ---- receiving ---- */
 
-static void
-consumed(struct cbx_stream *stream, uint64_t bytes, int64_t now)
-{
-    stream->bytes_in += bytes;
-    if (cbx_window_consumed(&stream->in, bytes, now)) {
-        stream->credit_due = true;
-        cbx_circuit_control_ready(&stream->circuit);
-    } else {
-        stream->env->ops->lazy(stream);
-    }
-}
-
 void
 cbx_stream_announce(struct cbx_stream *stream, int64_t now)
 {
@@ -537,91 +507,6 @@ cbx_stream_announce(struct cbx_stream *stream, int64_t now)
         return;
     stream->credit_due = true;
     cbx_circuit_control_ready(&stream->circuit);
-}
-
-/* Pushes n bytes; returns how many were taken, or a negative error when the program is gone. */
-static ssize_t
-push_all(struct cbx_stream *stream, const uint8_t *bytes, uint32_t n)
-{
-    uint32_t done = 0;
-    while (done < n) {
-        ssize_t taken = stream->env->ops->push(stream, bytes + done, n - done);
-        if (taken == CBX_ERR_AGAIN)
-            break;
-        if (taken <= 0)
-            return CBX_ERR_IO;
-        done += (uint32_t)taken;
-    }
-    return done;
-}
-
-/* Small pieces are gathered, so that a stalled stream holds little more than its bytes; a large
- * piece of a slab that others share is copied into one of its own size. */
-static int
-enqueue(struct cbx_stream *stream, struct cbx_slab *slab, uint8_t *bytes, uint32_t n)
-{
-    struct cbx_queued *tail = stream->queue_tail;
-    if (tail && tail->slice.slab->refs == 1 && n < TAIL_ROOM) {
-        uint8_t *end = tail->slice.data + tail->slice.length;
-        if (n <= (size_t)(tail->slice.slab->bytes + tail->slice.slab->capacity - end)) {
-            memcpy(end, bytes, n);
-            tail->slice.length += n;
-            return 0;
-        }
-    }
-    struct cbx_queued *queued = calloc(1, sizeof *queued);
-    if (!queued)
-        return CBX_ERR_NOMEM;
-    if (n >= slab->capacity / 2) {
-        queued->slice = cbx_slice_of(slab, bytes, n);
-    } else {
-        struct cbx_slab *own = cbx_slab_new(n < TAIL_ROOM ? TAIL_ROOM : n);
-        if (own) {
-            memcpy(own->bytes, bytes, n);
-            queued->slice = (struct cbx_slice){.slab = own, .data = own->bytes, .length = n};
-        }
-    }
-    if (!queued->slice.slab) {
-        free(queued);
-        return CBX_ERR_NOMEM;
-    }
-    STAILQ_INSERT_TAIL(&stream->queue, queued, entry);
-    stream->queue_tail = queued;
-    return 0;
-}
-
-static void
-end_input(struct cbx_stream *stream)
-{
-    if (stream->read != CBX_READ_FIN || !STAILQ_EMPTY(&stream->queue))
-        return;
-    stream->read = CBX_READ_ENDED;
-    stream->env->ops->push_end(stream);
-    stream->credit_due = true;
-    cbx_circuit_control_ready(&stream->circuit);
-}
-
-void
-cbx_stream_writable(struct cbx_stream *stream, int64_t now)
-{
-    while (!stream->is_over && !STAILQ_EMPTY(&stream->queue)) {
-        struct cbx_queued *queued = STAILQ_FIRST(&stream->queue);
-        ssize_t taken = push_all(stream, queued->slice.data, queued->slice.length);
-        if (taken < 0) {
-            cbx_stream_fail(stream, CBX_REASON_RESET);
-            return;
-        }
-        if (taken > 0)
-            consumed(stream, (uint64_t)taken, now);
-        if ((uint32_t)taken < queued->slice.length) {
-            queued->slice.data += taken;
-            queued->slice.length -= (uint32_t)taken;
-            return;
-        }
-        drop_first(stream);
-    }
-    if (!stream->is_over)
-        end_input(stream);
 }
 
 /* True when every offset of the epoch before an announced one has arrived. */
@@ -654,27 +539,18 @@ take_data(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
     if (stream->write == CBX_WRITE_WAIT || stream->read != CBX_READ_OPEN ||
         frame->field[2].u != stream->received ||
         cbx_record_open(stream->env->aead, &stream->receive_keys, frame) < 0) {
+        cbx_stream_flush(stream->env, now);
         fail_integrity(stream);
         return;
     }
     struct cbx_field *text = &frame->field[3];
     stream->received += text->n;
     if (!cbx_window_received(&stream->in, stream->received, now)) {
+        cbx_stream_flush(stream->env, now);
         cbx_stream_fail(stream, CBX_REASON_FLOW);
-        return;
+    } else if (text->n > 0) {
+        cbx_stream_gather(stream, frame->raw.slab, text->p, text->n, now);
     }
-    ssize_t taken = 0;
-    if (STAILQ_EMPTY(&stream->queue))
-        taken = push_all(stream, text->p, text->n);
-    if (taken < 0) {
-        cbx_stream_fail(stream, CBX_REASON_RESET);
-        return;
-    }
-    if (taken > 0)
-        consumed(stream, (uint64_t)taken, now);
-    if ((uint32_t)taken < text->n &&
-        enqueue(stream, frame->raw.slab, text->p + taken, text->n - (uint32_t)taken) < 0)
-        cbx_stream_fail(stream, CBX_REASON_OVERLOADED);
 }
 
 static void
@@ -689,7 +565,7 @@ take_fin(struct cbx_stream *stream, struct cbx_frame *frame)
     }
     stream->read = CBX_READ_FIN;
     stream->fin_offset = stream->received;
-    end_input(stream);
+    cbx_stream_end_input(stream);
 }
 
 /* Control of an announced epoch comes under the next keys at once; data follows at its offset. */
@@ -703,10 +579,12 @@ static void
 take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
     if (cbx_record_open(stream->env->aead, control_keys(stream), frame) < 0) {
+        cbx_stream_flush(stream->env, now);
         fail_integrity(stream);
         return;
     }
     if (cbx_send_credit(&stream->out, frame->field[2].u, frame->field[3].u, now) < 0) {
+        cbx_stream_flush(stream->env, now);
         cbx_stream_fail(stream, CBX_REASON_FLOW);
         return;
     }
@@ -770,6 +648,10 @@ take_epoch(struct cbx_stream *stream, struct cbx_frame *frame)
 void
 cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
+    /* What came before is delivered before what may be the end; CREDIT and DATA see to that where
+     * they are. */
+    if (frame->type != CBX_FRAME_DATA && frame->type != CBX_FRAME_CREDIT)
+        cbx_stream_flush(stream->env, now);
     if (stream->is_finished || stream->reset)
         return; /* crossed on the way */
     switch (frame->type) {

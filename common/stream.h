@@ -43,7 +43,7 @@ enum cbx_read_state { CBX_READ_OPEN, CBX_READ_FIN, CBX_READ_ENDED, CBX_READ_DONE
 struct cbx_stream_ops {
     /* As in mesh_end; results are the same. */
     ssize_t (*pull)(struct cbx_stream *stream, void *buffer, size_t length);
-    ssize_t (*push)(struct cbx_stream *stream, const void *buffer, size_t length);
+    ssize_t (*push)(struct cbx_stream *stream, const struct iovec *vector, int count);
     void (*push_end)(struct cbx_stream *stream);
     void (*opened)(struct cbx_stream *stream);
     /* Nothing more will be pulled or pushed. Once. */
@@ -66,8 +66,17 @@ struct cbx_stream_ops {
 /* Streams that only the send budget keeps from sending, longest first. */
 TAILQ_HEAD(cbx_stream_list, cbx_stream);
 
+enum { CBX_STREAM_GATHER = 16 }; /* records */
+
 /* What all streams of an agent share. */
 struct cbx_stream_env {
+    /* Came by the read that is going on (stream_push.c); stream NULL: not wanted any more. */
+    struct {
+        struct cbx_stream *stream;
+        struct cbx_slice slice;
+    } gathered[CBX_STREAM_GATHER];
+    uint32_t gathered_count;
+    bool giving;
     struct cbx_stream_list blocked; /* the streams' own: begins as zeros */
     const struct cbx_stream_ops *ops;
     struct cbx_aead *aead;
@@ -139,8 +148,13 @@ int cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link,
 /* The target's program is there: the answer goes out. */
 void cbx_stream_accept(struct cbx_stream *stream);
 
-/* A frame of the stream's circuit. Breaches end the stream, never the link. */
+/* A frame of the stream's circuit. What a DATA frame brought may wait for cbx_stream_flush, which
+ * must follow before the loop goes on (struct cbx_link_ops, given). Breaches end the stream, never
+ * the link. */
 void cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now);
+
+/* Gives to the programs what has come for them. */
+void cbx_stream_flush(struct cbx_stream_env *env, int64_t now);
 
 void cbx_stream_readable(struct cbx_stream *stream);
 void cbx_stream_writable(struct cbx_stream *stream, int64_t now);

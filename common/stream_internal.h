@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What stream.c and stream_resume.c share. */
+/* What stream.c, stream_push.c and stream_resume.c share. */
 #ifndef CBX_STREAM_INTERNAL_H
 #define CBX_STREAM_INTERNAL_H
 
@@ -20,6 +20,15 @@ void cbx_stream_derive(const uint8_t id[CBX_STREAM_ID_SIZE], const struct cbx_se
                        struct cbx_record_keys *receive);
 /* Keys that are there for a while only. */
 void cbx_stream_drop_keys(struct cbx_record_keys **keys);
+
+/* stream_push.c */
+/* n bytes of a slab for the program: given at the next flush, or queued behind what waits. */
+void cbx_stream_gather(struct cbx_stream *stream, struct cbx_slab *slab, uint8_t *bytes, uint32_t n,
+                       int64_t now);
+/* Tells the program the end of its input once it has taken all before. */
+void cbx_stream_end_input(struct cbx_stream *stream);
+/* Throws away what the program has not taken. */
+void cbx_stream_drop_queue(struct cbx_stream *stream);
 
 /* stream_resume.c */
 /* RESUMED, which is due; its slab is NULL when memory is short. */

@@ -225,6 +225,7 @@ int
 cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_budget *budget,
                   const struct cbx_session *session, const struct cbx_open *open, int64_t now)
 {
+    cbx_stream_flush(stream->env, now);
     if (!stream->dialer || !cbx_stream_movable(stream))
         return CBX_ERR_STATE;
     uint32_t label = link->control_count < CBX_LINK_CONTROL_MAX ? cbx_link_label(link) : 0;
@@ -278,6 +279,7 @@ cbx_stream_take_resume(struct cbx_stream *stream, struct cbx_link *link, struct 
     struct cbx_resume theirs;
     struct cbx_record_keys send, receive;
     cbx_resume_read(frame, &open, &theirs);
+    cbx_stream_flush(stream->env, now);
     if (stream->dialer || !cbx_stream_movable(stream))
         return CBX_ERR_STATE;
     if (open.epoch <= cbx_stream_epoch(stream))

@@ -63,10 +63,12 @@ on_pull(void *arg, void *buffer, size_t length)
 }
 
 static ssize_t
-on_push(void *arg, const void *buffer, size_t length)
+on_push(void *arg, const struct iovec *vector, int count)
 {
     struct program *program = arg;
-    const uint8_t *bytes = buffer;
+    const uint8_t *bytes = vector->iov_base;
+    size_t length = vector->iov_len;
+    check(count > 0);
     check(!program->closed && !program->ended);
     if (program->slow)
         return CBX_ERR_AGAIN;

@@ -58,21 +58,29 @@ on_pull(struct cbx_stream *stream, void *buffer, size_t length)
 }
 
 static ssize_t
-on_push(struct cbx_stream *stream, const void *buffer, size_t length)
+on_push(struct cbx_stream *stream, const struct iovec *vector, int count)
 {
     struct pair_end *end = of_stream(stream);
-    end->late |= end->over > 0 || end->ended > 0;
+    end->late |= end->over > 0 || end->ended > 0 || count < 1;
     if (end->push_error)
         return end->push_error;
     if (end->takes == 0)
         return CBX_ERR_AGAIN;
-    size_t n = end->takes < length ? (size_t)end->takes : length;
-    n = n < CBX_RECORD_MAX ? n : CBX_RECORD_MAX;
-    end->corrupt |= memcmp(buffer, pattern(1 - index_of(end), end->received), n) != 0;
-    end->received += n;
-    if (end->takes != UINT64_MAX)
-        end->takes -= n;
-    return (ssize_t)n;
+    if (end->pieces < count)
+        end->pieces = count;
+    size_t done = 0;
+    for (int i = 0; i < count && end->takes > 0; i++) {
+        const uint8_t *bytes = vector[i].iov_base;
+        size_t length = end->takes < vector[i].iov_len ? end->takes : vector[i].iov_len;
+        for (size_t n; length > 0; bytes += n, length -= n, done += n) {
+            n = length < CBX_RECORD_MAX ? length : CBX_RECORD_MAX;
+            end->corrupt |= memcmp(bytes, pattern(1 - index_of(end), end->received), n) != 0;
+            end->received += n;
+            if (end->takes != UINT64_MAX)
+                end->takes -= n;
+        }
+    }
+    return (ssize_t)done;
 }
 
 static void
@@ -236,7 +244,15 @@ on_wake(void *owner, struct cbx_link *link)
     (void)link;
 }
 
-static const struct cbx_link_ops link_ops = {.frame = on_frame, .wake = on_wake};
+static void
+on_given(void *owner, struct cbx_link *link, int64_t now)
+{
+    struct pair_end *end = owner;
+    (void)link;
+    cbx_stream_flush(&end->env, now);
+}
+
+static const struct cbx_link_ops link_ops = {.frame = on_frame, .wake = on_wake, .given = on_given};
 
 /* ---- the pair ---- */
 
@@ -424,7 +440,7 @@ pair_run(struct pair *pair, int64_t us)
 }
 
 bool
-pair_inject(struct pair *pair, int to, struct cbx_slice slice)
+pair_inject_only(struct pair *pair, int to, struct cbx_slice slice)
 {
     struct cbx_frame_decoder decoder;
     struct cbx_frame frame;
@@ -436,6 +452,14 @@ pair_inject(struct pair *pair, int to, struct cbx_slice slice)
         cbx_frame_decoder_dispose(&decoder);
     }
     cbx_slice_drop(&slice);
+    return good;
+}
+
+bool
+pair_inject(struct pair *pair, int to, struct cbx_slice slice)
+{
+    bool good = pair_inject_only(pair, to, slice);
+    cbx_stream_flush(&pair->end[to].env, pair->now);
     return good;
 }
 

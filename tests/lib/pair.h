@@ -35,6 +35,7 @@ struct pair_end {
     ssize_t pull_error; /* said behind to_send instead, when not 0 */
     uint64_t takes;     /* so many bytes more, then CBX_ERR_AGAIN */
     ssize_t push_error;
+    int pieces; /* the most that it was given at once */
     uint64_t received;
     bool corrupt; /* a byte was not the one at its offset */
     bool late;    /* called after over */
@@ -87,6 +88,8 @@ void pair_run(struct pair *pair, int64_t us);
 
 /* Hands a frame to one end's stream, past the links; takes the slice. False: it does not decode. */
 bool pair_inject(struct pair *pair, int to, struct cbx_slice slice);
+/* The same, with what it brought not yet given to the program. */
+bool pair_inject_only(struct pair *pair, int to, struct cbx_slice slice);
 /* A sealed DATA record made of n bytes with the keys of one end, at that offset. */
 struct cbx_slice pair_data(struct pair *pair, int from, uint64_t offset, uint32_t n);
 

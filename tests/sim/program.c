@@ -86,8 +86,11 @@ note_late(struct world_program *far, int64_t now)
 }
 
 static ssize_t
-program_push(void *arg, const void *buffer, size_t length)
+program_push(void *arg, const struct iovec *vector, int count)
 {
+    const void *buffer = vector->iov_base;
+    size_t length = vector->iov_len;
+    assert(count > 0);
     struct world_program *program = arg;
     if (program->closed || program->ended)
         program->corrupt = true; /* bytes after the end */

@@ -67,6 +67,98 @@ chopped_at_every_byte_nothing_changes(void **state)
     clean_after(5 * SECOND);
 }
 
+/* n bytes in records of size each, come but not given yet; the next offset. */
+static uint64_t
+come(uint64_t offset, uint32_t n, uint32_t size)
+{
+    for (uint32_t at = 0; at < n; at += size)
+        assert_true(
+            pair_inject_only(&pair, PAIR_TARGET, pair_data(&pair, PAIR_DIALER, offset + at, size)));
+    return offset + n;
+}
+
+static void
+what_one_read_brings_is_given_at_once(void **state)
+{
+    (void)state;
+    connect_pair();
+    (void)come(0, 500, 100);
+    assert_int_equal(target->received, 0);
+    cbx_stream_flush(&target->env, pair.now);
+    assert_int_equal(target->received, 500);
+    assert_int_equal(target->pieces, 5);
+    (void)come(500, 2000, 100); /* more than are gathered */
+    assert_int_equal(target->received, 500 + CBX_STREAM_GATHER * 100);
+    cbx_stream_flush(&target->env, pair.now);
+    assert_int_equal(target->received, 2500);
+    assert_false(target->corrupt);
+}
+
+/* The program takes part of what it is given: the rest waits, and what comes then waits behind. */
+static void
+what_is_taken_in_part_stays_in_order(void **state)
+{
+    (void)state;
+    static const uint64_t takes[] = {0, 1, 299, 300, 301, 800, 1499, 1500, 1600};
+    uint64_t offset = 0;
+    connect_pair();
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++) {
+        target->takes = takes[i];
+        uint64_t before = offset;
+        offset = come(offset, 1500, 300);
+        cbx_stream_flush(&target->env, pair.now);
+        assert_int_equal(target->received - before, takes[i] < 1500 ? takes[i] : 1500);
+        offset = come(offset, 300, 300);
+        pair_take(&pair, PAIR_TARGET, UINT64_MAX);
+        cbx_stream_flush(&target->env, pair.now);
+        assert_int_equal(target->received, offset);
+    }
+    assert_false(target->corrupt);
+}
+
+/* Records were gathered when the stream ended: the program gets those that came before. */
+static void
+what_came_before_a_reset_is_given(void **state)
+{
+    (void)state;
+    connect_pair();
+    (void)come(0, 3000, 1000);
+    assert_true(
+        pair_inject(&pair, PAIR_TARGET,
+                    cbx_record_reset(pair.aead, &dialer->stream.send_keys, 1, CBX_REASON_RESET)));
+    assert_int_equal(target->received, 3000);
+    assert_int_equal(target->over, 1);
+    assert_false(target->late);
+}
+
+static void
+what_came_before_a_breach_is_given(void **state)
+{
+    (void)state;
+    connect_pair();
+    (void)come(0, 3000, 1000);
+    assert_true(
+        pair_inject(&pair, PAIR_TARGET,
+                    cbx_record_credit(pair.aead, &dialer->stream.send_keys, 1, 1000000, 2000000)));
+    assert_int_equal(target->received, 3000);
+    assert_int_equal(target->over, 1);
+    assert_int_equal(target->reason, CBX_REASON_FLOW);
+    assert_false(target->late);
+}
+
+/* The program gave up with records gathered: they go nowhere. */
+static void
+what_came_for_a_program_that_left_is_dropped(void **state)
+{
+    (void)state;
+    connect_pair();
+    (void)come(0, 3000, 1000);
+    cbx_stream_abort(&target->stream, CBX_REASON_RESET);
+    cbx_stream_flush(&target->env, pair.now);
+    assert_int_equal(target->received, 0);
+    assert_false(target->late);
+}
+
 static void
 a_program_that_takes_a_little_at_a_time_gets_all(void **state)
 {
@@ -620,6 +712,11 @@ main(void)
         STREAM_TEST(bytes_go_both_ways_at_once),
         STREAM_TEST(both_ciphers_carry_a_stream),
         STREAM_TEST(chopped_at_every_byte_nothing_changes),
+        STREAM_TEST(what_one_read_brings_is_given_at_once),
+        STREAM_TEST(what_is_taken_in_part_stays_in_order),
+        STREAM_TEST(what_came_before_a_reset_is_given),
+        STREAM_TEST(what_came_before_a_breach_is_given),
+        STREAM_TEST(what_came_for_a_program_that_left_is_dropped),
         STREAM_TEST(a_program_that_takes_a_little_at_a_time_gets_all),
         STREAM_TEST(many_small_writes_come_in_order),
         STREAM_TEST(the_open_and_the_answer_bring_the_first_credit),
