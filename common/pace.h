@@ -5,7 +5,7 @@
  *
  *   cap = rate x (2 x least delay + 5 ms), at least two records, 64 KiB before anything is known.
  *
- * What it has beyond the two round trips is at most 512 KiB: more than that a path that is this
+ * What it has beyond the two round trips is at most 256 KiB: more than that a path that is this
  * fast does not need, as acks come by the quarter there, and all of it would lie before a
  * keystroke.
  *
@@ -33,7 +33,7 @@ enum {
     CBX_PACE_DELAY_WINDOW_US = 10 * 1000 * 1000,
 };
 static const uint64_t CBX_PACE_CAP_MIN = 2 * 4096;
-static const uint64_t CBX_PACE_SLACK_MAX = 512 * 1024;
+static const uint64_t CBX_PACE_SLACK_MAX = 256 * 1024;
 static const uint64_t CBX_PACE_CAP_MAX = 64 * 1024 * 1024;
 
 /* When a certain byte was sent, and what had been acknowledged then. */

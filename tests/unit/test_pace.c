@@ -429,7 +429,7 @@ what_acks_wait_for_is_added_to_the_cap(void **state)
 
 /* 5 ms of a path this fast are megabytes that nothing can overtake; it stays full with less. */
 static void
-a_fast_path_keeps_no_more_than_512_kib_ahead(void **state)
+a_fast_path_keeps_no_more_than_256_kib_ahead(void **state)
 {
     (void)state;
     begin(500 * 1000 * 1000, MS / 5);
@@ -438,14 +438,14 @@ a_fast_path_keeps_no_more_than_512_kib_ahead(void **state)
     run_full(SECOND / 2);
     assert_near(cbx_pace_rate(&path.pace), 490000000, 560000000);
     uint64_t round_trips = 2 * 500 * 1000 / 5;
-    assert_near(path.cap_least, round_trips + 512 * KIB - 10000, round_trips * 2 + 512 * KIB);
+    assert_near(path.cap_least, round_trips + 256 * KIB - 10000, round_trips * 2 + 256 * KIB);
     for (int i = 0; i < 10; i++) { /* what acks wait for is part of it */
         cbx_pace_way(&path.pace, i ? 4 * MS : 0, path.now);
         run_full(20 * MS);
     }
     mark();
     run_full(100 * MS);
-    assert_near(path.cap_least, round_trips + 512 * KIB - 10000, round_trips * 2 + 512 * KIB);
+    assert_near(path.cap_least, round_trips + 256 * KIB - 10000, round_trips * 2 + 256 * KIB);
     assert_near(path.pace.acked - path.acked_at_mark, 49000000, 51000000);
 }
 
@@ -530,7 +530,7 @@ main(void)
         cmocka_unit_test(a_longer_path_is_noticed),
         cmocka_unit_test(acks_in_clumps_tell_no_rate_that_was_not_sent),
         cmocka_unit_test(what_acks_wait_for_is_added_to_the_cap),
-        cmocka_unit_test(a_fast_path_keeps_no_more_than_512_kib_ahead),
+        cmocka_unit_test(a_fast_path_keeps_no_more_than_256_kib_ahead),
         cmocka_unit_test(a_neighbours_false_clock_adds_a_bounded_part),
         cmocka_unit_test(the_delay_does_not_grow_by_the_neighbours_data),
         cmocka_unit_test(a_delay_that_only_pings_have_is_given_up),
