@@ -262,7 +262,7 @@ class Cbx(Path):
 
     def computed_by(self):
         answer = self.group.run(self.agent("cli", "netcheck", "--json")).stdout
-        checks = {check["name"]: check for check in json.loads(answer)["checks"]}
+        checks = {check["check"]: check for check in json.loads(answer)["checks"]}
         by = checks["ciphers"].get("aes_256_gcm_by")  # older programs do not say
         return f" by {by}" if by else ""
 
