@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Record ciphers through libcrypto's EVP or gcm.c. There is one slot per cipher and direction for
- * the whole process, whatever the number of streams. A slot remembers which key its context holds:
+ * Record ciphers through libcrypto's EVP or gcm.c. An object has one slot per cipher and direction,
+ * whatever the number of streams. A slot remembers which key its context holds:
  * records usually come in runs under one key, and expanding an AES key costs more than comparing 32
  * bytes. The remembered keys and the contexts' key schedules are wiped when the owner frees the
  * object. After the first use of a slot nothing is allocated.
@@ -19,7 +19,7 @@
 #include <sys/auxv.h>
 #endif
 
-enum { NONCE_SIZE = 12, CIPHERS = 2 };
+enum { CIPHERS = 2 };
 
 /* EVP counts in int; no record comes near this. */
 static const size_t length_max = (size_t)1 << 30;
@@ -35,13 +35,6 @@ struct cbx_aead {
     struct slot seal[CIPHERS];
     struct slot open[CIPHERS];
 };
-
-static bool
-slot_init_gcm(struct slot *slot)
-{
-    slot->gcm = cbx_gcm_new();
-    return slot->gcm != NULL;
-}
 
 static bool
 slot_init(struct slot *slot, const EVP_CIPHER *cipher, int sealing)
@@ -62,7 +55,7 @@ slot_dispose(struct slot *slot)
 static bool
 slots_init(struct slot slots[CIPHERS], int sealing, enum cbx_aes aes)
 {
-    bool done = aes == CBX_AES_IPSEC_MB ? slot_init_gcm(&slots[0])
+    bool done = aes == CBX_AES_IPSEC_MB ? (slots[0].gcm = cbx_gcm_new()) != NULL
                                         : slot_init(&slots[0], EVP_aes_256_gcm(), sealing);
     return done && slot_init(&slots[1], EVP_chacha20_poly1305(), sealing);
 }
@@ -70,8 +63,6 @@ slots_init(struct slot slots[CIPHERS], int sealing, enum cbx_aes aes)
 struct cbx_aead *
 cbx_aead_new_with(enum cbx_aes aes)
 {
-    if (aes == CBX_AES_IPSEC_MB && !cbx_gcm_here())
-        return NULL;
     struct cbx_aead *aead = calloc(1, sizeof *aead);
     if (aead == NULL)
         return NULL;
@@ -156,20 +147,11 @@ same_key(const uint8_t a[CBX_AEAD_KEY], const uint8_t b[CBX_AEAD_KEY])
     return differs == 0;
 }
 
-static void
-nonce_of(uint64_t counter, uint8_t nonce[NONCE_SIZE])
-{
-    memset(nonce, 0, NONCE_SIZE);
-    cbx_put_be64(nonce + 4, counter);
-}
-
 /* Readies the slot's context for one record: key if it changed, nonce, additional data. */
 static bool
-slot_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
-           const uint8_t *additional, size_t additional_length)
+evp_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], const uint8_t nonce[CBX_AEAD_NONCE],
+          const uint8_t *additional, size_t additional_length)
 {
-    uint8_t nonce[NONCE_SIZE];
-    nonce_of(counter, nonce);
     bool same = slot->keyed && same_key(slot->key, key);
     slot->keyed = false; /* until the record is through: after a failure the context is suspect */
     if (EVP_CipherInit_ex(slot->context, NULL, NULL, same ? NULL : key, nonce, -1) != 1)
@@ -183,7 +165,7 @@ slot_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
 
 /* In place; both ciphers give as many bytes as they take. */
 static bool
-slot_crypt(struct slot *slot, uint8_t *text, size_t length)
+evp_crypt(struct slot *slot, uint8_t *text, size_t length)
 {
     int written = 0;
     return length == 0 ||
@@ -192,28 +174,28 @@ slot_crypt(struct slot *slot, uint8_t *text, size_t length)
 }
 
 static int
-slot_seal(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
-          const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
+evp_seal(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], const uint8_t nonce[CBX_AEAD_NONCE],
+         const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
 {
     uint8_t *tag = text + length;
     int written = 0;
-    if (!slot_begin(slot, key, counter, additional, additional_length) ||
-        !slot_crypt(slot, text, length) || EVP_CipherFinal_ex(slot->context, tag, &written) != 1 ||
+    if (!evp_begin(slot, key, nonce, additional, additional_length) ||
+        !evp_crypt(slot, text, length) || EVP_CipherFinal_ex(slot->context, tag, &written) != 1 ||
         EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_GET_TAG, CBX_AEAD_TAG, tag) != 1)
         return CBX_ERR_NOMEM;
     slot->keyed = true;
     return 0;
 }
 
-/* length without the tag. */
+/* length without the tag, here and below. */
 static int
-slot_open(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
-          const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
+evp_open(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], const uint8_t nonce[CBX_AEAD_NONCE],
+         const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
 {
-    if (!slot_begin(slot, key, counter, additional, additional_length) ||
-        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_SET_TAG, CBX_AEAD_TAG, text + length) !=
-            1 ||
-        !slot_crypt(slot, text, length))
+    uint8_t *tag = text + length;
+    if (!evp_begin(slot, key, nonce, additional, additional_length) ||
+        EVP_CIPHER_CTX_ctrl(slot->context, EVP_CTRL_AEAD_SET_TAG, CBX_AEAD_TAG, tag) != 1 ||
+        !evp_crypt(slot, text, length))
         return CBX_ERR_NOMEM;
     uint8_t nothing[CBX_AEAD_TAG]; /* both are stream ciphers: Final writes no text */
     int written = 0;
@@ -223,14 +205,35 @@ slot_open(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], uint64_t counter,
     return 0;
 }
 
-static void
-gcm_begin(struct slot *slot, const uint8_t key[CBX_AEAD_KEY])
+/* Nothing in it fails, so the key stays good. */
+static struct cbx_gcm *
+gcm_keyed(struct slot *slot, const uint8_t key[CBX_AEAD_KEY])
 {
-    if (slot->keyed && same_key(slot->key, key))
-        return;
-    cbx_gcm_set_key(slot->gcm, key);
-    memcpy(slot->key, key, CBX_AEAD_KEY);
-    slot->keyed = true;
+    if (!slot->keyed || !same_key(slot->key, key)) {
+        cbx_gcm_set_key(slot->gcm, key);
+        memcpy(slot->key, key, CBX_AEAD_KEY);
+        slot->keyed = true;
+    }
+    return slot->gcm;
+}
+
+static int
+slot_open(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], const uint8_t nonce[CBX_AEAD_NONCE],
+          const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
+{
+    if (slot->gcm == NULL)
+        return evp_open(slot, key, nonce, additional, additional_length, text, length);
+    return cbx_gcm_open(gcm_keyed(slot, key), nonce, additional, additional_length, text, length,
+                        text + length)
+               ? CBX_OK
+               : CBX_ERR_AUTH;
+}
+
+static void
+nonce_of(uint64_t counter, uint8_t nonce[CBX_AEAD_NONCE])
+{
+    memset(nonce, 0, CBX_AEAD_NONCE);
+    cbx_put_be64(nonce + CBX_AEAD_NONCE - 8, counter);
 }
 
 int
@@ -241,13 +244,13 @@ cbx_aead_seal(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[C
     struct slot *slot = slot_of(aead->seal, cipher);
     if (slot == NULL || length > length_max || additional_length > length_max)
         return CBX_ERR_FORMAT;
-    if (slot->gcm == NULL)
-        return slot_seal(slot, key, counter, additional, additional_length, text, length);
-    uint8_t nonce[NONCE_SIZE];
+    uint8_t nonce[CBX_AEAD_NONCE];
     nonce_of(counter, nonce);
-    gcm_begin(slot, key);
-    cbx_gcm_seal(slot->gcm, nonce, additional, additional_length, text, length, text + length);
-    return 0;
+    if (slot->gcm == NULL)
+        return evp_seal(slot, key, nonce, additional, additional_length, text, length);
+    cbx_gcm_seal(gcm_keyed(slot, key), nonce, additional, additional_length, text, length,
+                 text + length);
+    return CBX_OK;
 }
 
 int
@@ -258,19 +261,12 @@ cbx_aead_open(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[C
     struct slot *slot = slot_of(aead->open, cipher);
     if (slot == NULL || length > length_max || additional_length > length_max)
         return CBX_ERR_FORMAT;
+    uint8_t nonce[CBX_AEAD_NONCE];
+    nonce_of(counter, nonce);
     int result = CBX_ERR_AUTH;
-    if (length >= CBX_AEAD_TAG) {
-        size_t n = length - CBX_AEAD_TAG;
-        if (slot->gcm == NULL) {
-            result = slot_open(slot, key, counter, additional, additional_length, text, n);
-        } else {
-            uint8_t nonce[NONCE_SIZE];
-            nonce_of(counter, nonce);
-            gcm_begin(slot, key);
-            if (cbx_gcm_open(slot->gcm, nonce, additional, additional_length, text, n, text + n))
-                result = CBX_OK;
-        }
-    }
+    if (length >= CBX_AEAD_TAG)
+        result =
+            slot_open(slot, key, nonce, additional, additional_length, text, length - CBX_AEAD_TAG);
     if (result == CBX_OK)
         return CBX_OK;
     ERR_clear_error(); /* else a TLS user of this process could take our refusal for its own */

@@ -18,7 +18,7 @@ enum cbx_cipher { /* wire numbers (PROTOCOL.md, "Sessions") */
                   CBX_CIPHER_CHACHA20POLY1305 = 2,
 };
 
-enum { CBX_AEAD_KEY = 32, CBX_AEAD_TAG = 16 };
+enum { CBX_AEAD_KEY = 32, CBX_AEAD_NONCE = 12, CBX_AEAD_TAG = 16 };
 
 /* Who does AES-256-GCM; both give the same bytes. */
 enum cbx_aes { CBX_AES_LIBCRYPTO, CBX_AES_IPSEC_MB };

@@ -42,8 +42,8 @@ find(void *library, const char *name, void *function)
 static bool
 gives_the_published_bytes(void)
 {
-    static const uint8_t key[CBX_GCM_KEY], nonce[CBX_GCM_NONCE], plain[16];
-    static const uint8_t expected[16 + CBX_GCM_TAG] = {
+    static const uint8_t key[CBX_AEAD_KEY], nonce[CBX_AEAD_NONCE], plain[16];
+    static const uint8_t expected[16 + CBX_AEAD_TAG] = {
         0xce, 0xa7, 0x40, 0x3d, 0x4d, 0x60, 0x6b, 0x6e, 0x07, 0x4e, 0xc5,
         0xd3, 0xba, 0xf3, 0x9d, 0x18, 0xd0, 0xd1, 0xc8, 0xa7, 0x99, 0x99,
         0x6b, 0xf0, 0x26, 0x5b, 0x98, 0xb5, 0xd4, 0x8a, 0xb9, 0x19};
@@ -64,8 +64,7 @@ gives_the_published_bytes(void)
 static bool
 cpu_is_fit(void)
 {
-    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul") &&
-           __builtin_cpu_supports("avx2");
+    return cbx_aead_has_aes() && __builtin_cpu_supports("avx2");
 }
 
 static void
@@ -101,13 +100,13 @@ load(void)
     (void)dlclose(library);
 }
 
-bool
-cbx_gcm_here(void)
+static bool
+is_here(void)
 {
     static bool looked;
     if (looked)
         return manager != NULL;
-    looked = true;
+    looked = true; /* load makes a key itself */
     load();
     return manager != NULL;
 }
@@ -116,7 +115,7 @@ struct cbx_gcm *
 cbx_gcm_new(void)
 {
     void *gcm = NULL;
-    if (manager == NULL || posix_memalign(&gcm, 64, sizeof(struct cbx_gcm)) != 0)
+    if (!is_here() || posix_memalign(&gcm, 64, sizeof(struct cbx_gcm)) != 0)
         return NULL;
     memset(gcm, 0, sizeof(struct cbx_gcm));
     return gcm;
@@ -131,36 +130,31 @@ cbx_gcm_free(struct cbx_gcm *gcm)
 }
 
 void
-cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_GCM_KEY])
+cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_AEAD_KEY])
 {
     IMB_AES256_GCM_PRE(manager, key, &gcm->key);
 }
 
 void
-cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
-             size_t additional_length, uint8_t *text, size_t length, uint8_t tag[CBX_GCM_TAG])
+cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_AEAD_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length, uint8_t tag[CBX_AEAD_TAG])
 {
     IMB_AES256_GCM_ENC(manager, &gcm->key, &gcm->context, text, text, length, nonce, additional,
-                       additional_length, tag, CBX_GCM_TAG);
+                       additional_length, tag, CBX_AEAD_TAG);
 }
 
 bool
-cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
-             size_t additional_length, uint8_t *text, size_t length, const uint8_t tag[CBX_GCM_TAG])
+cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_AEAD_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length,
+             const uint8_t tag[CBX_AEAD_TAG])
 {
-    uint8_t right[CBX_GCM_TAG] = {0};
+    uint8_t right[CBX_AEAD_TAG] = {0};
     IMB_AES256_GCM_DEC(manager, &gcm->key, &gcm->context, text, text, length, nonce, additional,
-                       additional_length, right, CBX_GCM_TAG);
-    return sodium_memcmp(right, tag, CBX_GCM_TAG) == 0;
+                       additional_length, right, CBX_AEAD_TAG);
+    return sodium_memcmp(right, tag, CBX_AEAD_TAG) == 0;
 }
 
 #else
-
-bool
-cbx_gcm_here(void)
-{
-    return false;
-}
 
 struct cbx_gcm *
 cbx_gcm_new(void)
@@ -177,15 +171,15 @@ cbx_gcm_free(struct cbx_gcm *gcm)
 }
 
 void
-cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_GCM_KEY])
+cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_AEAD_KEY])
 {
     (void)gcm, (void)key;
     abort();
 }
 
 void
-cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
-             size_t additional_length, uint8_t *text, size_t length, uint8_t tag[CBX_GCM_TAG])
+cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_AEAD_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length, uint8_t tag[CBX_AEAD_TAG])
 {
     (void)gcm, (void)nonce, (void)additional, (void)additional_length;
     (void)text, (void)length, (void)tag;
@@ -193,8 +187,9 @@ cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint
 }
 
 bool
-cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE], const uint8_t *additional,
-             size_t additional_length, uint8_t *text, size_t length, const uint8_t tag[CBX_GCM_TAG])
+cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_AEAD_NONCE], const uint8_t *additional,
+             size_t additional_length, uint8_t *text, size_t length,
+             const uint8_t tag[CBX_AEAD_TAG])
 {
     (void)gcm, (void)nonce, (void)additional, (void)additional_length;
     (void)text, (void)length, (void)tag;

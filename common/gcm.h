@@ -8,30 +8,23 @@
 #ifndef CBX_GCM_H
 #define CBX_GCM_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-enum { CBX_GCM_KEY = 32, CBX_GCM_NONCE = 12, CBX_GCM_TAG = 16 };
-
-/* Whether the library is here, is one that this program was built for, and gives the published
- * bytes. Looked for once per process. */
-bool cbx_gcm_here(void);
+#include "aead.h"
 
 struct cbx_gcm; /* an expanded key */
 
-/* NULL when memory is short or the library is not here. */
+/* NULL when memory is short, or the library is not here, is not one that this program was built for
+ * or does not give the published bytes: looked for once per process. */
 struct cbx_gcm *cbx_gcm_new(void);
 void cbx_gcm_free(struct cbx_gcm *gcm); /* wipes; NULL is fine */
-void cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_GCM_KEY]);
+void cbx_gcm_set_key(struct cbx_gcm *gcm, const uint8_t key[CBX_AEAD_KEY]);
 
 /* length bytes of text in place, and the tag. */
-void cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE],
+void cbx_gcm_seal(struct cbx_gcm *gcm, const uint8_t nonce[CBX_AEAD_NONCE],
                   const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length,
-                  uint8_t tag[CBX_GCM_TAG]);
+                  uint8_t tag[CBX_AEAD_TAG]);
 /* False when the tag does not hold: the text is then garbage, to be wiped. */
-bool cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_GCM_NONCE],
+bool cbx_gcm_open(struct cbx_gcm *gcm, const uint8_t nonce[CBX_AEAD_NONCE],
                   const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length,
-                  const uint8_t tag[CBX_GCM_TAG]);
+                  const uint8_t tag[CBX_AEAD_TAG]);
 
 #endif

@@ -290,24 +290,24 @@ start_epoch(struct cbx_stream *stream)
 {
     stream->epoch_due = false;
     const struct cbx_session *session = stream->env->ops->newest(stream);
-    struct cbx_record_keys *keys = malloc(sizeof *keys), now = stream->send_keys;
-    if (!keys)
+    struct cbx_record_keys next, *old = malloc(sizeof *old);
+    if (!old)
         return (struct cbx_slice){0};
-    cbx_record_keys_derive(keys, session->root_send, stream->id, now.epoch + 1, session->cipher);
+    cbx_record_keys_derive(&next, session->root_send, stream->id, stream->send_keys.epoch + 1,
+                           session->cipher);
     struct cbx_slice slice =
         cbx_record_epoch(stream->env->aead, &stream->send_keys, stream->circuit.label, session->id,
-                         keys->epoch, stream->out.sent);
+                         next.epoch, stream->out.sent);
     if (slice.slab) {
-        now = stream->send_keys;
-        stream->send_keys = *keys;
-        *keys = now;
+        *old = stream->send_keys;
+        stream->send_keys = next;
         cbx_stream_drop_keys(&stream->previous_keys);
-        stream->previous_keys = keys;
+        stream->previous_keys = old;
         stream->epoch_began = stream->out.sent;
     } else {
-        cbx_stream_drop_keys(&keys);
+        free(old);
     }
-    cbx_record_keys_wipe(&now);
+    cbx_record_keys_wipe(&next);
     return slice;
 }
 
@@ -579,12 +579,10 @@ static void
 take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
     if (cbx_record_open(stream->env->aead, control_keys(stream), frame) < 0) {
-        cbx_stream_flush(stream->env, now);
         fail_integrity(stream);
         return;
     }
     if (cbx_send_credit(&stream->out, frame->field[2].u, frame->field[3].u, now) < 0) {
-        cbx_stream_flush(stream->env, now);
         cbx_stream_fail(stream, CBX_REASON_FLOW);
         return;
     }
@@ -648,9 +646,8 @@ take_epoch(struct cbx_stream *stream, struct cbx_frame *frame)
 void
 cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
-    /* What came before is delivered before what may be the end; CREDIT and DATA see to that where
-     * they are. */
-    if (frame->type != CBX_FRAME_DATA && frame->type != CBX_FRAME_CREDIT)
+    /* What came before is delivered before what may be the end. */
+    if (frame->type != CBX_FRAME_DATA)
         cbx_stream_flush(stream->env, now);
     if (stream->is_finished || stream->reset)
         return; /* crossed on the way */

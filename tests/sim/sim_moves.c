@@ -240,6 +240,16 @@ a_stalled_stream_moves(void **state)
     assert_all_clean();
 }
 
+/* A stream that has not ended when its paths change: 20 MiB each way, 16 KiB at a time. */
+static struct world_program *
+trickle(uint64_t gap_us)
+{
+    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
+    program->gap_us = program->far->gap_us = gap_us;
+    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    return program;
+}
+
 /* A member says that it is the same life as cli, and dials with the identity of cli's stream: it
  * has a stream of its own, and cli's is found all the same. */
 static void
@@ -248,9 +258,7 @@ another_members_stream_of_the_same_identity_is_another(void **state)
     (void)state;
     agents();
     struct world_agent *evil = world_agent(the, "evil", "7070", near_by);
-    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
-    program->gap_us = program->far->gap_us = 2 * MS;
-    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    struct world_program *program = trickle(2 * MS);
     wanted = 2;
     assert_true(world_until(the, 10 * S, all_direct, NULL));
     memcpy(evil->mesh->life, cli->mesh->life, sizeof evil->mesh->life);
@@ -276,9 +284,7 @@ no_room_at_the_far_end_of_the_lane(void **state)
 {
     (void)state;
     agents();
-    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
-    program->gap_us = program->far->gap_us = 2 * MS;
-    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    struct world_program *program = trickle(2 * MS);
     web->mesh->direct_budget.used += 1024 * MIB; /* of others */
     assert_true(world_until(the, 10 * S, both_up, NULL));
     world_run(the, 2 * S);
@@ -297,9 +303,7 @@ a_lane_that_falls_silent_is_left(void **state)
     static struct world_path silent = {.rate = 20 * 1000 * 1000, .delay_us = 300ll * 1000 * 1000};
     agents();
     the->direct_path = &silent;
-    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
-    program->gap_us = program->far->gap_us = 20 * MS;
-    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    struct world_program *program = trickle(20 * MS);
     assert_true(world_until(the, 10 * S, both_up, NULL));
     world_run(the, 4 * S);
     assert_true(program->stream->in_moving);
@@ -373,9 +377,7 @@ a_flood_of_opens_ends_the_lane_alone(void **state)
 {
     (void)state;
     agents();
-    struct world_program *program = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
-    program->gap_us = program->far->gap_us = 20 * MS;
-    program->pull_limit = program->far->pull_limit = 16 * KIB;
+    struct world_program *program = trickle(20 * MS);
     wanted = 2;
     assert_true(world_until(the, 10 * S, all_direct, NULL));
     static uint8_t bytes[64];
@@ -660,11 +662,8 @@ meddle_with(enum meddle how, enum cbx_frame_type type)
     agents();
     world_agent(the, "db", "5432", near_by)->unreachable = true;
     struct world_program *moving[3];
-    for (int i = 0; i < 3; i++) {
-        moving[i] = world_dial(cli, "web", 8080, 20 * MIB, 20 * MIB);
-        moving[i]->gap_us = moving[i]->far->gap_us = 5 * MS;
-        moving[i]->pull_limit = moving[i]->far->pull_limit = 16 * KIB;
-    }
+    for (int i = 0; i < 3; i++)
+        moving[i] = trickle(5 * MS);
     wanted = 6;
     assert_true(world_until(the, 10 * S, all_direct, NULL));
     struct world_program *other = world_dial(cli, "db", 5432, MIB, MIB);
