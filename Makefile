@@ -71,17 +71,16 @@ FUZZ_COVERAGE := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
 # Under the sanitizers gcc sees truncation where there is none, as its manual warns.
 SAN_WARN := $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 
-include_of = -Icommon $(if $(filter hub/%,$1),-Ihub) $(if $(filter agent/%,$1),-Iagent) \
-	$(if $(filter tests/% bench/%,$1),-Ihub -Iagent -Itests/lib -Itests/sim)
+include_of = -I. $(if $(filter tests/% bench/%,$1),-Itests/lib -Itests/sim)
 
 # ---- what there is ----
 
 # Of the names, those that hold T.
 asked = $(if $(T),$(foreach name,$1,$(if $(findstring $(T),$(name)),$(name))),$1)
 
-COMMON := $(wildcard common/*.c)
-HUB    := $(wildcard hub/*.c)
-AGENT  := $(wildcard agent/*.c)
+COMMON := $(wildcard common/*/*.c)
+HUB    := $(wildcard hub/*.c hub/*/*.c)
+AGENT  := $(wildcard agent/*.c agent/*/*.c)
 FAILING := $(wildcard tests/lib/failing_*.c)
 TESTLIB := $(filter-out $(FAILING),$(wildcard tests/lib/*.c))
 SIMLIB := $(filter-out tests/sim/sim_%,$(wildcard tests/sim/*.c))
@@ -91,7 +90,7 @@ UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.
 SIM    := $(call asked,$(patsubst tests/sim/%.c,%,$(wildcard tests/sim/sim_*.c)))
 FUZZ   := $(call asked,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
 BENCH  := load $(patsubst bench/%.c,%,$(wildcard bench/*.c))
-HEADERS := $(wildcard common/*.h hub/*.h agent/*.h tests/*/*.h bench/*/*.h)
+HEADERS := $(wildcard common/*/*.h hub/*/*.h agent/*/*.h tests/*/*.h bench/*/*.h)
 SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c bench/*.c bench/*/*.c)
 
 PROGRAMS := $(BUILD)/cbx-hub $(BUILD)/cbx-agent

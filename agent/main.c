@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The command line of cbx-agent. */
-#include "commands.h"
-#include "log.h"
-#include "token_input.h"
+#include "agent/cmd/commands.h"
+#include "agent/cmd/token_input.h"
+#include "common/base/log.h"
 
 #include <fcntl.h>
 #include <signal.h>

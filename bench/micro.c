@@ -11,13 +11,13 @@
  * runs, and by a sink that drops what it gets, acknowledges it and grants credit. The hub cannot
  * tell: it holds no key. What is timed is all that the hub does from read to writev.
  */
-#include "aead.h"
-#include "core_internal.h"
-#include "frame.h"
-#include "mesh.h"
+#include "agent/mesh/mesh.h"
+#include "common/crypto/aead.h"
+#include "common/link/frame.h"
+#include "common/stream/record.h"
+#include "common/stream/window.h"
+#include "hub/core/internal.h"
 #include "pipe.h"
-#include "record.h"
-#include "window.h"
 #include "world.h"
 #include <sodium.h>
 #include <stdio.h>

@@ -17,7 +17,7 @@
  * Memory is what malloc counts, before and after agents come: the hub's is what is freed when the
  * hub is.
  */
-#include "core_internal.h"
+#include "hub/core/internal.h"
 #include "pipe.h"
 #include "world.h"
 #include <malloc.h>
@@ -128,8 +128,7 @@ hub_sent(const struct world *world, const struct world_agent *but)
 {
     const struct hub_link *link;
     uint64_t sum = 0;
-    TAILQ_FOREACH(link, &world->hub->links, entry)
-    {
+    TAILQ_FOREACH(link, &world->hub->links, entry) {
         if (strcmp(link->slug, but->slug) != 0)
             sum += link->pump.link.count.bytes_out;
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cbx-hub: the tables of commands and options, and main. */
-#include "cmd.h"
-#include "log.h"
+#include "common/base/log.h"
+#include "hub/cmd/cmd.h"
 #include <fcntl.h>
 #include <unistd.h>
 

@@ -80,7 +80,7 @@ def leave_descriptors(process, clients):
     """Lowers its limit, so that from now on that many more descriptors are for its clients."""
     taken = settled_descriptors(process)
     limit = 0
-    # A part is kept back for commands and files (common/descriptors.h).
+    # A part is kept back for commands and files (common/os/descriptors.h).
     while len(set(range(limit - min(32, limit // 4))) - taken) < clients:
         limit += 1
     _, hard = resource.prlimit(process.child.pid, resource.RLIMIT_NOFILE)

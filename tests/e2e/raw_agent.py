@@ -50,7 +50,7 @@ FRAMES = {
     20: ("HANDSHAKE", "sschhm"),
     21: ("CONFIRM", "sslg"),
     22: ("NO_HANDSHAKE", "ssc"),
-    23: ("MEET", "ssluM"),
+    23: ("RENDEZVOUS", "ssluM"),
     32: ("OPEN", "sspliuuuO"),
     33: ("DATA", "uuuB"),
     34: ("FIN", "uuug"),

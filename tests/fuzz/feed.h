@@ -4,8 +4,8 @@
 #ifndef FUZZ_FEED_H
 #define FUZZ_FEED_H
 
-#include "frame.h"
-#include "names.h"
+#include "common/base/names.h"
+#include "common/link/frame.h"
 
 #include <stdio.h>
 #include <stdlib.h>

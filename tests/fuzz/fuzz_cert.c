@@ -5,7 +5,7 @@
  * invite. Signing is the only way past the signature to the decoder.
  */
 #include "cheap_keys.h"
-#include "trust.h"
+#include "common/trust/trust.h"
 
 #include <sodium.h>
 #include <stdlib.h>

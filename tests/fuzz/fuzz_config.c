@@ -3,9 +3,9 @@
  * Configuration files: the agent's, or the hub's when the first byte is odd. What is taken is
  * within its bounds and legal where it is used; what is refused has its cause in one line.
  */
+#include "agent/daemon/settings.h"
 #include "feed.h"
-#include "run_config.h"
-#include "settings.h"
+#include "hub/daemon/settings.h"
 
 #include <stdio.h>
 #include <sys/mman.h>

@@ -4,9 +4,9 @@
  * what the input says, in pieces, with descriptors, and goes when it likes. Every line of an answer
  * is an object that says whether it went well. The port that the hub listens on is left out.
  */
-#include "control_server.h"
+#include "hub/daemon/control.h"
 
-#include "log.h"
+#include "common/base/log.h"
 #include "pond.h"
 
 #include <errno.h>

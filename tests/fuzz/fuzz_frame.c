@@ -3,7 +3,7 @@
  * The input is a frame's body. What decodes must lie inside the input, and must come back the same
  * when it is written and decoded again.
  */
-#include "frame.h"
+#include "common/link/frame.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* An HTTP request to the proxy: however it is chopped, the outcome is the same and within bounds.
  */
-#include "http_connect.h"
+#include "agent/front/http_connect.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,10 +5,10 @@
  * (ops, db) have a circuit. Whatever happens: what the hub writes is frames, its accounts hold, the
  * honest two are never disturbed and their bytes pass, and all memory comes back.
  */
-#include "registry_table.h"
+#include "hub/registry/table.h"
 
-#include "core_internal.h"
-#include "log.h"
+#include "common/base/log.h"
+#include "hub/core/internal.h"
 #include "pond.h"
 #include "wire.h"
 
@@ -141,8 +141,7 @@ check_accounts(void)
 {
     uint64_t sum = 0;
     const struct hub_link *link;
-    TAILQ_FOREACH(link, &core->links, entry)
-    {
+    TAILQ_FOREACH(link, &core->links, entry) {
         check(link->allowance.granted <= link->allowance.value);
         sum += link->allowance.value;
     }

@@ -4,7 +4,7 @@
  * does. However they are chopped, the frames are the same. The first byte picks the side and
  * whether the magic stands before the rest, the second how it is chopped.
  */
-#include "link.h"
+#include "common/link/link.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,9 +4,9 @@
  * gone bad can say: decoded, written again, its candidates judged), as a seal of the hub's (which
  * must never open), or as decisions: a text made of likely parts, sealed, opened at the other end.
  */
-#include "candidates.h"
+#include "agent/mesh/candidates.h"
+#include "common/session/rendezvous.h"
 #include "feed.h"
-#include "meet.h"
 #include <sodium.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -33,34 +33,34 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
 
 /* What was read is legal, and means one text only. */
 static void
-look_at(const struct cbx_meet *meet, const uint8_t *text, size_t length)
+look_at(const struct cbx_rendezvous *rendezvous, const uint8_t *text, size_t length)
 {
-    uint8_t again[CBX_MEET_TEXT_MAX];
-    check(meet->step >= CBX_MEET_OFFER && meet->step <= CBX_MEET_LOST);
-    check(meet->count <= CBX_MEET_CANDIDATES_MAX);
-    check(meet->step <= CBX_MEET_ANSWER || meet->count == 0);
-    for (uint32_t i = 0; i < meet->count; i++) {
-        const char *candidate = meet->candidate[i];
+    uint8_t again[CBX_RENDEZVOUS_TEXT_MAX];
+    check(rendezvous->step >= CBX_RENDEZVOUS_OFFER && rendezvous->step <= CBX_RENDEZVOUS_LOST);
+    check(rendezvous->count <= CBX_RENDEZVOUS_CANDIDATES_MAX);
+    check(rendezvous->step <= CBX_RENDEZVOUS_ANSWER || rendezvous->count == 0);
+    for (uint32_t i = 0; i < rendezvous->count; i++) {
+        const char *candidate = rendezvous->candidate[i];
         size_t n = strlen(candidate);
-        check(n > 0 && n <= CBX_MEET_CANDIDATE_MAX);
+        check(n > 0 && n <= CBX_RENDEZVOUS_CANDIDATE_MAX);
         check(!candidate_usable(candidate, n, false) || candidate_usable(candidate, n, true));
     }
-    check(cbx_meet_write(meet, again) == length && memcmp(again, text, length) == 0);
+    check(cbx_rendezvous_write(rendezvous, again) == length && memcmp(again, text, length) == 0);
 }
 
 static void
 read_text(const uint8_t *text, size_t length)
 {
-    struct cbx_meet meet;
-    if (cbx_meet_read(text, length, &meet) == 0)
-        look_at(&meet, text, length);
+    struct cbx_rendezvous rendezvous;
+    if (cbx_rendezvous_read(text, length, &rendezvous) == 0)
+        look_at(&rendezvous, text, length);
 }
 
 static void
 open_sealed(struct feed *feed)
 {
-    struct cbx_frame frame = {.type = CBX_FRAME_MEET, .count = 5};
-    struct cbx_meet meet;
+    struct cbx_frame frame = {.type = CBX_FRAME_RENDEZVOUS, .count = 5};
+    struct cbx_rendezvous rendezvous;
     const uint8_t *bytes;
     frame.field[0] = cbx_field_text("cli");
     frame.field[1] = cbx_field_text("web");
@@ -68,8 +68,8 @@ open_sealed(struct feed *feed)
     frame.field[3] = cbx_field_uint(feed_number(feed));
     size_t length = feed_bytes(feed, 700, &bytes);
     frame.field[4] = cbx_field_bytes(bytes, length);
-    check(cbx_meet_open(aead, &theirs, &frame, &meet) < 0);
-    check(sodium_is_zero((const uint8_t *)&meet, sizeof meet));
+    check(cbx_rendezvous_open(aead, &theirs, &frame, &rendezvous) < 0);
+    check(sodium_is_zero((const uint8_t *)&rendezvous, sizeof rendezvous));
 }
 
 static const char *
@@ -84,27 +84,29 @@ likely_candidate(uint8_t which)
 static void
 make_and_open(struct feed *feed)
 {
-    struct cbx_meet meet = {.step = (enum cbx_meet_step)(1 + feed_byte(feed) % 6)}, out;
-    uint8_t text[CBX_MEET_TEXT_MAX];
+    struct cbx_rendezvous rendezvous = {.step =
+                                            (enum cbx_rendezvous_step)(1 + feed_byte(feed) % 6)},
+                          out;
+    uint8_t text[CBX_RENDEZVOUS_TEXT_MAX];
     struct cbx_frame frame;
     struct cbx_error error;
-    memset(meet.id, feed_byte(feed), sizeof meet.id);
-    if (meet.step <= CBX_MEET_ANSWER) {
-        memset(meet.mark, feed_byte(feed), sizeof meet.mark);
-        meet.count = feed_byte(feed) % 9;
+    memset(rendezvous.id, feed_byte(feed), sizeof rendezvous.id);
+    if (rendezvous.step <= CBX_RENDEZVOUS_ANSWER) {
+        memset(rendezvous.mark, feed_byte(feed), sizeof rendezvous.mark);
+        rendezvous.count = feed_byte(feed) % 9;
     }
-    for (uint32_t i = 0; i < meet.count; i++)
-        strcpy(meet.candidate[i], likely_candidate(feed_byte(feed)));
+    for (uint32_t i = 0; i < rendezvous.count; i++)
+        strcpy(rendezvous.candidate[i], likely_candidate(feed_byte(feed)));
     uint64_t counter = feed_number(feed);
-    struct cbx_slice slice = cbx_meet_seal(aead, &ours, "cli", "web", counter, &meet);
+    struct cbx_slice slice = cbx_rendezvous_seal(aead, &ours, "cli", "web", counter, &rendezvous);
     check(slice.slab && cbx_frame_decode(&decoder, slice, &frame, &error) == 0);
     uint8_t twist = feed_byte(feed);
     if (twist % 2)
         frame.field[4].p[feed_number(feed) % frame.field[4].n] ^= twist;
-    int result = cbx_meet_open(aead, &theirs, &frame, &out);
+    int result = cbx_rendezvous_open(aead, &theirs, &frame, &out);
     check((result == 0) == (twist % 2 == 0));
     if (result == 0)
-        look_at(&out, text, cbx_meet_write(&meet, text));
+        look_at(&out, text, cbx_rendezvous_write(&rendezvous, text));
     cbx_slice_drop(&slice);
 }
 

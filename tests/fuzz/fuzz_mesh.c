@@ -6,7 +6,7 @@
  * hub has no key of theirs. So no byte is ever delivered that was not sent at its offset, no stream
  * comes in that nobody dialed, each program hears its end once, and all memory comes back.
  */
-#include "log.h"
+#include "common/base/log.h"
 #include "mesh_programs.h"
 #include "wire.h"
 
@@ -155,7 +155,7 @@ list_peer(int to, int peer, uint64_t state)
                                  cbx_field_uint(state),
                                  cbx_field_uint(9),
                                  cbx_field_uint(pond[peer].invite.serial),
-                                 cbx_field_bytes(mesh->life, CBX_LIFE_SIZE),
+                                 cbx_field_bytes(mesh->incarnation, CBX_INCARNATION_SIZE),
                                  cbx_field_bytes(pond[peer].chain_hash, 32),
                                  cbx_field_text(pond[peer].expose),
                                  cbx_field_text("")};

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Names, addresses, ports, durations, expose lists: what is taken is legal and reads back the same.
  */
-#include "expose.h"
-#include "names.h"
+#include "common/base/names.h"
+#include "common/trust/expose.h"
 
 #include <stdio.h>
 #include <stdlib.h>

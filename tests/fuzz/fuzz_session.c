@@ -5,7 +5,7 @@
  * keys has sealed (what a peer gone bad can send, and the only way past the seal to the decoder).
  */
 #include "cheap_keys.h"
-#include "session.h"
+#include "common/session/session.h"
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>

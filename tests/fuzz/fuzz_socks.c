@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A SOCKS handshake: however the input is chopped, the outcome is the same and within bounds. */
-#include "socks.h"
+#include "agent/front/socks.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,11 +5,11 @@
  * list of what it is made of: right and wrong keys, certificates, names, numbers. What loads is
  * whole: it can be found, and an agent's state comes back the same when it is stored.
  */
-#include "registry_table.h"
+#include "hub/registry/table.h"
 
-#include "mpio.h"
+#include "agent/daemon/state.h"
+#include "common/base/mpio.h"
 #include "pond.h"
-#include "state.h"
 
 #include <stdio.h>
 #include <sys/mman.h>

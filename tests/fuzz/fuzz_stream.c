@@ -243,7 +243,7 @@ again_bytes(const struct cbx_stream *stream)
     uint64_t bytes = 0;
     const struct cbx_queued *queued;
     STAILQ_FOREACH(queued, &stream->again, entry)
-    bytes += queued->slice.length;
+        bytes += queued->slice.length;
     return bytes;
 }
 

@@ -3,7 +3,7 @@
  * Tokens as text, and (first byte odd) as a payload put behind a right checksum, which is the only
  * way past it. What parses must format to a text that parses to the same.
  */
-#include "token.h"
+#include "common/trust/token.h"
 
 #include <sodium.h>
 #include <stdlib.h>

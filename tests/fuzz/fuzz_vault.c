@@ -3,7 +3,7 @@
  * Sealed files under a key file. The first byte picks: bytes as a file; the rest sealed, one byte
  * of the seal changed, then opened; a file with any header and a box that is right for it.
  */
-#include "vault.h"
+#include "common/disk/vault.h"
 
 #include <sodium.h>
 #include <stdio.h>

@@ -7,7 +7,7 @@
 #ifndef FUZZ_MESH_PROGRAMS_H
 #define FUZZ_MESH_PROGRAMS_H
 
-#include "mesh_internal.h"
+#include "agent/mesh/internal.h"
 #include "pond.h"
 
 /* A dial is tried again once, under another name. */

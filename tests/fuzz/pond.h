@@ -4,9 +4,9 @@
 #define FUZZ_POND_H
 
 #include "cheap_keys.h"
+#include "common/trust/identity.h"
+#include "common/trust/trust.h"
 #include "feed.h"
-#include "identity.h"
-#include "trust.h"
 
 enum { POND_LEASES = 5 };
 static const int64_t pond_time = 1790000000;

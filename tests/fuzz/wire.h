@@ -4,7 +4,7 @@
 #ifndef FUZZ_WIRE_H
 #define FUZZ_WIRE_H
 
-#include "carrier.h"
+#include "common/link/carrier.h"
 #include "feed.h"
 
 enum { FUZZ_WIRE_SIZE = 512 * 1024 };

@@ -114,11 +114,11 @@ on_finished(struct cbx_stream *stream)
 }
 
 static void
-on_lazy(struct cbx_stream *stream)
+on_delayed_ack(struct cbx_stream *stream)
 {
     struct pair_end *end = of_stream(stream);
-    if (end->lazy_at == 0)
-        end->lazy_at = end->pair->now + LAZY;
+    if (end->delayed_ack_at == 0)
+        end->delayed_ack_at = end->pair->now + LAZY;
 }
 
 static const struct cbx_session *
@@ -163,7 +163,7 @@ static const struct cbx_stream_ops stream_ops = {
     .opened = on_opened,
     .over = on_over,
     .finished = on_finished,
-    .lazy = on_lazy,
+    .delayed_acks = on_delayed_ack,
     .session = on_session,
     .newest = on_newest,
     .stranded = on_stranded,
@@ -430,8 +430,8 @@ pair_run(struct pair *pair, int64_t us)
         for (int i = 0; i < 2; i++) {
             struct pair_end *one = &pair->end[i];
             cbx_link_tick(&one->link, pair->now);
-            if (one->lazy_at && pair->now >= one->lazy_at) {
-                one->lazy_at = 0;
+            if (one->delayed_ack_at && pair->now >= one->delayed_ack_at) {
+                one->delayed_ack_at = 0;
                 cbx_stream_announce(&one->stream, pair->now);
             }
         }
@@ -492,8 +492,7 @@ pair_queued(const struct pair *pair, int which, uint64_t *memory)
 {
     const struct cbx_queued *queued;
     uint64_t bytes = 0, capacity = 0;
-    STAILQ_FOREACH(queued, &pair->end[which].stream.queue, entry)
-    {
+    STAILQ_FOREACH(queued, &pair->end[which].stream.queue, entry) {
         bytes += queued->slice.length;
         capacity += queued->slice.slab->capacity;
     }

@@ -7,7 +7,7 @@
 #ifndef TESTS_PAIR_H
 #define TESTS_PAIR_H
 
-#include "stream.h"
+#include "common/stream/stream.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,7 +46,7 @@ struct pair_end {
     enum cbx_reason reason;
     bool by_target;
 
-    int64_t lazy_at;                         /* 0: none is due */
+    int64_t delayed_ack_at;                  /* 0: none is due */
     uint32_t frames[CBX_FRAME_TYPE_MAX + 1]; /* that came, by type */
     uint64_t last_acked, last_limit;         /* of the last CREDIT that came */
 };

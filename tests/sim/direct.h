@@ -7,7 +7,7 @@
 #ifndef SIM_DIRECT_H
 #define SIM_DIRECT_H
 
-#include "mesh.h"
+#include "agent/mesh/mesh.h"
 #include "world.h"
 
 void world_direct_candidates(void *arg, const char *seen, struct candidates *out);

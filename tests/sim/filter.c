@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "filter.h"
-#include "core_internal.h"
+#include "hub/core/internal.h"
 #include "pipe.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -204,8 +204,7 @@ uint32_t
 world_take_label(struct world_agent *agent)
 {
     struct hub_link *link;
-    TAILQ_FOREACH(link, &agent->world->hub->links, entry)
-    {
+    TAILQ_FOREACH(link, &agent->world->hub->links, entry) {
         if (link->phase == HUB_READY && strcmp(link->slug, agent->slug) == 0)
             return cbx_link_label(&link->pump.link);
     }

@@ -6,7 +6,7 @@
 #ifndef SIM_FILTER_H
 #define SIM_FILTER_H
 
-#include "frame.h"
+#include "common/link/frame.h"
 #include "world.h"
 
 /* One direction of one agent's link, for the time of a call. */

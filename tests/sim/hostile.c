@@ -5,7 +5,7 @@
 enum world_verdict (*hostile_act)(struct world_flow *flow, struct cbx_frame *frame);
 int hostile_left, hostile_done;
 struct hostile_touch hostile_touch;
-const uint8_t hostile_life[CBX_LIFE_SIZE] = {1, 2, 3};
+const uint8_t hostile_life[CBX_INCARNATION_SIZE] = {1, 2, 3};
 
 static enum world_verdict
 filter(struct world_flow *flow, struct cbx_frame *frame)
@@ -213,7 +213,7 @@ show_chain(struct world_flow *flow, struct cbx_frame *frame)
 
 void
 hostile_list(struct hostile *all, const char *slug, uint64_t state,
-             const uint8_t life[CBX_LIFE_SIZE])
+             const uint8_t incarnation[CBX_INCARNATION_SIZE])
 {
     struct world_flow flow;
     uint8_t hash[32];
@@ -222,7 +222,7 @@ hostile_list(struct hostile *all, const char *slug, uint64_t state,
                                  cbx_field_uint(state),
                                  cbx_field_uint(1),
                                  cbx_field_uint(1),
-                                 cbx_field_bytes(life, CBX_LIFE_SIZE),
+                                 cbx_field_bytes(incarnation, CBX_INCARNATION_SIZE),
                                  cbx_field_bytes(hash, 32),
                                  cbx_field_text("8080"),
                                  cbx_field_text("")};
@@ -245,7 +245,7 @@ hostile_honest(struct hostile *all)
 {
     hostile_show(all, all->web);
     hostile_set(NULL, 0);
-    hostile_list(all, "web", 1, all->web->mesh->life);
+    hostile_list(all, "web", 1, all->web->mesh->incarnation);
 }
 
 void

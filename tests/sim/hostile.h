@@ -6,8 +6,8 @@
 #ifndef SIM_HOSTILE_H
 #define SIM_HOSTILE_H
 
+#include "agent/mesh/internal.h"
 #include "filter.h"
-#include "mesh_internal.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,7 +41,7 @@ struct hostile_touch {
     int how; /* a test's own variants */
 };
 extern struct hostile_touch hostile_touch;
-extern const uint8_t hostile_life[CBX_LIFE_SIZE]; /* nobody's */
+extern const uint8_t hostile_life[CBX_INCARNATION_SIZE]; /* nobody's */
 
 void hostile_begin(struct hostile *all);
 void hostile_end(struct hostile *all);
@@ -63,7 +63,7 @@ bool hostile_touched(const struct world_flow *flow, const struct cbx_frame *fram
 void hostile_show(struct hostile *all, const struct world_agent *agent);
 /* Tells cli of a peer in this state; its chain has the hash of the one shown. */
 void hostile_list(struct hostile *all, const char *slug, uint64_t state,
-                  const uint8_t life[CBX_LIFE_SIZE]);
+                  const uint8_t incarnation[CBX_INCARNATION_SIZE]);
 /* The directory as it is; and a dial, to see that all works. */
 void hostile_honest(struct hostile *all);
 void hostile_works(struct hostile *all);

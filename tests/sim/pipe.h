@@ -3,8 +3,8 @@
 #ifndef SIM_PIPE_H
 #define SIM_PIPE_H
 
-#include "carrier.h"
-#include "frame.h"
+#include "common/link/carrier.h"
+#include "common/link/frame.h"
 #include "world.h"
 
 struct world_chunk {

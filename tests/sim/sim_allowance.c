@@ -4,9 +4,9 @@
  * Asserted at every step: world_check_memory, and that what waits in the hub takes no more of its
  * heap than --queue-max, headers and allocator included.
  */
-#include "core_internal.h"
+#include "agent/mesh/internal.h"
 #include "filter.h"
-#include "mesh_internal.h"
+#include "hub/core/internal.h"
 #include "pipe.h"
 #include "world.h"
 #include <assert.h>

@@ -144,7 +144,7 @@ a_lie_about_a_life_is_corrected_by_the_peer(void **state)
     world_connect(all.cli); /* a new snapshot */
     assert_true(hostile_done > 0);
     hostile_untouched(hostile_try(&all, "web", VICTIM));
-    assert_int_equal(world_count(all.cli, "hub_lies"), 1);
+    assert_int_equal(world_count(all.cli, "directory_mismatches"), 1);
     uint64_t handshakes = world_count(all.cli, "handshakes");
     hostile_untouched(hostile_try(&all, "web", VICTIM));
     assert_int_equal(world_count(all.cli, "handshakes"), handshakes);
@@ -152,7 +152,7 @@ a_lie_about_a_life_is_corrected_by_the_peer(void **state)
     hostile_show(&all, all.web);
     hostile_list(&all, "web", 1, hostile_life); /* a made-up restart: one more handshake */
     hostile_untouched(hostile_try(&all, "web", VICTIM));
-    assert_int_equal(world_count(all.cli, "hub_lies"), 2);
+    assert_int_equal(world_count(all.cli, "directory_mismatches"), 2);
 }
 
 static void
@@ -193,7 +193,7 @@ a_directory_without_end_ends_the_link(void **state)
                                      cbx_field_uint(1),
                                      cbx_field_uint(1),
                                      cbx_field_uint(1),
-                                     cbx_field_bytes(hostile_life, CBX_LIFE_SIZE),
+                                     cbx_field_bytes(hostile_life, CBX_INCARNATION_SIZE),
                                      cbx_field_bytes(hash, 32),
                                      cbx_field_text(""),
                                      cbx_field_text("")};

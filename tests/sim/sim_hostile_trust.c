@@ -33,7 +33,7 @@ static void
 chain_refused(enum cbx_reason reason, const char *text)
 {
     uint64_t refused = world_count(all.cli, "refused");
-    hostile_list(&all, "web", 1, all.web->mesh->life);
+    hostile_list(&all, "web", 1, all.web->mesh->incarnation);
     struct world_program *program = hostile_try(&all, "web", VICTIM);
     hostile_refused(program, reason);
     assert_int_equal(hostile_done, 1);

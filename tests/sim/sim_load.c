@@ -8,8 +8,8 @@
  * Asserted at the end of each load: every byte came once, in order, and every stream ended as it
  * was ended; no circuit, queued byte or granted byte is left; what else each test names.
  */
-#include "core_internal.h"
-#include "mesh_internal.h"
+#include "agent/mesh/internal.h"
+#include "hub/core/internal.h"
 #include "world.h"
 #include <assert.h>
 #include <setjmp.h>
@@ -498,8 +498,7 @@ static void
 age_sessions(struct world_agent *agent)
 {
     struct mesh_peer *peer, *next;
-    HASH_ITER(hh, agent->mesh->peers, peer, next)
-    {
+    HASH_ITER(hh, agent->mesh->peers, peer, next) {
         struct mesh_session *session = TAILQ_FIRST(&peer->sessions);
         if (session)
             session->born -= 2 * MESH_RENEW_US;

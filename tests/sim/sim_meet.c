@@ -4,12 +4,12 @@
  * can, how often it is tried; and a hub or a member that forges, repeats, reorders, swallows what
  * they say to each other, or names addresses that are not to be tried. CBX_SEED replays a run.
  */
-#include "core_internal.h"
+#include "agent/mesh/direct.h"
+#include "agent/mesh/internal.h"
+#include "common/session/rendezvous.h"
 #include "direct.h"
 #include "filter.h"
-#include "meet.h"
-#include "mesh_direct.h"
-#include "mesh_internal.h"
+#include "hub/core/internal.h"
 #include "world.h"
 #include <setjmp.h>
 #include <sodium.h>
@@ -39,7 +39,7 @@ static int seen;
 static enum world_verdict
 filter(struct world_flow *flow, struct cbx_frame *frame)
 {
-    if (frame->type != CBX_FRAME_MEET || !flow->to_agent)
+    if (frame->type != CBX_FRAME_RENDEZVOUS || !flow->to_agent)
         return WORLD_PASS;
     if (seen < 16)
         kept[seen] = world_keep(flow, frame);
@@ -119,7 +119,7 @@ static const char *
 why(const struct world_agent *agent, const struct world_agent *other)
 {
     static char text[400];
-    mesh_meet_why(peer_at(agent, other), text, sizeof text);
+    mesh_rendezvous_why(peer_at(agent, other), text, sizeof text);
     return text;
 }
 
@@ -134,8 +134,8 @@ assert_why(const struct world_agent *agent, const struct world_agent *other, con
 static void
 assert_rest(const struct pond *pond)
 {
-    assert_null(peer_at(pond->cli, pond->web)->meet.try);
-    assert_null(peer_at(pond->web, pond->cli)->meet.try);
+    assert_null(peer_at(pond->cli, pond->web)->rendezvous.try);
+    assert_null(peer_at(pond->web, pond->cli)->rendezvous.try);
     assert_null(pond->world->expected);
     assert_null(pond->world->connecting);
 }
@@ -143,8 +143,8 @@ assert_rest(const struct pond *pond)
 static void
 assert_no_lane(const struct pond *pond)
 {
-    assert_int_equal(world_count(pond->cli, "meets_made"), 0);
-    assert_int_equal(world_count(pond->web, "meets_made"), 0);
+    assert_int_equal(world_count(pond->cli, "direct_established"), 0);
+    assert_int_equal(world_count(pond->web, "direct_established"), 0);
     assert_rest(pond);
 }
 
@@ -199,7 +199,7 @@ when_neither_can_it_is_tried_once_a_minute(void **state)
     assert_why(pond.cli, pond.web, "neither side can reach the other directly; next try in 5");
     assert_why(pond.web, pond.cli, "neither side can reach the other directly; next try in 5");
     world_run(pond.world, 240 * S);
-    assert_int_equal(world_count(pond.offerer, "meets"), 5);
+    assert_int_equal(world_count(pond.offerer, "rendezvous"), 5);
     assert_int_equal(pond.offerer->connects, 5);
     assert_int_equal(pond.answerer->connects, 5);
     assert_no_lane(&pond);
@@ -279,12 +279,12 @@ a_hub_that_forbids_it_is_obeyed_and_drops_meets(void **state)
     dial(&pond);
     world_run(pond.world, 100 * S);
     assert_why(pond.cli, pond.web, "the hub forbids direct lanes (--direct off)");
-    assert_int_equal(pond.world->hub->count.meets_dropped, 0);
+    assert_int_equal(pond.world->hub->count.rendezvous_dropped, 0);
     pond.offerer->mesh->hub_direct = true; /* one that does not obey */
     world_run(pond.world, 20 * S);
     assert_int_equal(seen, 0);
-    assert_int_equal(pond.world->hub->count.meets_dropped, 1);
-    assert_int_equal(pond.world->hub->count.meets, 0);
+    assert_int_equal(pond.world->hub->count.rendezvous_dropped, 1);
+    assert_int_equal(pond.world->hub->count.rendezvous, 0);
     assert_why(pond.offerer, pond.answerer, "its agent did not answer; next try in");
     finish(&pond);
 }
@@ -354,13 +354,14 @@ a_lane_that_one_side_does_not_know_to_be_dead_is_replaced(void **state)
     dial(&pond);
     assert_true(world_until(pond.world, S, is_up, &pond));
     world_run(pond.world, 70 * S);
-    peer_at(pond.offerer, pond.answerer)->meet.state = MESH_MEET_REST; /* LOST never came */
+    peer_at(pond.offerer, pond.answerer)->rendezvous.state =
+        MESH_RENDEZVOUS_REST; /* LOST never came */
     struct mesh_peer *peer = peer_at(pond.answerer, pond.offerer);
     uint8_t old[CBX_LANE_ID];
-    memcpy(old, peer->meet.id, sizeof old);
+    memcpy(old, peer->rendezvous.id, sizeof old);
     world_run(pond.world, 5 * S);
-    assert_int_equal(peer->meet.state, MESH_MEET_UP);
-    assert_memory_not_equal(old, peer->meet.id, sizeof old);
+    assert_int_equal(peer->rendezvous.state, MESH_RENDEZVOUS_UP);
+    assert_memory_not_equal(old, peer->rendezvous.id, sizeof old);
     assert_true(is_up(&pond));
     finish(&pond);
 }
@@ -423,7 +424,7 @@ change(struct world_flow *flow, struct cbx_frame *frame)
 static uint64_t
 not_believed(const struct world_agent *agent)
 {
-    return world_count(agent, "meets_refused") + world_count(agent, "stale_frames") +
+    return world_count(agent, "rendezvous_refused") + world_count(agent, "stale_frames") +
            world_count(agent, "replayed");
 }
 
@@ -519,7 +520,7 @@ reflect(struct world_flow *flow, struct cbx_frame *frame)
     fields[0] = frame->field[1];
     fields[1] = frame->field[0];
     if (world_flow_of(pond->offerer, true, &back))
-        world_inject(&back, CBX_FRAME_MEET, 0, fields, 5);
+        world_inject(&back, CBX_FRAME_RENDEZVOUS, 0, fields, 5);
     return WORLD_DROP;
 }
 
@@ -533,7 +534,7 @@ a_reflected_message_is_not_believed(void **state)
     act = reflect;
     dial(&pond);
     world_run(pond.world, 20 * S);
-    assert_int_equal(world_count(pond.offerer, "meets_refused"), 1);
+    assert_int_equal(world_count(pond.offerer, "rendezvous_refused"), 1);
     assert_int_equal(pond.offerer->connects + pond.answerer->connects, 0);
     assert_no_lane(&pond);
     finish(&pond);
@@ -565,7 +566,7 @@ reordered_messages_end_the_try_and_no_more(void **state)
     dial(&pond);
     world_run(pond.world, 40 * S);
     assert_int_equal(world_count(pond.offerer, "replayed"), 1);
-    assert_int_equal(world_count(pond.offerer, "meets_refused"), 1);
+    assert_int_equal(world_count(pond.offerer, "rendezvous_refused"), 1);
     assert_int_equal(pond.offerer->connects, 0);
     assert_no_lane(&pond);
     act = NULL;
@@ -577,7 +578,7 @@ reordered_messages_end_the_try_and_no_more(void **state)
 
 /* As the offerer would say it, with the keys of its session. */
 static void
-say(struct pond *pond, struct world_agent *from, const struct cbx_meet *meet)
+say(struct pond *pond, struct world_agent *from, const struct cbx_rendezvous *rendezvous)
 {
     struct world_agent *to = from == pond->cli ? pond->web : pond->cli;
     struct mesh_session *session = mesh_peer_newest(peer_at(from, to));
@@ -587,12 +588,12 @@ say(struct pond *pond, struct world_agent *from, const struct cbx_meet *meet)
     struct cbx_error error;
     assert_non_null(session);
     assert_true(world_flow_of(to, true, &flow));
-    struct cbx_slice slice = cbx_meet_seal(from->mesh->aead, &session->keys, from->slug, to->slug,
-                                           ++session->meet_sent, meet);
+    struct cbx_slice slice = cbx_rendezvous_seal(from->mesh->aead, &session->keys, from->slug,
+                                                 to->slug, ++session->rendezvous_sent, rendezvous);
     assert_non_null(slice.slab);
     assert_int_equal(cbx_frame_decoder_init(&decoder), 0);
     assert_int_equal(cbx_frame_decode(&decoder, slice, &frame, &error), 0);
-    world_inject(&flow, CBX_FRAME_MEET, 0, frame.field, frame.count);
+    world_inject(&flow, CBX_FRAME_RENDEZVOUS, 0, frame.field, frame.count);
     cbx_frame_decoder_dispose(&decoder);
     cbx_slice_drop(&slice);
     world_run(pond->world, 100000);
@@ -611,14 +612,15 @@ addresses_that_are_not_to_be_tried_are_not(void **state)
     dial(&pond);
     world_run(pond.world, 5 * S);
     act = NULL;
-    struct cbx_meet meet = {.step = CBX_MEET_OFFER, .id = "an id of its own", .count = 8};
+    struct cbx_rendezvous rendezvous = {
+        .step = CBX_RENDEZVOUS_OFFER, .id = "an id of its own", .count = 8};
     for (int i = 0; i < 8; i++)
-        strcpy(meet.candidate[i], bad[i]);
+        strcpy(rendezvous.candidate[i], bad[i]);
     seen = 0;
-    say(&pond, pond.offerer, &meet);
+    say(&pond, pond.offerer, &rendezvous);
     assert_int_equal(pond.answerer->connects, 0);
-    assert_int_equal(world_count(pond.answerer, "meets_refused"), 6); /* not loopback */
-    assert_int_equal(seen, 2);                                        /* ANSWER, and TURN at once */
+    assert_int_equal(world_count(pond.answerer, "rendezvous_refused"), 6); /* not loopback */
+    assert_int_equal(seen, 2); /* ANSWER, and TURN at once */
     world_run(pond.world, 20 * S);
     assert_no_lane(&pond);
     finish(&pond);
@@ -634,14 +636,14 @@ a_flood_of_offers_costs_three_tries(void **state)
     dial(&pond);
     world_run(pond.world, 5 * S);
     act = NULL;
-    struct cbx_meet meet = {.step = CBX_MEET_OFFER, .count = 1};
-    strcpy(meet.candidate[0], "203.0.113.9:7000");
+    struct cbx_rendezvous rendezvous = {.step = CBX_RENDEZVOUS_OFFER, .count = 1};
+    strcpy(rendezvous.candidate[0], "203.0.113.9:7000");
     for (int i = 0; i < 100; i++) {
-        memset(meet.id, i + 1, sizeof meet.id);
-        say(&pond, pond.offerer, &meet);
+        memset(rendezvous.id, i + 1, sizeof rendezvous.id);
+        say(&pond, pond.offerer, &rendezvous);
     }
     assert_int_equal(pond.answerer->connects, 3);
-    assert_int_equal(world_count(pond.answerer, "meets_refused"), 97);
+    assert_int_equal(world_count(pond.answerer, "rendezvous_refused"), 97);
     world_run(pond.world, 40 * S);
     assert_no_lane(&pond);
     finish(&pond);
@@ -656,29 +658,29 @@ messages_out_of_their_step_change_nothing(void **state)
     dial(&pond);
     assert_true(world_until(pond.world, S, is_up, &pond));
     world_run(pond.world, S);
-    struct cbx_meet meet = {.id = "nobody's lane is"};
-    for (int step = CBX_MEET_ANSWER; step <= CBX_MEET_LOST; step++) {
-        meet.step = (enum cbx_meet_step)step;
-        say(&pond, pond.cli, &meet);
-        say(&pond, pond.web, &meet);
+    struct cbx_rendezvous rendezvous = {.id = "nobody's lane is"};
+    for (int step = CBX_RENDEZVOUS_ANSWER; step <= CBX_RENDEZVOUS_LOST; step++) {
+        rendezvous.step = (enum cbx_rendezvous_step)step;
+        say(&pond, pond.cli, &rendezvous);
+        say(&pond, pond.web, &rendezvous);
     }
     /* Who answers does not offer. */
-    meet.step = CBX_MEET_OFFER;
-    say(&pond, pond.answerer, &meet);
-    assert_int_equal(world_count(pond.offerer, "meets_refused"), 6);
-    assert_int_equal(world_count(pond.answerer, "meets_refused"), 5);
+    rendezvous.step = CBX_RENDEZVOUS_OFFER;
+    say(&pond, pond.answerer, &rendezvous);
+    assert_int_equal(world_count(pond.offerer, "rendezvous_refused"), 6);
+    assert_int_equal(world_count(pond.answerer, "rendezvous_refused"), 5);
     assert_true(is_up(&pond));
     /* The lane's own id, but no step of it. */
-    memcpy(meet.id, peer_at(pond.cli, pond.web)->meet.id, sizeof meet.id);
-    for (int step = CBX_MEET_ANSWER; step < CBX_MEET_LOST; step++) {
-        meet.step = (enum cbx_meet_step)step;
-        say(&pond, pond.cli, &meet);
-        say(&pond, pond.web, &meet);
+    memcpy(rendezvous.id, peer_at(pond.cli, pond.web)->rendezvous.id, sizeof rendezvous.id);
+    for (int step = CBX_RENDEZVOUS_ANSWER; step < CBX_RENDEZVOUS_LOST; step++) {
+        rendezvous.step = (enum cbx_rendezvous_step)step;
+        say(&pond, pond.cli, &rendezvous);
+        say(&pond, pond.web, &rendezvous);
     }
     assert_true(is_up(&pond));
     assert_int_equal(pond.answerer->connects + pond.offerer->connects, 1);
-    meet.step = CBX_MEET_LOST;
-    say(&pond, pond.cli, &meet);
+    rendezvous.step = CBX_RENDEZVOUS_LOST;
+    say(&pond, pond.cli, &rendezvous);
     assert_false(mesh_direct_up(peer_at(pond.web, pond.cli)));
     finish(&pond);
 }

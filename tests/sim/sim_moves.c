@@ -4,10 +4,10 @@
  * away from a path on which records are changed. Each is followed byte by byte. CBX_SEED replays a
  * run.
  */
-#include "core_internal.h"
+#include "agent/mesh/direct.h"
+#include "agent/mesh/internal.h"
 #include "filter.h"
-#include "mesh_direct.h"
-#include "mesh_internal.h"
+#include "hub/core/internal.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -47,7 +47,8 @@ on_plane(enum mesh_plane plane)
     const struct mesh_stream *stream;
     for (int i = 0; i < 2; i++) {
         TAILQ_FOREACH(stream, &(i ? web : cli)->mesh->streams, entry)
-        count += stream->path.plane == plane && stream->core.circuit.link && !stream->core.resuming;
+            count +=
+                stream->path.plane == plane && stream->core.circuit.link && !stream->core.resuming;
     }
     return count;
 }
@@ -261,7 +262,7 @@ another_members_stream_of_the_same_identity_is_another(void **state)
     struct world_program *program = trickle(2 * MS);
     wanted = 2;
     assert_true(world_until(the, 10 * S, all_direct, NULL));
-    memcpy(evil->mesh->life, cli->mesh->life, sizeof evil->mesh->life);
+    memcpy(evil->mesh->incarnation, cli->mesh->incarnation, sizeof evil->mesh->incarnation);
     evil->mesh->next_counter = program->stream->counter;
     struct world_program *other = world_dial(evil, "web", 8080, 1000, 1000);
     other->hold_end = true;

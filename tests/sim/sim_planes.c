@@ -3,8 +3,8 @@
  * What people are told of planes: which one, why not a better one, and bytes by plane, which add up
  * however often a link moves. CBX_SEED replays a run.
  */
-#include "core.h"
-#include "mesh.h"
+#include "agent/mesh/mesh.h"
+#include "hub/core/core.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,8 +20,7 @@ peer_of(json_t *document, const char *slug)
 {
     size_t index;
     json_t *peer;
-    json_array_foreach(json_object_get(document, "peers"), index, peer)
-    {
+    json_array_foreach(json_object_get(document, "peers"), index, peer) {
         if (strcmp(json_string_value(json_object_get(peer, "slug")), slug) == 0)
             return peer;
     }

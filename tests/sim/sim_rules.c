@@ -4,9 +4,9 @@
  * what, clocks, sessions made by both sides, identities of streams, one answer about who is alive.
  * CBX_SEED replays a run.
  */
-#include "core_internal.h"
+#include "agent/mesh/internal.h"
 #include "filter.h"
-#include "mesh_internal.h"
+#include "hub/core/internal.h"
 #include "pipe.h"
 #include "world.h"
 #include <setjmp.h>
@@ -384,8 +384,7 @@ static void
 age_sessions(struct world_agent *agent)
 {
     struct mesh_peer *peer, *next;
-    HASH_ITER(hh, agent->mesh->peers, peer, next)
-    {
+    HASH_ITER(hh, agent->mesh->peers, peer, next) {
         struct mesh_session *session = TAILQ_FIRST(&peer->sessions);
         if (session)
             session->born -= MESH_RENEW_US;
@@ -487,8 +486,7 @@ one_answer(struct world *world)
 {
     const struct hub_link *link;
     uint32_t circuits = 0;
-    TAILQ_FOREACH(link, &world->hub->links, entry)
-    {
+    TAILQ_FOREACH(link, &world->hub->links, entry) {
         if (link->peer)
             assert_ptr_equal(link->peer->live, link);
         if (link->phase != HUB_READY)

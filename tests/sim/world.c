@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "world.h"
-#include "core_internal.h"
+#include "agent/mesh/internal.h"
+#include "common/base/log.h"
+#include "common/trust/token.h"
 #include "direct.h"
 #include "filter.h"
-#include "log.h"
-#include "mesh_internal.h"
+#include "hub/core/internal.h"
 #include "pipe.h"
-#include "token.h"
 #include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -615,17 +615,15 @@ world_hub_memory(const struct world *world)
     uint64_t bytes = 0;
     const struct hub_link *link;
     struct cbx_circuit *at, *next;
-    TAILQ_FOREACH(link, &world->hub->links, entry)
-    {
-        HASH_ITER(hh, link->pump.link.circuits, at, next)
-        {
+    TAILQ_FOREACH(link, &world->hub->links, entry) {
+        HASH_ITER(hh, link->pump.link.circuits, at, next) {
             const struct hub_half *half =
                 (struct hub_half *)((char *)at - offsetof(struct hub_half, circuit));
             const struct hub_queued *queued;
             STAILQ_FOREACH(queued, &half->data, entry)
-            if (queued->cost) /* a FIN is as bounded as its circuit */
-                bytes += chunk(sizeof *queued) +
-                         chunk(sizeof(struct cbx_slab) + queued->slice.slab->capacity);
+                if (queued->cost) /* a FIN is as bounded as its circuit */
+                    bytes += chunk(sizeof *queued) +
+                             chunk(sizeof(struct cbx_slab) + queued->slice.slab->capacity);
         }
     }
     return bytes;
@@ -637,8 +635,7 @@ world_check_memory(struct world *world)
     const struct hub_core *hub = world->hub;
     uint64_t sum = 0;
     const struct hub_link *link;
-    TAILQ_FOREACH(link, &hub->links, entry)
-    {
+    TAILQ_FOREACH(link, &hub->links, entry) {
         assert(link->allowance.granted <= link->allowance.value);
         sum += link->allowance.value;
     }

@@ -9,11 +9,11 @@
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 
-#include "core.h"
-#include "joiner.h"
-#include "mesh.h"
-#include "registry.h"
-#include "session.h"
+#include "agent/mesh/joiner.h"
+#include "agent/mesh/mesh.h"
+#include "common/session/session.h"
+#include "hub/core/core.h"
+#include "hub/registry/registry.h"
 #include <stdbool.h>
 #include <stdint.h>
 

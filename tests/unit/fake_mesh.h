@@ -7,7 +7,7 @@
 #ifndef TESTS_FAKE_MESH_H
 #define TESTS_FAKE_MESH_H
 
-#include "mesh.h"
+#include "agent/mesh/mesh.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "link.h"
+#include "common/link/link.h"
 #include <string.h>
 
 enum { MS = 1000, SECOND = 1000 * MS, KEEPALIVE = 15 * SECOND, GONE = 45 * SECOND };

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "registry.h"
+#include "hub/registry/registry.h"
 
 #include <sodium.h>
 #include <stdio.h>

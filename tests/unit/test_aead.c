@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "aead.h"
-#include "err.h"
+#include "common/base/err.h"
+#include "common/crypto/aead.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

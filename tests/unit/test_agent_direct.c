@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Two of them over loopback; the meshes behind them are the test's own. */
-#include "agent_direct.h"
+#include "agent/lanes/direct.h"
 #include "loop_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "state.h"
+#include "agent/daemon/state.h"
 
 #include <sodium.h>
 #include <stdio.h>

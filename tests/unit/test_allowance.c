@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "allowance.h"
+#include "hub/core/allowance.h"
 #include <string.h>
 
 #define KIB ((uint64_t)1024)

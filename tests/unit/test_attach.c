@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "attach.h"
+#include "hub/login/attach.h"
 #include <ev.h>
 #include <fcntl.h>
 #include <stdbool.h>

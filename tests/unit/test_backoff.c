@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "backoff.h"
+#include "agent/uplink/backoff.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

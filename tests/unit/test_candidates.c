@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "candidates.h"
+#include "agent/mesh/candidates.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

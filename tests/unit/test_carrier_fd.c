@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "carrier.h"
+#include "common/link/carrier.h"
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>

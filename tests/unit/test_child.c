@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "child.h"
-#include "clock.h"
-#include "log.h"
+#include "agent/uplink/child.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 #include "slow.h"
 
 #include <errno.h>
@@ -100,7 +100,7 @@ teardown(void **state)
 }
 
 static bool
-lives(long pid)
+incarnations(long pid)
 {
     char path[64], text[256] = "";
     (void)snprintf(path, sizeof path, "/proc/%ld/stat", pid);
@@ -117,9 +117,9 @@ lives(long pid)
 static void
 gone_soon(long pid)
 {
-    for (int i = 0; i < 500 && lives(pid); i++)
+    for (int i = 0; i < 500 && incarnations(pid); i++)
         usleep(10000);
-    assert_false(lives(pid));
+    assert_false(incarnations(pid));
 }
 
 /* ---- the tests ---- */

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "cli.h"
+#include "common/command/cli.h"
 
 #include <fcntl.h>
 #include <stdio.h>

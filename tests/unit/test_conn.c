@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "conn.h"
+#include "agent/front/conn.h"
 #include "fake_mesh.h"
 #include <errno.h>
 #include <netinet/in.h>

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "control.h"
-#include "log.h"
+#include "common/base/log.h"
+#include "common/command/control.h"
 
 #include <errno.h>
 #include <ev.h>

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "descriptors.h"
+#include "common/os/descriptors.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

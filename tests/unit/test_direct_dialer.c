@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The dialer against listening sockets of the test, which answer as they are told. */
-#include "direct_dialer.h"
+#include "agent/lanes/direct_dialer.h"
 #include "loop_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>

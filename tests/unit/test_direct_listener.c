@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The listener with real sockets of 127.0.0.0/8 and a clock of the test's own. */
-#include "clock.h"
-#include "direct_listener.h"
+#include "agent/lanes/direct_listener.h"
+#include "common/base/clock.h"
 #include "loop_fixture.h"
 #include "slow.h"
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "err.h"
+#include "common/base/err.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

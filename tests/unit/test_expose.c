@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "expose.h"
+#include "common/trust/expose.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "frame.h"
+#include "common/link/frame.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,7 @@ static const struct row rows[] = {
     {"HANDSHAKE", "sschhm", 20, false},
     {"CONFIRM", "sslg", 21, false},
     {"NO_HANDSHAKE", "ssc", 22, false},
-    {"MEET", "ssluM", 23, false},
+    {"RENDEZVOUS", "ssluM", 23, false},
     {"LANE_GET", "c", 24, false},
     {"LANE", "lhc", 25, false},
     {"NO_LANE", "ct", 26, false},

@@ -6,9 +6,9 @@
 
 #include <cmocka.h>
 
+#include "agent/front/front.h"
+#include "agent/front/target.h"
 #include "fake_mesh.h"
-#include "front.h"
-#include "target.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>

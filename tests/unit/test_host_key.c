@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "host_key.h"
+#include "hub/login/host_key.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

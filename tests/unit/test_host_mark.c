@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "host_mark.h"
+#include "common/os/host_mark.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

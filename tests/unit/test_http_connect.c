@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "conn.h"
-#include "http_connect.h"
+#include "agent/front/conn.h"
+#include "agent/front/http_connect.h"
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "human.h"
+#include "common/command/human.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "identity.h"
+#include "common/trust/identity.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

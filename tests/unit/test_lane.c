@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "frame.h"
-#include "lane.h"
+#include "common/link/frame.h"
+#include "common/link/lane.h"
 #include <sodium.h>
 #include <string.h>
 

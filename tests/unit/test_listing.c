@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "listing.h"
+#include "common/command/listing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

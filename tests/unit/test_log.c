@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "clock.h"
-#include "log.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

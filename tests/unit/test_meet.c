@@ -6,8 +6,8 @@
 
 #include <cmocka.h>
 
-#include "err.h"
-#include "meet.h"
+#include "common/base/err.h"
+#include "common/session/rendezvous.h"
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
@@ -43,15 +43,15 @@ teardown(void **state)
     return 0;
 }
 
-static struct cbx_meet
+static struct cbx_rendezvous
 offer(uint32_t count, uint32_t length)
 {
-    struct cbx_meet meet = {.step = CBX_MEET_OFFER, .count = count};
-    memset(meet.id, 0x11, sizeof meet.id);
-    memset(meet.mark, 0x22, sizeof meet.mark);
+    struct cbx_rendezvous rendezvous = {.step = CBX_RENDEZVOUS_OFFER, .count = count};
+    memset(rendezvous.id, 0x11, sizeof rendezvous.id);
+    memset(rendezvous.mark, 0x22, sizeof rendezvous.mark);
     for (uint32_t i = 0; i < count; i++)
-        memset(meet.candidate[i], 'a' + (char)i, length);
-    return meet;
+        memset(rendezvous.candidate[i], 'a' + (char)i, length);
+    return rendezvous;
 }
 
 /* ---- text ---- */
@@ -60,20 +60,23 @@ static void
 a_message_comes_back_as_it_was(void **state)
 {
     (void)state;
-    uint8_t text[CBX_MEET_TEXT_MAX];
-    for (uint32_t count = 0; count <= CBX_MEET_CANDIDATES_MAX; count++) {
-        for (uint32_t length = 1; length <= CBX_MEET_CANDIDATE_MAX; length += 31) {
-            struct cbx_meet meet = offer(count, length), out;
-            uint32_t n = cbx_meet_write(&meet, text);
+    uint8_t text[CBX_RENDEZVOUS_TEXT_MAX];
+    for (uint32_t count = 0; count <= CBX_RENDEZVOUS_CANDIDATES_MAX; count++) {
+        for (uint32_t length = 1; length <= CBX_RENDEZVOUS_CANDIDATE_MAX; length += 31) {
+            struct cbx_rendezvous rendezvous = offer(count, length), out;
+            uint32_t n = cbx_rendezvous_write(&rendezvous, text);
             assert_int_equal(n, 34 + count * (1 + length));
-            assert_int_equal(cbx_meet_read(text, n, &out), 0);
-            assert_memory_equal(&meet, &out, sizeof meet);
+            assert_int_equal(cbx_rendezvous_read(text, n, &out), 0);
+            assert_memory_equal(&rendezvous, &out, sizeof rendezvous);
         }
     }
-    for (int step = CBX_MEET_TURN; step <= CBX_MEET_LOST; step++) {
-        struct cbx_meet meet = {.step = (enum cbx_meet_step)step, .id = {1, 2, 3}}, out;
-        assert_int_equal(cbx_meet_read(text, cbx_meet_write(&meet, text), &out), 0);
-        assert_memory_equal(&meet, &out, sizeof meet);
+    for (int step = CBX_RENDEZVOUS_TURN; step <= CBX_RENDEZVOUS_LOST; step++) {
+        struct cbx_rendezvous rendezvous = {.step = (enum cbx_rendezvous_step)step,
+                                            .id = {1, 2, 3}},
+                              out;
+        assert_int_equal(cbx_rendezvous_read(text, cbx_rendezvous_write(&rendezvous, text), &out),
+                         0);
+        assert_memory_equal(&rendezvous, &out, sizeof rendezvous);
     }
 }
 
@@ -81,23 +84,23 @@ static void
 a_text_cut_or_longer_is_refused(void **state)
 {
     (void)state;
-    uint8_t text[CBX_MEET_TEXT_MAX + 1] = {0};
-    struct cbx_meet meet = offer(8, 63), out;
-    uint32_t n = cbx_meet_write(&meet, text);
-    assert_int_equal(n, CBX_MEET_TEXT_MAX);
+    uint8_t text[CBX_RENDEZVOUS_TEXT_MAX + 1] = {0};
+    struct cbx_rendezvous rendezvous = offer(8, 63), out;
+    uint32_t n = cbx_rendezvous_write(&rendezvous, text);
+    assert_int_equal(n, CBX_RENDEZVOUS_TEXT_MAX);
     for (uint32_t cut = 0; cut < n; cut++)
-        assert_int_equal(cbx_meet_read(text, cut, &out), CBX_ERR_FORMAT);
-    assert_int_equal(cbx_meet_read(text, n + 1, &out), CBX_ERR_FORMAT);
+        assert_int_equal(cbx_rendezvous_read(text, cut, &out), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_rendezvous_read(text, n + 1, &out), CBX_ERR_FORMAT);
 }
 
 static void
 refuse(uint32_t at, uint8_t value)
 {
-    uint8_t text[CBX_MEET_TEXT_MAX];
-    struct cbx_meet meet = offer(2, 9), out;
-    uint32_t n = cbx_meet_write(&meet, text);
+    uint8_t text[CBX_RENDEZVOUS_TEXT_MAX];
+    struct cbx_rendezvous rendezvous = offer(2, 9), out;
+    uint32_t n = cbx_rendezvous_write(&rendezvous, text);
     text[at] = value;
-    if (cbx_meet_read(text, n, &out) != CBX_ERR_FORMAT)
+    if (cbx_rendezvous_read(text, n, &out) != CBX_ERR_FORMAT)
         fail_msg("%u at %u was taken", value, at);
 }
 
@@ -119,12 +122,12 @@ what_is_not_legal_is_refused(void **state)
     refuse(36, '\n');
     refuse(36, 0x7f);
     refuse(36, 0xc3);
-    for (int step = CBX_MEET_TURN; step <= CBX_MEET_LOST; step++) {
-        uint8_t text[CBX_MEET_TEXT_MAX];
-        struct cbx_meet meet = offer(0, 0), out;
-        uint32_t n = cbx_meet_write(&meet, text);
+    for (int step = CBX_RENDEZVOUS_TURN; step <= CBX_RENDEZVOUS_LOST; step++) {
+        uint8_t text[CBX_RENDEZVOUS_TEXT_MAX];
+        struct cbx_rendezvous rendezvous = offer(0, 0), out;
+        uint32_t n = cbx_rendezvous_write(&rendezvous, text);
         text[0] = (uint8_t)step; /* and a mark */
-        assert_int_equal(cbx_meet_read(text, n, &out), CBX_ERR_FORMAT);
+        assert_int_equal(cbx_rendezvous_read(text, n, &out), CBX_ERR_FORMAT);
         refuse(0, (uint8_t)step);
     }
 }
@@ -143,19 +146,19 @@ static void
 a_sealed_message_opens_at_the_other_end_only(void **state)
 {
     (void)state;
-    struct cbx_meet meet = offer(8, 63), out;
+    struct cbx_rendezvous rendezvous = offer(8, 63), out;
     struct cbx_frame frame;
-    struct cbx_slice slice = cbx_meet_seal(aead, &ours, "cli", "web", 3, &meet);
+    struct cbx_slice slice = cbx_rendezvous_seal(aead, &ours, "cli", "web", 3, &rendezvous);
     decode(slice, &frame);
     assert_int_equal(frame.field[3].u, 3);
-    assert_int_equal(frame.field[4].n, CBX_MEET_TEXT_MAX + CBX_AEAD_TAG);
-    assert_int_equal(cbx_meet_open(aead, &theirs, &frame, &out), 0);
-    assert_memory_equal(&meet, &out, sizeof meet);
-    assert_int_equal(cbx_meet_open(aead, &ours, &frame, &out), CBX_ERR_AUTH);
+    assert_int_equal(frame.field[4].n, CBX_RENDEZVOUS_TEXT_MAX + CBX_AEAD_TAG);
+    assert_int_equal(cbx_rendezvous_open(aead, &theirs, &frame, &out), 0);
+    assert_memory_equal(&rendezvous, &out, sizeof rendezvous);
+    assert_int_equal(cbx_rendezvous_open(aead, &ours, &frame, &out), CBX_ERR_AUTH);
     struct cbx_session other = theirs;
     other.root_receive[31] ^= 1;
-    assert_int_equal(cbx_meet_open(aead, &other, &frame, &out), CBX_ERR_AUTH);
-    assert_int_equal(cbx_meet_open(aead, &theirs, &frame, &out), 0); /* nothing was changed */
+    assert_int_equal(cbx_rendezvous_open(aead, &other, &frame, &out), CBX_ERR_AUTH);
+    assert_int_equal(cbx_rendezvous_open(aead, &theirs, &frame, &out), 0); /* nothing was changed */
     cbx_slice_drop(&slice);
 }
 
@@ -163,9 +166,9 @@ static void
 each_changed_bit_is_found(void **state)
 {
     (void)state;
-    struct cbx_meet meet = offer(2, 14), out;
+    struct cbx_rendezvous rendezvous = offer(2, 14), out;
     struct cbx_frame frame;
-    struct cbx_slice slice = cbx_meet_seal(aead, &ours, "cli", "web", 3, &meet);
+    struct cbx_slice slice = cbx_rendezvous_seal(aead, &ours, "cli", "web", 3, &rendezvous);
     decode(slice, &frame);
     for (uint32_t i = 0; i < 5; i++) {
         struct cbx_field *field = &frame.field[i];
@@ -173,14 +176,14 @@ each_changed_bit_is_found(void **state)
             field->u ^= i == 3 ? UINT64_C(1) << bit : 0;
             if (i != 3)
                 field->p[bit / 8] ^= (uint8_t)(1 << bit % 8);
-            assert_int_equal(cbx_meet_open(aead, &theirs, &frame, &out), CBX_ERR_AUTH);
+            assert_int_equal(cbx_rendezvous_open(aead, &theirs, &frame, &out), CBX_ERR_AUTH);
             assert_true(sodium_is_zero((uint8_t *)&out, sizeof out));
             field->u ^= i == 3 ? UINT64_C(1) << bit : 0;
             if (i != 3)
                 field->p[bit / 8] ^= (uint8_t)(1 << bit % 8);
         }
     }
-    assert_int_equal(cbx_meet_open(aead, &theirs, &frame, &out), 0);
+    assert_int_equal(cbx_rendezvous_open(aead, &theirs, &frame, &out), 0);
     cbx_slice_drop(&slice);
 }
 
@@ -189,14 +192,14 @@ a_seal_of_another_length_is_refused(void **state)
 {
     (void)state;
     static uint8_t bytes[700];
-    struct cbx_frame frame = {.type = CBX_FRAME_MEET, .count = 5};
-    struct cbx_meet out;
+    struct cbx_frame frame = {.type = CBX_FRAME_RENDEZVOUS, .count = 5};
+    struct cbx_rendezvous out;
     frame.field[0] = cbx_field_text("cli");
     frame.field[1] = cbx_field_text("web");
     frame.field[2] = cbx_field_bytes(ours.id, sizeof ours.id);
     for (uint32_t length = 0; length <= sizeof bytes; length++) {
         frame.field[4] = cbx_field_bytes(bytes, length);
-        assert_true(cbx_meet_open(aead, &theirs, &frame, &out) < 0);
+        assert_true(cbx_rendezvous_open(aead, &theirs, &frame, &out) < 0);
     }
 }
 
@@ -208,18 +211,18 @@ both_ends_make_the_same_tickets(void **state)
     (void)state;
     uint8_t id[CBX_LANE_ID] = "an id of a lane";
     struct cbx_lane_ticket here, there, turned;
-    cbx_meet_ticket(&ours, true, id, &here);
-    cbx_meet_ticket(&theirs, false, id, &there);
+    cbx_rendezvous_ticket(&ours, true, id, &here);
+    cbx_rendezvous_ticket(&theirs, false, id, &there);
     assert_memory_equal(here.id, id, sizeof id);
     assert_int_equal(here.cipher, ours.cipher);
     assert_memory_equal(here.secret, there.secret, sizeof here.secret);
     /* The other way round it is another one: a preface cannot be sent back. */
-    cbx_meet_ticket(&ours, false, id, &turned);
-    cbx_meet_ticket(&theirs, true, id, &there);
+    cbx_rendezvous_ticket(&ours, false, id, &turned);
+    cbx_rendezvous_ticket(&theirs, true, id, &there);
     assert_memory_equal(turned.secret, there.secret, sizeof there.secret);
     assert_memory_not_equal(turned.secret, here.secret, sizeof here.secret);
     id[0] ^= 1;
-    cbx_meet_ticket(&ours, true, id, &there);
+    cbx_rendezvous_ticket(&ours, true, id, &there);
     assert_memory_not_equal(here.secret, there.secret, sizeof here.secret);
 }
 
@@ -231,10 +234,10 @@ a_ticket_is_the_hash_that_the_protocol_names(void **state)
     struct cbx_lane_ticket ticket;
     memset(text + 12, 9, CBX_LANE_ID);
     crypto_generichash(want, 32, text, sizeof text, ours.root_send, 32);
-    cbx_meet_ticket(&ours, true, text + 12, &ticket);
+    cbx_rendezvous_ticket(&ours, true, text + 12, &ticket);
     assert_memory_equal(ticket.secret, want, 32);
     crypto_generichash(want, 32, (const uint8_t *)"cbx host 1", 10, ours.root_receive, 32);
-    cbx_meet_mark_key(&ours, false, key);
+    cbx_rendezvous_mark_key(&ours, false, key);
     assert_memory_equal(key, want, 32);
 }
 
@@ -243,9 +246,9 @@ marks_of_the_two_ends_have_keys_of_their_own(void **state)
 {
     (void)state;
     uint8_t mine[32], known[32], peers[32];
-    cbx_meet_mark_key(&ours, true, mine);
-    cbx_meet_mark_key(&theirs, false, known);
-    cbx_meet_mark_key(&ours, false, peers);
+    cbx_rendezvous_mark_key(&ours, true, mine);
+    cbx_rendezvous_mark_key(&theirs, false, known);
+    cbx_rendezvous_mark_key(&ours, false, peers);
     assert_memory_equal(mine, known, 32);
     assert_memory_not_equal(mine, peers, 32);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "err.h"
-#include "mpio.h"
+#include "common/base/err.h"
+#include "common/base/mpio.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "err.h"
-#include "mpscan.h"
+#include "common/base/err.h"
+#include "common/base/mpscan.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "err.h"
-#include "names.h"
+#include "common/base/err.h"
+#include "common/base/names.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What needs no hub; the rest is in tests/e2e/test_netcheck.py. */
-#include "connector.h"
-#include "netcheck.h"
+#include "agent/netcheck/netcheck.h"
+#include "agent/uplink/connector.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,8 +22,7 @@ field(const json_t *checks, const char *name, const char *key)
 {
     size_t index;
     const json_t *check;
-    json_array_foreach(checks, index, check)
-    {
+    json_array_foreach(checks, index, check) {
         if (strcmp(json_string_value(json_object_get(check, "check")), name) == 0)
             return json_string_value(json_object_get(check, key));
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "err.h"
-#include "noise.h"
+#include "common/base/err.h"
+#include "common/crypto/noise.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -124,8 +124,7 @@ the_published_vector_holds_whole(void **state)
     size_t found = 0;
     size_t index = 0;
     const json_t *vector = NULL;
-    json_array_foreach(json_object_get(root, "vectors"), index, vector)
-    {
+    json_array_foreach(json_object_get(root, "vectors"), index, vector) {
         if (strcmp(json_string_value(json_object_get(vector, "protocol_name")), protocol) == 0) {
             check_vector(vector);
             found++;

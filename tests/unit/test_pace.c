@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "err.h"
-#include "pace.h"
+#include "common/base/err.h"
+#include "common/link/pace.h"
 #include <string.h>
 
 enum { MS = 1000, SECOND = 1000 * MS, PIECE = 1000, FLYING_MAX = 65536 };

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "pond.h"
-#include "trust.h"
+#include "common/trust/trust.h"
+#include "hub/cmd/pond.h"
 
 #include <msgpack.h>
 #include <sodium.h>

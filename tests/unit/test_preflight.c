@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The account that sshd will log in to: which shells are refused, which are warned of (rule 9). */
-#include "log.h"
-#include "preflight.h"
+#include "common/base/log.h"
+#include "hub/host/preflight.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,8 +3,8 @@
  * PROTOCOL.md, "Examples": each line of it is what the code makes of the inputs named there.
  * CBX_PRINT=1 prints the lines instead of comparing them.
  */
-#include "meet.h"
-#include "record.h"
+#include "common/session/rendezvous.h"
+#include "common/stream/record.h"
 #include <setjmp.h>
 #include <sodium.h>
 #include <stdarg.h>
@@ -116,10 +116,10 @@ records_are_as_documented(void **state)
     memset(session.id, 0x05, sizeof session.id);
     memset(session.root_send, 0x07, sizeof session.root_send);
     check("CONFIRM", cbx_record_confirm(aead, &session, "cli", "web"));
-    struct cbx_meet meet = {.step = CBX_MEET_OFFER, .count = 1};
-    memset(meet.id, 0xab, sizeof meet.id);
-    strcpy(meet.candidate[0], "192.0.2.1:5000");
-    check("MEET", cbx_meet_seal(aead, &session, "cli", "web", 1, &meet));
+    struct cbx_rendezvous rendezvous = {.step = CBX_RENDEZVOUS_OFFER, .count = 1};
+    memset(rendezvous.id, 0xab, sizeof rendezvous.id);
+    strcpy(rendezvous.candidate[0], "192.0.2.1:5000");
+    check("RENDEZVOUS", cbx_rendezvous_seal(aead, &session, "cli", "web", 1, &rendezvous));
 }
 
 static int

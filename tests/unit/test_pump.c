@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "pump.h"
+#include "common/link/pump.h"
 #include <ev.h>
 #include <signal.h>
 #include <string.h>

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "record.h"
+#include "common/stream/record.h"
 #include <string.h>
 
 enum { TEXT = 1000, KINDS = 7, EPOCH = 3, LABEL = 9 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "session.h"
+#include "common/session/session.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "run_config.h"
+#include "hub/daemon/settings.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

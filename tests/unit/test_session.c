@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "session.h"
+#include "common/session/session.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -33,7 +33,7 @@ agent_init(struct agent *agent, uint8_t fill)
     agent->self.exchange_public = agent->public_key;
     agent->self.pond_public = pond;
     agent->self.chain_hash = agent->chain;
-    memset(agent->self.life, fill + 10, CBX_LIFE_SIZE);
+    memset(agent->self.incarnation, fill + 10, CBX_INCARNATION_SIZE);
     agent->self.pond_serial = 1000u + fill;
     agent->self.cipher[0] = AES;
     agent->self.cipher[1] = CHACHA;
@@ -165,8 +165,10 @@ both_ends_hold_the_same_session(void **state)
     assert_memory_equal(world.session_a.root_send, world.session_b.root_receive, 32);
     assert_memory_equal(world.session_a.root_receive, world.session_b.root_send, 32);
     assert_memory_not_equal(world.session_a.root_send, world.session_a.root_receive, 32);
-    assert_memory_equal(world.session_a.peer_life, world.b.self.life, CBX_LIFE_SIZE);
-    assert_memory_equal(world.session_b.peer_life, world.a.self.life, CBX_LIFE_SIZE);
+    assert_memory_equal(world.session_a.peer_incarnation, world.b.self.incarnation,
+                        CBX_INCARNATION_SIZE);
+    assert_memory_equal(world.session_b.peer_incarnation, world.a.self.incarnation,
+                        CBX_INCARNATION_SIZE);
     assert_int_equal(world.session_a.peer_serial, 1002);
     assert_int_equal(world.session_b.peer_serial, 1001);
     assert_int_equal(world.session_a.cipher, AES);

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "settings.h"
+#include "agent/daemon/settings.h"
 
 #include <fcntl.h>
 #include <stdio.h>

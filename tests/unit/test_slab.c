@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "slab.h"
+#include "common/base/slab.h"
 #include <string.h>
 
 enum { POOLED = 16 * 1024, ODD = 5000 };

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "socket.h"
+#include "common/os/socket.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -84,15 +84,15 @@ only_loopback_is_eased(void **state)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4), 0);
-    cbx_socket_ease(fd, &here.any);
+    cbx_socket_unpace(fd, &here.any);
     assert_control(fd, "reno");
     if (!pace(fd)) { /* this kernel has no bbr for us: there is nothing to ease */
         close(fd);
         skip();
     }
-    cbx_socket_ease(fd, &there.any);
+    cbx_socket_unpace(fd, &there.any);
     assert_control(fd, "bbr");
-    cbx_socket_ease(fd, &here.any);
+    cbx_socket_unpace(fd, &here.any);
     assert_control(fd, "reno");
     close(fd);
 }
@@ -108,7 +108,7 @@ what_a_listener_accepts_inherits_it(void **state)
     assert_true(listener >= 0 && client >= 0);
     bool can = pace(listener);
     if (can) {
-        cbx_socket_ease(listener, &address.any);
+        cbx_socket_unpace(listener, &address.any);
         assert_int_equal(bind(listener, &address.any, length), 0);
         assert_int_equal(listen(listener, 1), 0);
         assert_int_equal(getsockname(listener, &address.any, &length), 0);

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "socks.h"
+#include "agent/front/socks.h"
 #include <string.h>
 
 /* A greeting with no-auth, and a request for a name. */

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "ssh_agent.h"
+#include "agent/uplink/ssh_agent.h"
 
 #include <errno.h>
 #include <ev.h>

@@ -12,11 +12,11 @@
 
 #include <cmocka.h>
 
-#include "child.h"
-#include "link.h"
-#include "log.h"
+#include "agent/uplink/child.h"
+#include "agent/uplink/ssh_command.h"
+#include "common/base/log.h"
+#include "common/link/link.h"
 #include "slow.h"
-#include "ssh_command.h"
 
 #include <errno.h>
 #include <ev.h>

@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "store.h"
-#include "vault.h"
+#include "common/disk/store.h"
+#include "common/disk/vault.h"
 
 #include <errno.h>
 #include <ev.h>

@@ -485,8 +485,8 @@ static void
 cut_anywhere(void **state)
 {
     (void)state;
-    const uint32_t lives = runs_slowly() ? 40 : 400;
-    for (uint32_t i = 0; i < lives; i++) {
+    const uint32_t incarnations = runs_slowly() ? 40 : 400;
+    for (uint32_t i = 0; i < incarnations; i++) {
         seed = i * 7919 + 1;
         one_life();
         assert_int_equal(teardown(NULL), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "table.h"
+#include "common/command/table.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-#include "mpio.h"
-#include "token.h"
+#include "common/base/mpio.h"
+#include "common/trust/token.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,8 +3,8 @@
  * Certificates and chains. Illegal ones are written here field by field and then truly signed: a
  * refusal must come from the rule, not from a signature that happens to be off.
  */
-#include "mpio.h"
-#include "trust.h"
+#include "common/base/mpio.h"
+#include "common/trust/trust.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

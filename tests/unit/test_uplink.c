@@ -3,9 +3,9 @@
  * The uplink against real parts: OpenSSH's sshd behind an accept loop as the hub has one, libcurl,
  * libssh2, and proxies. Each lease key's forced command is `cat`, so that what goes up comes down.
  */
-#include "uplink.h"
+#include "agent/uplink/uplink.h"
 
-#include "clock.h"
+#include "common/base/clock.h"
 #include "slow.h"
 
 #include <arpa/inet.h>

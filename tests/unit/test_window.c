@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "err.h"
-#include "window.h"
+#include "common/base/err.h"
+#include "common/stream/window.h"
 #include <string.h>
 
 #define KIB ((uint64_t)1024)

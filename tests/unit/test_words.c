@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "words.h"
+#include "agent/uplink/argv_split.h"
 
 #include <stdio.h>
 #include <stdlib.h>

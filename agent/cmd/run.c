@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/* join, run and up: the commands that run an agent. */
+#include "agent/cmd/commands.h"
+
+#include "agent/cmd/token_input.h"
+#include "common/base/log.h"
+
+#include <stdio.h>
+
+enum { FIRST_ATTACH_MS = 60 * 1000 };
+
+/* Reads settings and, when source names one or CBX_TOKEN held one, the token. */
+struct prepared {
+    struct agent_settings settings;
+    struct cbx_token token;
+    struct cbx_error missing;
+    struct agent_start start;
+};
+
+static int
+prepare_settings(struct prepared *p, const struct cbx_args *args)
+{
+    struct cbx_error error;
+    int result = agent_settings_init(&p->settings, args, &error);
+    p->start = (struct agent_start){.settings = &p->settings, .report_fd = -1};
+    if (result == CBX_ERR_USAGE)
+        return cbx_usage(args, "%s", error.text);
+    if (result != CBX_OK) {
+        cbx_log_error("%s", error.text);
+        return CBX_EXIT_FAILURE;
+    }
+    return CBX_EXIT_OK;
+}
+
+/* A token that is not there is left to the state: it may have joined already. */
+static int
+prepare_token(struct prepared *p, const struct cbx_args *args)
+{
+    const char *source = cbx_operand(args, 0);
+    int result = agent_token_read(source, &p->token, &p->missing);
+    if (result == CBX_OK) {
+        p->start.token = &p->token;
+        return CBX_EXIT_OK;
+    }
+    if (result == CBX_ERR_NOTFOUND) {
+        p->start.token_missing = source != NULL ? p->missing.text : NULL;
+        return CBX_EXIT_OK;
+    }
+    if (result == CBX_ERR_USAGE)
+        return cbx_usage(args, "%s", p->missing.text);
+    cbx_log_error("%s", p->missing.text);
+    return CBX_EXIT_FAILURE;
+}
+
+static void
+dispose(struct prepared *p)
+{
+    cbx_token_wipe(&p->token);
+    agent_token_forget();
+    agent_settings_dispose(&p->settings);
+}
+
+int
+agent_cmd_join(const struct cbx_command *command, void *parsed)
+{
+    (void)command;
+    struct prepared p = {0};
+    int status = prepare_settings(&p, parsed);
+    if (status == CBX_EXIT_OK)
+        status = prepare_token(&p, parsed);
+    p.start.goal = AGENT_GOAL_JOIN;
+    p.start.timeout_ms = FIRST_ATTACH_MS;
+    if (status == CBX_EXIT_OK)
+        status = agent_read_timeout(parsed, &p.start.timeout_ms);
+    if (status == CBX_EXIT_OK)
+        status = agent_run(&p.start);
+    dispose(&p);
+    return status;
+}
+
+int
+agent_cmd_run(const struct cbx_command *command, void *parsed)
+{
+    (void)command;
+    struct prepared p = {0};
+    int status = prepare_settings(&p, parsed);
+    if (status == CBX_EXIT_OK)
+        status = agent_run(&p.start);
+    dispose(&p);
+    return status;
+}
+
+int
+agent_cmd_up(const struct cbx_command *command, void *parsed)
+{
+    (void)command;
+    struct prepared p = {0};
+    bool detach = cbx_arg(parsed, "detach") != NULL;
+    int status = prepare_settings(&p, parsed);
+    if (status == CBX_EXIT_OK)
+        status = prepare_token(&p, parsed);
+    p.start.timeout_ms = detach ? FIRST_ATTACH_MS : 0;
+    if (status == CBX_EXIT_OK)
+        status = agent_read_timeout(parsed, &p.start.timeout_ms);
+    if (status == CBX_EXIT_OK)
+        status = detach ? agent_detach(&p.start) : agent_run(&p.start);
+    dispose(&p);
+    return status;
+}

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+/* status and peers: what the running agent says, as text for people or as it came. */
+#include "agent/cmd/commands.h"
+
+#include "common/base/log.h"
+#include "common/command/human.h"
+#include "common/command/table.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { ANSWER_MS = 10 * 1000, PORTS_TEXT_MAX = 512, PLANES_TEXT_MAX = 256 };
+
+/* One request, one answer. NULL after it said why not. */
+static json_t *
+ask(const struct cbx_args *args, json_t *request)
+{
+    struct cbx_call *call = agent_call(args, 0);
+    if (call == NULL) {
+        json_decref(request);
+        return NULL;
+    }
+    struct cbx_error error;
+    json_t *answer = NULL;
+    int result = cbx_call_send(call, request, -1, &error);
+    if (result == CBX_OK)
+        result = cbx_call_next(call, ANSWER_MS, &answer, &error);
+    cbx_call_close(call);
+    if (result == CBX_OK)
+        return answer;
+    cbx_log_error("%s", error.text);
+    json_decref(answer);
+    return NULL;
+}
+
+static int
+finish(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return CBX_EXIT_OK;
+    cbx_log_error("standard output cannot be written");
+    return CBX_EXIT_FAILURE;
+}
+
+/* The document as it came, but for the word of the control socket. */
+static int
+print_json(json_t *answer)
+{
+    (void)json_object_del(answer, "ok");
+    if (json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) == 0)
+        putchar('\n');
+    json_decref(answer);
+    return finish();
+}
+
+static const char *
+text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static long long
+number_of(const json_t *object, const char *key)
+{
+    return (long long)json_integer_value(json_object_get(object, key));
+}
+
+static void
+print_row(const char *name, const char *value)
+{
+    if (value[0] != '\0')
+        printf("%-9s %s\n", name, value);
+}
+
+static void
+print_time(const char *name, long long seconds)
+{
+    char text[64];
+    struct tm utc;
+    time_t when = (time_t)seconds;
+    if (seconds != 0 && gmtime_r(&when, &utc) != NULL &&
+        strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &utc) > 0)
+        print_row(name, text);
+}
+
+/* "relay for 3m 2s, round trip 0.31 ms", and below it why it is not a better one. */
+static void
+print_plane(const json_t *mesh)
+{
+    char span[CBX_HUMAN_MAX], trip[CBX_HUMAN_MAX];
+    long long since = number_of(mesh, "plane_since");
+    cbx_human_span((int64_t)time(NULL) - since, span, sizeof span);
+    cbx_human_us(number_of(mesh, "round_trip_us"), trip, sizeof trip);
+    if (since != 0)
+        printf("%-9s %s for %s, round trip %s\n", "plane", text_of(mesh, "plane"), span, trip);
+    print_row("no lane", text_of(mesh, "plane_reason"));
+}
+
+/* "ssh 12 KiB in, 3.1 KiB out; relay ...", of planes that carried something. */
+static void
+format_planes(const json_t *bytes, char *out, size_t size)
+{
+    const char *name;
+    json_t *plane;
+    size_t used = 0;
+    (void)snprintf(out, size, "-");
+    json_object_foreach((json_t *)(uintptr_t)bytes, name, plane) {
+        char in[CBX_HUMAN_MAX], sent[CBX_HUMAN_MAX];
+        if (number_of(plane, "in") == 0 && number_of(plane, "out") == 0)
+            continue;
+        cbx_human_bytes((uint64_t)number_of(plane, "in"), in, sizeof in);
+        cbx_human_bytes((uint64_t)number_of(plane, "out"), sent, sizeof sent);
+        int more = snprintf(out + used, size - used, "%s%s %s in, %s out", used > 0 ? "; " : "",
+                            name, in, sent);
+        if (more < 0 || (size_t)more >= size - used)
+            return;
+        used += (size_t)more;
+    }
+}
+
+/* "listening on [::]:40123, 3 lanes taken, 12 strangers refused". */
+static void
+print_direct(const json_t *direct)
+{
+    const char *listening = text_of(direct, "listening");
+    if (strcmp(text_of(direct, "mode"), "on") != 0)
+        print_row("direct", text_of(direct, "mode"));
+    else if (listening[0] == '\0')
+        printf("%-9s not listening: %s\n", "direct", text_of(direct, "trouble"));
+    else
+        printf("%-9s listening on %s, %lld lanes taken, %lld strangers refused\n", "direct",
+               listening, number_of(direct, "proven"),
+               number_of(direct, "refused") + number_of(direct, "silent") +
+                   number_of(direct, "crowded") + number_of(direct, "exhausted"));
+}
+
+static int
+print_status(json_t *answer)
+{
+    const json_t *mesh = json_object_get(answer, "mesh");
+    const json_t *counters = json_object_get(mesh, "counters");
+    const char *proxy = text_of(answer, "proxy");
+    print_row("state", text_of(answer, "state"));
+    print_row("name", text_of(answer, "name"));
+    print_row("slug", text_of(answer, "slug"));
+    print_row("pond", text_of(answer, "pond"));
+    print_row("hub", text_of(answer, "hub"));
+    print_row("uplink", text_of(answer, "uplink"));
+    print_row("carrier", text_of(answer, "carrier"));
+    print_row("trouble", text_of(answer, "trouble"));
+    print_time("since", number_of(answer, "since"));
+    print_row("proxy", proxy[0] != '\0' ? proxy : "off");
+    print_direct(json_object_get(answer, "direct"));
+    print_row("exposes", text_of(answer, "expose"));
+    print_time("ends", number_of(answer, "ends"));
+    if (json_is_object(mesh)) {
+        char planes[PLANES_TEXT_MAX];
+        print_plane(mesh);
+        format_planes(json_object_get(mesh, "bytes"), planes, sizeof planes);
+        printf("%-9s %s\n", "link", planes);
+        printf("%-9s %lld open, %lld dialed, %lld accepted, %lld refused\n", "streams",
+               number_of(mesh, "streams"), number_of(counters, "dialed"),
+               number_of(counters, "accepted"), number_of(counters, "refused"));
+        printf("%-9s %lld in, %lld out\n", "bytes", number_of(counters, "bytes_in"),
+               number_of(counters, "bytes_out"));
+    }
+    printf("%-9s %lld\n", "pid", number_of(answer, "pid"));
+    json_decref(answer);
+    return finish();
+}
+
+int
+agent_cmd_status(const struct cbx_command *command, void *parsed)
+{
+    (void)command;
+    json_t *answer = ask(parsed, json_pack("{s:s}", "cmd", "status"));
+    if (answer == NULL)
+        return CBX_EXIT_FAILURE;
+    return cbx_arg(parsed, "json") != NULL ? print_json(answer) : print_status(answer);
+}
+
+/* "5432,8080", or "-". */
+static void
+format_ports(const json_t *ports, char *out, size_t size)
+{
+    size_t used = 0;
+    size_t index;
+    json_t *port;
+    (void)snprintf(out, size, "-");
+    json_array_foreach(ports, index, port) {
+        int more = snprintf(out + used, size - used, "%s%lld", index > 0 ? "," : "",
+                            (long long)json_integer_value(port));
+        if (more < 0 || (size_t)more >= size - used)
+            return;
+        used += (size_t)more;
+    }
+}
+
+static int
+end_table(struct cbx_table *table)
+{
+    if (cbx_table_end(table))
+        return finish();
+    cbx_log_error("out of memory");
+    return CBX_EXIT_FAILURE;
+}
+
+static void
+format_since(long long since, char *out, size_t size)
+{
+    if (since != 0)
+        cbx_human_span((int64_t)time(NULL) - since, out, size);
+    else
+        (void)snprintf(out, size, "-");
+}
+
+static void
+add_peer(struct cbx_table *table, const json_t *peer)
+{
+    char ports[PORTS_TEXT_MAX], since[CBX_HUMAN_MAX], trip[CBX_HUMAN_MAX], bytes[PLANES_TEXT_MAX];
+    const char *refused = text_of(peer, "refused");
+    const char *note = json_is_true(json_object_get(peer, "self")) ? "this lease"
+                       : refused[0] != '\0'                        ? refused
+                                                                   : text_of(peer, "plane_reason");
+    format_ports(json_object_get(peer, "expose"), ports, sizeof ports);
+    format_since(number_of(peer, "plane_since"), since, sizeof since);
+    cbx_human_us(number_of(peer, "round_trip_us"), trip, sizeof trip);
+    format_planes(json_object_get(peer, "bytes"), bytes, sizeof bytes);
+    cbx_table_row(table, (const char *const[]){text_of(peer, "name"), text_of(peer, "state"), ports,
+                                               text_of(peer, "plane"), since, trip, bytes, note});
+}
+
+static int
+print_peers(json_t *answer)
+{
+    static const char *const headings[] = {"NAME",  "STATE",      "PORTS",          "PLANE",
+                                           "SINCE", "ROUND TRIP", "STREAMS' BYTES", "NOTE"};
+    size_t index;
+    json_t *peer;
+    struct cbx_table *table = cbx_table_new(8);
+    cbx_table_row(table, headings);
+    json_array_foreach(json_object_get(answer, "peers"), index, peer) {
+        add_peer(table, peer);
+    }
+    json_decref(answer);
+    return end_table(table);
+}
+
+static int
+print_streams(json_t *answer)
+{
+    static const char *const headings[] = {"PEER",  "PORT",  "DIRECTION", "STATE",
+                                           "PLANE", "SINCE", "IN",        "OUT"};
+    size_t index;
+    json_t *stream;
+    struct cbx_table *table = cbx_table_new(8);
+    cbx_table_row(table, headings);
+    json_array_foreach(json_object_get(answer, "streams"), index, stream) {
+        char port[16], since[CBX_HUMAN_MAX], in[CBX_HUMAN_MAX], out[CBX_HUMAN_MAX];
+        (void)snprintf(port, sizeof port, "%lld", number_of(stream, "port"));
+        format_since(number_of(stream, "since"), since, sizeof since);
+        cbx_human_bytes((uint64_t)number_of(stream, "bytes_in"), in, sizeof in);
+        cbx_human_bytes((uint64_t)number_of(stream, "bytes_out"), out, sizeof out);
+        cbx_table_row(table,
+                      (const char *const[]){text_of(stream, "peer"), port,
+                                            text_of(stream, "direction"), text_of(stream, "state"),
+                                            text_of(stream, "plane"), since, in, out});
+    }
+    long long more = number_of(answer, "streams_left_out");
+    json_decref(answer);
+    int status = end_table(table);
+    if (status == CBX_EXIT_OK && more > 0)
+        printf("and %lld more\n", more);
+    return finish();
+}
+
+int
+agent_cmd_peers(const struct cbx_command *command, void *parsed)
+{
+    (void)command;
+    bool json = cbx_arg(parsed, "json") != NULL, streams = cbx_arg(parsed, "streams") != NULL;
+    json_t *answer =
+        ask(parsed, json_pack("{s:s, s:b}", "cmd", "peers", "streams", json || streams));
+    if (answer == NULL)
+        return CBX_EXIT_FAILURE;
+    if (json)
+        return print_json(answer);
+    return streams ? print_streams(answer) : print_peers(answer);
+}

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process. Before the loop runs: the state folder's lock, the sealed state, and what a given
+ * token changes in it (rule 6: identity and token are on disk before anything is sent). Then the
+ * loop: a prepare watcher begins the phase that was asked for and flushes the engines before each
+ * sleep. Everything is freed in one place, agent_dispose.
+ */
+#include "agent/daemon/internal.h"
+
+#include "agent/uplink/child.h"
+#include "common/base/clock.h"
+#include "common/base/log.h"
+#include "common/crypto/aead.h"
+#include "common/os/descriptors.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { FLUSH_ROUNDS = 8 };
+static const double GOODBYE_S = 1.0;
+static const double SAVE_AGAIN_S = 5.0;
+
+/* ---- for the other files ---- */
+
+void
+agent_name(const struct agent *agent, char *out, size_t size)
+{
+    const struct agent_membership *joined = &agent->state.joined;
+    out[0] = '\0';
+    if (joined->set)
+        (void)snprintf(out, size, "%s.%s.cbx", joined->peer.slug, joined->peer.pond);
+}
+
+void
+agent_report(struct agent *agent, const char *word, const char *text)
+{
+    if (agent->report_fd < 0)
+        return;
+    char line[CBX_ERROR_TEXT_MAX + 32];
+    int length = snprintf(line, sizeof line, "%s %s\n", word, text);
+    if (length >= (int)sizeof line)
+        length = (int)sizeof line - 1;
+    /* The parent may have gone; nobody waits for it. */
+    ssize_t written = write(agent->report_fd, line, (size_t)length);
+    (void)written;
+    if (strcmp(word, "trouble") == 0)
+        return;
+    close(agent->report_fd);
+    agent->report_fd = -1;
+}
+
+void
+agent_wake(struct agent *agent)
+{
+    agent->dirty = true;
+    ev_idle_start(agent->loop, &agent->awake);
+}
+
+void
+agent_want(struct agent *agent, enum agent_phase phase)
+{
+    if (agent->phase_wanted && agent->next_phase == AGENT_PHASE_STOP)
+        return;
+    agent->phase_wanted = true;
+    agent->next_phase = phase;
+    if (agent->loop != NULL)
+        ev_idle_start(agent->loop, &agent->awake);
+}
+
+void
+agent_stop(struct agent *agent, int exit_status, const char *cause)
+{
+    if (agent->phase == AGENT_PHASE_STOP ||
+        (agent->phase_wanted && agent->next_phase == AGENT_PHASE_STOP))
+        return;
+    agent->exit_status = exit_status;
+    agent_want(agent, AGENT_PHASE_STOP);
+    if (exit_status != 0) {
+        cbx_log_error("%s", cause);
+        agent_report(agent, "failed", cause);
+    }
+}
+
+static void
+on_saved(void *arg, int result, const char *text)
+{
+    struct agent *agent = arg;
+    agent->saving--;
+    if (result == CBX_OK) {
+        /* A write that began before the last change does not speak for it. */
+        if (agent->mesh != NULL && agent->saving == 0)
+            mesh_known_stored(agent->mesh);
+        return;
+    }
+    cbx_log_error("the state is not stored, trying again: %s", text);
+    ev_timer_stop(agent->loop, &agent->save_again);
+    ev_timer_set(&agent->save_again, SAVE_AGAIN_S, 0.);
+    ev_timer_start(agent->loop, &agent->save_again);
+}
+
+int
+agent_save(struct agent *agent, cbx_store_done *done)
+{
+    uint8_t *bytes;
+    size_t length;
+    struct cbx_error error;
+    int result = agent_state_seal(&agent->state, &agent->key, &bytes, &length, &error);
+    if (done == NULL)
+        agent->saving++;
+    if (result == CBX_OK)
+        result = cbx_store_put(agent->store, agent->state_path, bytes, length, 0600,
+                               done != NULL ? done : on_saved, agent);
+    if (result != CBX_OK && done == NULL)
+        on_saved(agent, result, cbx_err_name(result));
+    return result;
+}
+
+static void
+on_save_again(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    (void)agent_save(timer->data, NULL);
+}
+
+/* ---- the loop ---- */
+
+static void
+begin_stop(struct agent *agent)
+{
+    agent->phase = AGENT_PHASE_STOP;
+    if (agent->uplink != NULL)
+        uplink_stop(agent->uplink);
+    agent_control_abandon(agent);
+    front_free(agent->front);
+    agent->front = NULL;
+    ev_timer_stop(agent->loop, &agent->give_up);
+    if (agent->mesh == NULL || !mesh_attached(agent->mesh)) {
+        ev_break(agent->loop, EVBREAK_ALL);
+        return;
+    }
+    mesh_shutdown(agent->mesh);
+    agent_wake(agent);
+    ev_timer_set(&agent->give_up, GOODBYE_S, 0.);
+    ev_timer_start(agent->loop, &agent->give_up);
+}
+
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+static int64_t
+flush_engines(struct agent *agent)
+{
+    int64_t next = -1;
+    for (int i = 0; i < FLUSH_ROUNDS && agent->dirty; i++) {
+        agent->dirty = false;
+        next = agent->mesh != NULL ? mesh_flush(agent->mesh) : -1;
+        if (agent->joiner != NULL)
+            next = earlier(next, joiner_flush(agent->joiner));
+    }
+    return agent->dirty ? 0 : next;
+}
+
+/* Runs before each sleep, with no part's callback on the stack. What it and the callbacks after it
+ * cause keeps the loop awake for one more turn (agent_wake). */
+static void
+on_before_sleep(struct ev_loop *loop, ev_prepare *watcher, int events)
+{
+    (void)events;
+    struct agent *agent = watcher->data;
+    while (agent->phase_wanted) {
+        agent->phase_wanted = false;
+        if (agent->next_phase == AGENT_PHASE_STOP)
+            begin_stop(agent);
+        else
+            agent_link_begin(agent, agent->next_phase);
+    }
+    if (agent->dirty) {
+        int64_t next = flush_engines(agent);
+        ev_timer_stop(loop, &agent->engine_due);
+        if (next >= 0) {
+            ev_timer_set(&agent->engine_due, (double)next / 1e6, 0.);
+            ev_timer_start(loop, &agent->engine_due);
+        }
+    }
+    if (agent->phase == AGENT_PHASE_STOP && (agent->mesh == NULL || !mesh_attached(agent->mesh)))
+        ev_break(loop, EVBREAK_ALL);
+    if (!agent->dirty && !agent->phase_wanted)
+        ev_idle_stop(loop, &agent->awake);
+}
+
+static void
+on_awake(struct ev_loop *loop, ev_idle *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+}
+
+static void
+on_engine_due(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    agent_wake(timer->data);
+}
+
+static void
+on_give_up(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)events;
+    struct agent *agent = timer->data;
+    if (agent->phase == AGENT_PHASE_STOP) {
+        ev_break(loop, EVBREAK_ALL);
+        return;
+    }
+    char cause[CBX_ERROR_TEXT_MAX];
+    (void)snprintf(cause, sizeof cause, "not attached after %lld s: %.300s",
+                   (long long)(agent->start->timeout_ms / 1000),
+                   agent->trouble[0] != '\0' ? agent->trouble : "the hub has not answered yet");
+    agent_stop(agent, 1, cause);
+}
+
+static void
+on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    agent_stop(watcher->data, 0, NULL);
+}
+
+static void
+watch(struct agent *agent)
+{
+    static const int stops[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
+        ev_signal_init(&agent->signals[i], on_signal, stops[i]);
+        agent->signals[i].data = agent;
+        ev_signal_start(agent->loop, &agent->signals[i]);
+    }
+    ev_prepare_start(agent->loop, &agent->before_sleep);
+    if (agent->start->timeout_ms > 0) {
+        ev_timer_set(&agent->give_up, (double)agent->start->timeout_ms / 1e3, 0.);
+        ev_timer_start(agent->loop, &agent->give_up);
+    }
+}
+
+/* ---- before the loop ---- */
+
+/* What a token changes in the state. *changed: it must be saved. */
+static int
+adopt_token(struct agent *agent, bool *changed, struct cbx_error *error)
+{
+    struct agent_state *state = &agent->state;
+    struct cbx_token *token = agent->start->token;
+    if (token == NULL) {
+        if (state->joined.set || state->has_pending)
+            return CBX_OK;
+        const char *missing = agent->start->token_missing;
+        return cbx_fail(error, CBX_ERR_STATE, "not joined yet: %s",
+                        missing != NULL
+                            ? missing
+                            : "ask the operator for a token, then run \"cbx-agent up @FILE\"");
+    }
+    *changed = true;
+    if (agent_membership_is_of(&state->joined, token)) {
+        /* Scripts say "up @token" each time: the invite of the membership asks for nothing. */
+        cbx_token_wipe(token);
+        *changed = state->has_pending;
+        sodium_memzero(&state->pending, sizeof state->pending);
+        state->has_pending = false;
+        return CBX_OK;
+    }
+    if (!state->has_pending || !agent_membership_is_of(&state->submitted, token))
+        state->submitted.set = false;
+    state->pending = *token;
+    cbx_token_wipe(token);
+    state->has_pending = true;
+    if (!state->has_identity) {
+        cbx_identity_random(&state->identity);
+        state->has_identity = true;
+    }
+    return CBX_OK;
+}
+
+/* The sealed state; a new key is made only where there is nothing that an older one sealed. */
+static int
+open_state(struct agent *agent, struct cbx_error *error)
+{
+    const struct agent_settings *settings = agent->settings;
+    char key_path[PATH_MAX];
+    if (asprintf(&agent->state_path, "%s/agent", settings->state_dir) < 0) {
+        agent->state_path = NULL;
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    }
+    if (snprintf(key_path, sizeof key_path, "%s/key", settings->state_dir) >= (int)sizeof key_path)
+        return cbx_fail(error, CBX_ERR_LIMIT, "the path of the state folder is too long");
+    int create = access(agent->state_path, F_OK) != 0;
+    int result = cbx_vault_key_init(&agent->key, settings->passphrase_file, settings->key_file,
+                                    key_path, create, error);
+    if (result == CBX_OK)
+        result = agent_state_load(&agent->state, &agent->key, agent->state_path, error);
+    bool changed = false;
+    if (result == CBX_OK)
+        result = adopt_token(agent, &changed, error);
+    if (result == CBX_OK && changed)
+        result = agent_state_save(&agent->state, &agent->key, agent->state_path, error);
+    return result;
+}
+
+static int
+open_direct(struct agent *agent, struct cbx_error *error)
+{
+    if (agent->start->goal != AGENT_GOAL_RUN || strcmp(agent->settings->direct, "off") == 0)
+        return CBX_OK;
+    agent->direct = agent_direct_new(agent->loop, agent->settings->direct, error);
+    return agent->direct != NULL ? CBX_OK : CBX_ERR_IO;
+}
+
+static int
+open_parts(struct agent *agent, struct cbx_error *error)
+{
+    const struct agent_settings *settings = agent->settings;
+    bool run = agent->start->goal == AGENT_GOAL_RUN;
+    agent->loop = ev_default_loop(EVFLAG_AUTO);
+    if (agent->loop == NULL)
+        return cbx_fail(error, CBX_ERR_IO, "libev finds no way to wait for events here");
+    agent->store = cbx_store_new(agent->loop);
+    if (agent->store == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "the thread that writes files cannot be started");
+    struct front_config config = {
+        .proxy = run ? settings->proxy : NULL,
+        .proxy_required = settings->proxy_required,
+    };
+    agent->lane = agent_lane_new(agent->loop, agent->settings->via);
+    if (agent->lane == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    if (open_direct(agent, error) != CBX_OK)
+        return CBX_ERR_IO;
+    agent->front = front_new(agent->loop, &config, error);
+    if (agent->front == NULL)
+        return CBX_ERR_IO;
+    return run ? agent_control_start(agent, error) : CBX_OK;
+}
+
+static void
+init_watchers(struct agent *agent)
+{
+    ev_prepare_init(&agent->before_sleep, on_before_sleep);
+    ev_idle_init(&agent->awake, on_awake);
+    ev_init(&agent->engine_due, on_engine_due);
+    ev_init(&agent->save_again, on_save_again);
+    ev_init(&agent->give_up, on_give_up);
+    agent->before_sleep.data = agent->engine_due.data = agent;
+    agent->save_again.data = agent->give_up.data = agent;
+}
+
+static int
+agent_open(struct agent *agent, struct cbx_error *error)
+{
+    long pid;
+    int result = cbx_state_lock(agent->settings->state_dir, &pid, error);
+    if (result < 0)
+        return result;
+    agent->lock_fd = result;
+    result = open_state(agent, error);
+    if (result == CBX_OK)
+        result = open_parts(agent, error);
+    return result;
+}
+
+static void
+stop_watchers(struct agent *agent)
+{
+    ev_prepare_stop(agent->loop, &agent->before_sleep);
+    ev_idle_stop(agent->loop, &agent->awake);
+    ev_timer_stop(agent->loop, &agent->engine_due);
+    ev_timer_stop(agent->loop, &agent->save_again);
+    ev_timer_stop(agent->loop, &agent->give_up);
+    for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
+        if (agent->signals[i].signum != 0)
+            ev_signal_stop(agent->loop, &agent->signals[i]);
+    }
+}
+
+/* The order matters: streams end before their mesh, callbacks of the store before what they call,
+ * and the lock is given back when nothing is written any more. */
+static void
+agent_dispose(struct agent *agent)
+{
+    if (agent->loop != NULL)
+        stop_watchers(agent);
+    front_free(agent->front);
+    agent_link_end(agent);
+    child_end_all();
+    agent_lane_free(agent->lane);
+    agent_direct_free(agent->direct);
+    if (agent->store != NULL)
+        cbx_store_free(agent->store);
+    agent_state_wipe(&agent->state);
+    cbx_vault_key_wipe(&agent->key);
+    cbx_keypair_wipe(&agent->login);
+    cbx_keypair_wipe(&agent->signing);
+    /* A command that waits for the end sees its connection close, then takes the lock. */
+    cbx_control_free(agent->control);
+    free(agent->state_path);
+    if (agent->report_fd >= 0)
+        close(agent->report_fd);
+    if (agent->lock_fd >= 0)
+        close(agent->lock_fd);
+}
+
+static void
+say_first_words(const struct agent *agent)
+{
+    if (geteuid() == 0 && agent->start->goal == AGENT_GOAL_RUN)
+        cbx_log_info("running as root, which the agent need not: any user will do");
+}
+
+int
+agent_run(const struct agent_start *start)
+{
+    struct agent *agent = calloc(1, sizeof *agent);
+    if (agent == NULL) {
+        cbx_log_error("out of memory");
+        return CBX_EXIT_FAILURE;
+    }
+    agent->start = start;
+    agent->settings = start->settings;
+    agent->lock_fd = -1;
+    agent->report_fd = start->report_fd;
+    agent->said_kind = -1;
+    agent->started_at = cbx_clock_unix();
+    LIST_INIT(&agent->requests);
+    init_watchers(agent);
+    cbx_descriptors_raise();
+    (void)cbx_aead_preferred(); /* measured now, while nothing waits */
+    struct cbx_error error;
+    if (agent_open(agent, &error) == CBX_OK) {
+        say_first_words(agent);
+        watch(agent);
+        agent_want(agent, agent_first_phase(agent));
+        ev_run(agent->loop, 0);
+    } else {
+        agent_stop(agent, CBX_EXIT_FAILURE, error.text);
+    }
+    int status = agent->exit_status;
+    agent_dispose(agent);
+    free(agent);
+    return status;
+}

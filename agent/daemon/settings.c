@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/daemon/settings.h"
+
+#include "agent/mesh/candidates.h"
+#include "agent/uplink/ssh_command.h"
+#include "common/base/names.h"
+#include "common/command/control.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum { HOST_TEXT_MAX = 256 };
+
+/* Bounds that keep a slip of the keyboard from making an agent that cannot work. */
+static const uint64_t BUDGET_MIN = 256 * 1024;
+static const uint64_t BUDGET_MAX = (uint64_t)1 << 40;
+static const int64_t DURATION_MIN_MS = 100;
+static const int64_t DURATION_MAX_MS = (int64_t)24 * 3600 * 1000;
+
+static const struct cbx_option setting_options[] = {AGENT_SETTINGS_OPTIONS, {0}};
+
+/* ---- one setting ---- */
+
+static int
+set_text(char **place, const char *value, struct cbx_error *error)
+{
+    char *copy = value != NULL ? strdup(value) : NULL;
+    if (value != NULL && copy == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    free(*place);
+    *place = copy;
+    return CBX_OK;
+}
+
+/* Kept absolute: an agent in the background has another working folder. */
+static int
+set_path(char **place, const char *value, struct cbx_error *error)
+{
+    char here[PATH_MAX] = "";
+    char path[2 * PATH_MAX];
+    if (value[0] == '\0')
+        return cbx_fail(error, CBX_ERR_USAGE, "the file's name is empty");
+    if (value[0] == '/')
+        return set_text(place, value, error);
+    if (getcwd(here, sizeof here) == NULL)
+        return cbx_fail(error, CBX_ERR_IO, "cannot tell the working folder: %s", strerror(errno));
+    int used = snprintf(path, sizeof path, "%s/%s", here, value);
+    if (used < 0 || (size_t)used >= sizeof path)
+        return cbx_fail(error, CBX_ERR_LIMIT, "the file's name is too long");
+    return set_text(place, path, error);
+}
+
+static int
+set_duration(int64_t *place, const char *value, struct cbx_error *error)
+{
+    int64_t milliseconds;
+    if (cbx_duration_parse(value, &milliseconds) != CBX_OK)
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no time; write it with a unit, as in 30s",
+                        value);
+    if (milliseconds < DURATION_MIN_MS || milliseconds > DURATION_MAX_MS)
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is out of range; take 100ms to 24h", value);
+    *place = milliseconds;
+    return CBX_OK;
+}
+
+/* "1048576", "64M", "64MiB": powers of 1,024. */
+static int
+parse_size(const char *value, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    if (value[0] < '0' || value[0] > '9')
+        return CBX_ERR_FORMAT;
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(value, &end, 10);
+    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (unit != NULL)
+        end++;
+    if (unit != NULL && strcmp(end, "iB") == 0)
+        end += 2;
+    if (errno != 0 || *end != '\0' || (number << shift) >> shift != number)
+        return CBX_ERR_FORMAT;
+    *out = number << shift;
+    return CBX_OK;
+}
+
+static int
+set_size(uint64_t *place, const char *value, struct cbx_error *error)
+{
+    uint64_t size;
+    if (parse_size(value, &size) != CBX_OK || size < BUDGET_MIN || size > BUDGET_MAX)
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no size; take 256K to 1T, such as 128M",
+                        value);
+    *place = size;
+    return CBX_OK;
+}
+
+static int
+check_listen(const char *value, struct cbx_error *error)
+{
+    char host[HOST_TEXT_MAX];
+    uint16_t port;
+    if (cbx_listen_parse(value, host, sizeof host, &port) != CBX_OK)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "'%s' is no ADDR:PORT; write 127.0.0.1:1080 or [::1]:1080", value);
+    return CBX_OK;
+}
+
+static int
+set_proxy(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    bool off = strcmp(value, "off") == 0;
+    int result = off ? CBX_OK : check_listen(value, error);
+    if (result == CBX_OK)
+        result = set_text(&settings->proxy, off ? NULL : value, error);
+    if (result == CBX_OK)
+        settings->proxy_required = !off;
+    return result;
+}
+
+static int
+set_direct(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    char host[HOST_TEXT_MAX];
+    uint16_t port = 0;
+    bool word = strcmp(value, "auto") == 0 || strcmp(value, "off") == 0;
+    if (!word && cbx_listen_parse(value, host, sizeof host, &port) != CBX_OK)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "'%s' is none of auto, off and ADDR:PORT; write one, as 0.0.0.0:4000",
+                        value);
+    if (port > 0 && port < CANDIDATE_PORT_MIN)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "'%s': peers connect to no port below %d; take a higher one", value,
+                        CANDIDATE_PORT_MIN);
+    return set_text(&settings->direct, value, error);
+}
+
+static int
+set_lanes(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    int result = cbx_lanes_parse(value, &settings->lanes, error);
+    settings->lanes_set = settings->lanes_set || result == CBX_OK;
+    return result;
+}
+
+static int
+set_via(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    static const char *const schemes[] = {"http://",    "https://",  "socks4://",
+                                          "socks4a://", "socks5://", "socks5h://"};
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        size_t length = strlen(schemes[i]);
+        if (strncasecmp(value, schemes[i], length) == 0 && value[length] != '\0')
+            return set_text(&settings->via, value, error);
+    }
+    /* The URL may hold a password: it is not repeated. */
+    return cbx_fail(error, CBX_ERR_USAGE, "no proxy URL; write http://HOST:PORT or socks5h://...");
+}
+
+static int
+set_ssh_command(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    int result = ssh_command_check(value, error);
+    return result == CBX_OK ? set_text(&settings->ssh_command, value, error) : result;
+}
+
+static int
+add_expose(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    settings->expose_set = true;
+    return cbx_expose_add(&settings->expose, value, error);
+}
+
+int
+agent_settings_set(struct agent_settings *settings, const char *name, const char *value,
+                   struct cbx_error *error)
+{
+    if (strcmp(name, "proxy") == 0)
+        return set_proxy(settings, value, error);
+    if (strcmp(name, "expose") == 0)
+        return add_expose(settings, value, error);
+    if (strcmp(name, "via") == 0)
+        return set_via(settings, value, error);
+    if (strcmp(name, "ssh-command") == 0)
+        return set_ssh_command(settings, value, error);
+    if (strcmp(name, "lanes") == 0)
+        return set_lanes(settings, value, error);
+    if (strcmp(name, "direct") == 0)
+        return set_direct(settings, value, error);
+    if (strcmp(name, "key-file") == 0)
+        return set_path(&settings->key_file, value, error);
+    if (strcmp(name, "passphrase-file") == 0)
+        return set_path(&settings->passphrase_file, value, error);
+    if (strcmp(name, "receive-budget") == 0)
+        return set_size(&settings->receive_budget, value, error);
+    if (strcmp(name, "send-budget") == 0)
+        return set_size(&settings->send_budget, value, error);
+    if (strcmp(name, "keepalive") == 0)
+        return set_duration(&settings->keepalive_ms, value, error);
+    if (strcmp(name, "gone") == 0)
+        return set_duration(&settings->gone_ms, value, error);
+    if (strcmp(name, "dial-timeout") == 0)
+        return set_duration(&settings->dial_timeout_ms, value, error);
+    return cbx_fail(error, CBX_ERR_NOTFOUND,
+                    "there is no setting of that name; cbx-agent(1) lists them");
+}
+
+/* ---- the file ---- */
+
+struct file_reader {
+    struct agent_settings *settings;
+    FILE *file;
+    int line;        /* of what is being read */
+    int failed_line; /* 0: none; the first one counts */
+    struct cbx_error *error;
+};
+
+static void
+file_failed(struct file_reader *reader)
+{
+    if (reader->failed_line == 0)
+        reader->failed_line = reader->line;
+}
+
+/* libinih's way to get a line: it would split long ones in two and end others at a NUL byte, here
+ * they are refused. What follows a wrong line is not read: it may have no end. */
+static char *
+next_line(char *text, int size, void *stream)
+{
+    struct file_reader *reader = stream;
+    memset(text, '\n', (size_t)size); /* the last NUL is then the one that fgets wrote */
+    if (reader->failed_line != 0 || fgets(text, size, reader->file) == NULL)
+        return NULL;
+    reader->line++;
+    size_t used = (size_t)((char *)memrchr(text, '\0', (size_t)size) - text);
+    if (strlen(text) != used)
+        cbx_fail(reader->error, CBX_ERR_FORMAT, "a NUL byte: this is no text file; write one");
+    else if (text[used - 1] != '\n' && !feof(reader->file))
+        cbx_fail(reader->error, CBX_ERR_LIMIT, "the line is too long, split it over several");
+    else
+        return text;
+    file_failed(reader);
+    return NULL;
+}
+
+static int
+on_key(void *user, const char *section, const char *name, const char *value)
+{
+    struct file_reader *reader = user;
+    if (reader->failed_line != 0)
+        return 1;
+    struct cbx_error error = {""};
+    int result;
+    if (section[0] != '\0' && strcmp(section, "agent") != 0)
+        result = cbx_fail(&error, CBX_ERR_NOTFOUND, "unknown section [%s]; only [agent] is known",
+                          section);
+    else
+        result = agent_settings_set(reader->settings, name, value, &error);
+    if (result == CBX_OK)
+        return 1;
+    cbx_fail(reader->error, result, "%s: %s", name, error.text);
+    file_failed(reader);
+    return 0;
+}
+
+int
+agent_settings_load(struct agent_settings *settings, const char *path, struct cbx_error *error)
+{
+    struct cbx_error cause = {""};
+    struct file_reader reader = {.settings = settings, .error = &cause};
+    reader.file = fopen(path, "re");
+    if (reader.file == NULL)
+        return cbx_fail(error, CBX_ERR_IO, "cannot open %s: %s", path, strerror(errno));
+    int bad = ini_parse_stream(next_line, &reader, on_key, &reader);
+    bool unread = ferror(reader.file) != 0;
+    fclose(reader.file);
+    if (unread)
+        return cbx_fail(error, CBX_ERR_IO, "cannot read %s", path);
+    if (bad < 0)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    /* A line that is no setting at all counts only when it comes before the first wrong setting. */
+    if (bad > 0 && (reader.failed_line == 0 || bad < reader.failed_line))
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "%s:%d: neither [SECTION] nor KEY = VALUE; correct or remove the line",
+                        path, bad);
+    if (reader.failed_line > 0)
+        return cbx_fail(error, CBX_ERR_USAGE, "%s:%d: %s", path, reader.failed_line, cause.text);
+    return CBX_OK;
+}
+
+/* ---- all of it ---- */
+
+void
+agent_settings_defaults(struct agent_settings *settings)
+{
+    *settings = (struct agent_settings){.lanes = CBX_LANES_AUTO};
+}
+
+/* The options stand over the file; an expose list is replaced, not added to. */
+static int
+apply_options(struct agent_settings *settings, const struct cbx_args *args, struct cbx_error *error)
+{
+    for (const struct cbx_option *at = setting_options; at->name != NULL; at++) {
+        const char *const *values;
+        size_t count = cbx_arg_all(args, at->name, &values);
+        if (count == 0 || strcmp(at->name, "config") == 0)
+            continue;
+        if (strcmp(at->name, "expose") == 0)
+            settings->expose.count = 0;
+        for (size_t i = at->repeats ? 0 : count - 1; i < count; i++) {
+            struct cbx_error cause = {""};
+            if (agent_settings_set(settings, at->name, values[i], &cause) != CBX_OK)
+                return cbx_fail(error, CBX_ERR_USAGE, "--%s: %s", at->name, cause.text);
+        }
+    }
+    return CBX_OK;
+}
+
+static int
+check_together(const struct agent_settings *settings, struct cbx_error *error)
+{
+    int64_t keepalive = settings->keepalive_ms != 0 ? settings->keepalive_ms : 15000;
+    int64_t gone = settings->gone_ms != 0 ? settings->gone_ms : 45000;
+    if (gone <= keepalive)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "gone (%lld ms) must be longer than keepalive (%lld ms)", (long long)gone,
+                        (long long)keepalive);
+    if (settings->key_file != NULL && settings->passphrase_file != NULL)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "key-file and passphrase-file exclude each other: give one of them");
+    if (settings->via != NULL && settings->ssh_command != NULL)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "via and ssh-command exclude each other: the ssh client finds its own way");
+    return CBX_OK;
+}
+
+int
+agent_settings_init(struct agent_settings *settings, const struct cbx_args *args,
+                    struct cbx_error *error)
+{
+    agent_settings_defaults(settings);
+    char state_dir[PATH_MAX];
+    const char *config = cbx_arg(args, "config");
+    int result = cbx_state_dir(cbx_arg(args, "state"), "agent", state_dir, sizeof state_dir, error);
+    if (result == CBX_OK)
+        result = set_text(&settings->state_dir, state_dir, error);
+    if (result == CBX_OK)
+        result = set_text(&settings->proxy, AGENT_PROXY_DEFAULT, error);
+    if (result == CBX_OK && config != NULL)
+        result = agent_settings_load(settings, config, error);
+    if (result == CBX_OK)
+        result = apply_options(settings, args, error);
+    if (result == CBX_OK)
+        result = check_together(settings, error);
+    /* Lanes would go around the program that was named as the way. */
+    if (settings->ssh_command != NULL && !settings->lanes_set)
+        settings->lanes = CBX_LANES_OFF;
+    if (result == CBX_OK && settings->direct == NULL)
+        result = set_text(&settings->direct, settings->ssh_command != NULL ? "off" : "auto", error);
+    if (result != CBX_OK)
+        agent_settings_dispose(settings);
+    return result;
+}
+
+void
+agent_settings_dispose(struct agent_settings *settings)
+{
+    free(settings->state_dir);
+    free(settings->proxy);
+    free(settings->direct);
+    free(settings->via);
+    free(settings->ssh_command);
+    free(settings->key_file);
+    free(settings->passphrase_file);
+    agent_settings_defaults(settings);
+}

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The front owns the listener, the dials of `cbx-agent dial`, and the three sets behind it:
+ * proxy (clients that have not said what they want), targets (incoming streams that connect) and
+ * conns (sockets with a stream). One limit holds over all of them.
+ *
+ * The listener pauses at the limit, or when descriptors run out, and looks again every RESUME_S:
+ * clients wait in the kernel's queue meanwhile. Each cause is said once a minute
+ * at most and counted each time.
+ */
+#include "agent/front/front.h"
+
+#include "agent/front/conn.h"
+#include "agent/front/proxy.h"
+#include "agent/front/target.h"
+#include "common/base/log.h"
+#include "common/base/names.h"
+#include "common/os/descriptors.h"
+#include "common/os/socket.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+    TIMEOUT_DEFAULT_MS = 10 * 1000,
+    CONNECTIONS_DEFAULT = 8192,
+    ACCEPT_BATCH = 64, /* then others have their turn */
+    BACKLOG = 1024,
+    ADDRESS_TEXT_MAX = 80,
+    HOST_MAX = 64,
+};
+static const double resume_s = 0.1, say_again_s = 60.0;
+
+/* Why the listener paused, for words and counters. */
+enum pause { PAUSE_LIMIT, PAUSE_SYSTEM, PAUSE_CAUSES };
+
+struct front {
+    struct ev_loop *loop;
+    struct conn_set conns;
+    struct proxy proxy;
+    struct target_set targets;
+    LIST_HEAD(, front_dial) dials;
+    uint32_t connections_max;
+    int listener; /* -1: none */
+    struct ev_io accepting;
+    struct ev_timer resume;
+    char address[ADDRESS_TEXT_MAX];
+    uint64_t accepted;
+    uint64_t paused[PAUSE_CAUSES];
+    double said[PAUSE_CAUSES];
+};
+
+struct front_dial {
+    LIST_ENTRY(front_dial) in_front;
+    struct conn *conn;
+    const struct front_dial_ops *ops;
+    void *arg;
+};
+
+static uint32_t
+connections(const struct front *front)
+{
+    return front->conns.count + front->proxy.count + front->targets.count;
+}
+
+static void
+pause_accepting(struct front *front, enum pause cause, const char *text)
+{
+    ev_io_stop(front->loop, &front->accepting);
+    ev_timer_set(&front->resume, resume_s, 0.);
+    ev_timer_start(front->loop, &front->resume);
+    front->paused[cause]++;
+    double now = ev_now(front->loop);
+    if (now - front->said[cause] < say_again_s)
+        return;
+    front->said[cause] = now;
+    cbx_log_warn("proxy %s: %s; new clients wait", front->address, text);
+}
+
+static void
+on_resume(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    (void)events;
+    struct front *front = timer->data;
+    ev_io_start(loop, &front->accepting);
+}
+
+/* False: enough for now. */
+static bool
+accept_one(struct front *front)
+{
+    if (connections(front) >= front->connections_max) {
+        pause_accepting(front, PAUSE_LIMIT, "the limit of connections is reached");
+        return false;
+    }
+    if (cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, front->listener, 0)) {
+        pause_accepting(front, PAUSE_SYSTEM,
+                        "no descriptor is free (raise LimitNOFILE or ulimit -n)");
+        return false;
+    }
+    int fd = accept4(front->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        int on = 1;
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        front->accepted++;
+        proxy_take(&front->proxy, fd);
+        return true;
+    }
+    switch (errno) {
+    case EAGAIN:
+        return false;
+    case ECONNABORTED:
+    case EINTR:
+    case EPERM: /* a firewall's word about this client */
+    case EPROTO:
+        return true;
+    default:
+        pause_accepting(front, PAUSE_SYSTEM, strerror(errno));
+        return false;
+    }
+}
+
+static void
+on_accept(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    for (int i = 0; i < ACCEPT_BATCH && accept_one(io->data); i++)
+        ;
+}
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+};
+
+static bool
+is_loopback(const union address *address)
+{
+    if (address->any.sa_family == AF_INET)
+        return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
+    return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+}
+
+/* The address really bound, as text. */
+static void
+note_address(struct front *front)
+{
+    union address bound;
+    memset(&bound, 0, sizeof bound);
+    socklen_t size = sizeof bound;
+    char host[HOST_MAX], port[8];
+    if (getsockname(front->listener, &bound.any, &size) != 0 ||
+        getnameinfo(&bound.any, size, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        return;
+    const char *format = bound.any.sa_family == AF_INET6 ? "[%s]:%s" : "%s:%s";
+    (void)snprintf(front->address, sizeof front->address, format, host, port);
+    if (!is_loopback(&bound))
+        cbx_log_warn("proxy %s is not on loopback: whoever reaches it dials as this lease",
+                     front->address);
+}
+
+static int
+bind_address(const struct addrinfo *info)
+{
+    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -1;
+    int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    cbx_socket_unpace(fd, info->ai_addr);
+    if (bind(fd, info->ai_addr, info->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+        return fd;
+    int error = errno;
+    close(fd);
+    errno = error;
+    return -1;
+}
+
+static int
+open_listener(struct front *front, const char *text, struct cbx_error *error)
+{
+    char host[HOST_MAX], service[8];
+    uint16_t port;
+    if (cbx_listen_parse(text, host, sizeof host, &port) != 0)
+        return cbx_fail(error, CBX_ERR_USAGE, "proxy \"%s\": not ADDRESS:PORT, as 127.0.0.1:1080",
+                        text);
+    struct addrinfo hints = {
+        .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
+        .ai_socktype = SOCK_STREAM,
+    };
+    struct addrinfo *info;
+    (void)snprintf(service, sizeof service, "%u", (unsigned)port);
+    const char *numeric = strcmp(host, "localhost") == 0 ? "127.0.0.1" : host;
+    if (getaddrinfo(numeric, service, &hints, &info) != 0)
+        return cbx_fail(error, CBX_ERR_USAGE, "proxy \"%s\": give a numeric address, as 127.0.0.1",
+                        text);
+    front->listener = bind_address(info);
+    int cause = errno;
+    freeaddrinfo(info);
+    if (front->listener < 0)
+        return cbx_fail(error, CBX_ERR_IO,
+                        "proxy %s: %s; choose another port with --proxy, or --proxy off", text,
+                        strerror(cause));
+    note_address(front);
+    ev_io_set(&front->accepting, front->listener, EV_READ);
+    ev_io_start(front->loop, &front->accepting);
+    return 0;
+}
+
+static int64_t
+or_default(int64_t value, int64_t fallback)
+{
+    return value > 0 ? value : fallback;
+}
+
+/* A port that nobody asked for by name is only nice to have. */
+static int
+start_proxy(struct front *front, const struct front_config *config, struct cbx_error *error)
+{
+    struct cbx_error cause = {""};
+    int result = config->proxy == NULL ? 0 : open_listener(front, config->proxy, &cause);
+    if (result == 0)
+        return 0;
+    if (config->proxy_required || result != CBX_ERR_IO)
+        return cbx_fail(error, result, "%s", cause.text);
+    cbx_log_warn("going on without a proxy: %s", cause.text);
+    return 0;
+}
+
+struct front *
+front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_error *error)
+{
+    struct front *front = calloc(1, sizeof *front);
+    if (front == NULL) {
+        (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    front->loop = loop;
+    front->listener = -1;
+    front->connections_max = (uint32_t)or_default(config->connections_max, CONNECTIONS_DEFAULT);
+    LIST_INIT(&front->dials);
+    for (int cause = 0; cause < PAUSE_CAUSES; cause++)
+        front->said[cause] = -say_again_s;
+    ev_io_init(&front->accepting, on_accept, -1, EV_READ);
+    ev_timer_init(&front->resume, on_resume, resume_s, 0.);
+    front->accepting.data = front->resume.data = front;
+    conn_set_init(&front->conns, loop);
+    proxy_init(&front->proxy, &front->conns,
+               or_default(config->handshake_timeout_ms, TIMEOUT_DEFAULT_MS));
+    if (target_set_init(&front->targets, &front->conns,
+                        or_default(config->connect_timeout_ms, TIMEOUT_DEFAULT_MS)) != 0)
+        (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    else if (start_proxy(front, config, error) == 0)
+        return front;
+    front_free(front);
+    return NULL;
+}
+
+void
+front_set_mesh(struct front *front, struct mesh *mesh, const char *pond)
+{
+    if (front->conns.mesh != NULL && front->conns.mesh != mesh) {
+        target_set_abandon(&front->targets, CBX_REASON_GOING_AWAY);
+        conn_set_abandon(&front->conns, CBX_REASON_GOING_AWAY);
+    }
+    front->conns.mesh = mesh;
+    (void)snprintf(front->conns.pond, sizeof front->conns.pond, "%s", pond != NULL ? pond : "");
+}
+
+void
+front_free(struct front *front)
+{
+    if (front == NULL)
+        return;
+    ev_io_stop(front->loop, &front->accepting);
+    ev_timer_stop(front->loop, &front->resume);
+    if (front->listener >= 0)
+        close(front->listener);
+    proxy_clear(&front->proxy);
+    target_set_clear(&front->targets);
+    conn_set_clear(&front->conns);
+    struct front_dial *dial;
+    while ((dial = LIST_FIRST(&front->dials)) != NULL) {
+        LIST_REMOVE(dial, in_front);
+        free(dial);
+    }
+    free(front);
+}
+
+void
+front_incoming(struct front *front, struct mesh_stream *stream, const char *from,
+               const struct cbx_expose_item *item)
+{
+    /* While the agent says goodbye it has no front any more; the link's end answers for it. */
+    if (front == NULL)
+        return;
+    if (connections(front) >= front->connections_max)
+        target_refuse(&front->targets, stream, CBX_REASON_OVERLOADED);
+    else
+        target_connect(&front->targets, stream, from, item);
+}
+
+static void
+dial_free(struct front_dial *dial)
+{
+    LIST_REMOVE(dial, in_front);
+    free(dial);
+}
+
+static void
+dial_opened(void *arg)
+{
+    struct front_dial *dial = arg;
+    dial->ops->opened(dial->arg);
+}
+
+static void
+dial_closed(void *arg, enum cbx_reason reason, bool by_target)
+{
+    struct front_dial *dial = arg;
+    const struct front_dial_ops *ops = dial->ops;
+    void *ops_arg = dial->arg;
+    dial_free(dial);
+    ops->closed(ops_arg, reason, by_target);
+}
+
+static const struct conn_owner dial_owner = {
+    .opened = dial_opened,
+    .closed = dial_closed,
+};
+
+struct front_dial *
+front_dial(struct front *front, const char *name, uint16_t port, int fd, int64_t timeout_ms,
+           const struct front_dial_ops *ops, void *arg)
+{
+    struct front_dial *dial = calloc(1, sizeof *dial);
+    struct conn *conn = dial != NULL ? conn_new(&front->conns, fd, NULL, NULL, 0) : NULL;
+    if (conn == NULL) {
+        free(dial);
+        if (fd >= 0)
+            close(fd);
+        return NULL;
+    }
+    dial->conn = conn;
+    dial->ops = ops;
+    dial->arg = arg;
+    LIST_INSERT_HEAD(&front->dials, dial, in_front);
+    conn_own(conn, &dial_owner, dial);
+    struct cbx_dial_name parsed;
+    const char *why;
+    enum cbx_reason reason = conn_name(&front->conns, name, strlen(name), &parsed, &why);
+    if (reason != CBX_REASON_NONE)
+        conn_refuse(conn, reason, why);
+    else if (connections(front) > front->connections_max)
+        conn_refuse(conn, CBX_REASON_OVERLOADED, name);
+    else
+        conn_dial(conn, parsed.slug, port, timeout_ms > 0 ? timeout_ms * 1000 : 0);
+    return dial;
+}
+
+void
+front_dial_cancel(struct front_dial *dial)
+{
+    conn_drop(dial->conn, CBX_REASON_RESET);
+    dial_free(dial);
+}
+
+const char *
+front_proxy_address(const struct front *front)
+{
+    return front->address;
+}
+
+json_t *
+front_status_json(const struct front *front)
+{
+    const struct conn_stats *conns = &front->conns.stats;
+    const struct proxy_stats *proxy = &front->proxy.stats;
+    const struct target_stats *targets = &front->targets.stats;
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        {"connections", connections(front)},
+        {"connections_max", front->connections_max},
+        {"accepted", front->accepted},
+        {"socks", proxy->socks},
+        {"http", proxy->http},
+        {"unknown_protocol", proxy->unknown_protocol},
+        {"bad_requests", proxy->bad_requests},
+        {"handshake_timeouts", proxy->timed_out},
+        {"gave_up", proxy->gave_up + conns->gave_up},
+        {"dialed", conns->dialed},
+        {"opened", conns->opened},
+        {"refused", conns->refused},
+        {"incoming", targets->incoming},
+        {"incoming_accepted", targets->accepted},
+        {"incoming_refused", targets->refused},
+        {"reset", conns->reset},
+        {"paused_at_limit", front->paused[PAUSE_LIMIT]},
+        {"paused_by_system", front->paused[PAUSE_SYSTEM]},
+    };
+    json_t *status = json_object();
+    int result = json_object_set_new(status, "proxy", json_string(front->address));
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0] && result == 0; i++)
+        result = json_object_set_new(status, counters[i].name,
+                                     json_integer((json_int_t)counters[i].value));
+    if (result == 0)
+        return status;
+    json_decref(status);
+    return NULL;
+}

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A client lives from accept until its request is complete, refused or late. No mesh knows it, so
+ * it is freed in its own callbacks. It reads one chunk at a time and stops at the request's end:
+ * what stood behind it in that chunk goes to the conn as early data, the rest stays in the socket.
+ */
+#include "agent/front/proxy.h"
+
+#include "agent/front/http_connect.h"
+#include "agent/front/socks.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CHUNK_SIZE = 4096 };
+
+enum dialect { DIALECT_UNKNOWN, DIALECT_SOCKS, DIALECT_HTTP };
+
+struct proxy_client {
+    LIST_ENTRY(proxy_client) in_proxy;
+    struct proxy *proxy;
+    int fd; /* -1: a conn has it */
+    struct ev_io reading;
+    struct ev_timer deadline;
+    enum dialect dialect;
+    union {
+        struct socks socks;
+        struct http_connect http;
+    };
+};
+
+static const struct conn_speech socks_speech = {
+    .opened = socks_opened,
+    .opened_length = SOCKS_REPLY_SIZE,
+    .refused = socks_refusal,
+};
+
+static const struct conn_speech http_speech = {
+    .opened = http_connect_opened,
+    .opened_length = HTTP_CONNECT_OPENED_LENGTH,
+    .refused = http_connect_refusal,
+};
+
+static void
+client_free(struct proxy_client *client)
+{
+    struct proxy *proxy = client->proxy;
+    ev_io_stop(proxy->conns->loop, &client->reading);
+    ev_timer_stop(proxy->conns->loop, &client->deadline);
+    if (client->fd >= 0)
+        close(client->fd);
+    LIST_REMOVE(client, in_proxy);
+    proxy->count--;
+    free(client);
+}
+
+/* The socket's next life; NULL (and the socket closes with the client) when memory is short. */
+static struct conn *
+client_to_conn(struct proxy_client *client, const struct conn_speech *speech, const void *early,
+               size_t early_length)
+{
+    ev_io_stop(client->proxy->conns->loop, &client->reading);
+    struct conn *conn = conn_new(client->proxy->conns, client->fd, speech, early, early_length);
+    if (conn != NULL)
+        client->fd = -1;
+    return conn;
+}
+
+/* All three end the client. */
+static void
+client_reject(struct proxy_client *client, const void *words, size_t length)
+{
+    struct conn *conn = client_to_conn(client, NULL, NULL, 0);
+    if (conn != NULL)
+        conn_farewell(conn, words, length);
+    client_free(client);
+}
+
+static void
+client_reject_http(struct proxy_client *client)
+{
+    char words[CONN_WORDS_MAX];
+    size_t length = http_connect_rejection(&client->http, words, sizeof words);
+    client_reject(client, words, length);
+}
+
+struct wish {
+    const struct conn_speech *speech;
+    const char *host;
+    size_t host_length;
+    uint16_t port;
+    const void *early;
+    size_t early_length;
+};
+
+static void
+client_dial(struct proxy_client *client, const struct wish *wish)
+{
+    struct conn *conn = client_to_conn(client, wish->speech, wish->early, wish->early_length);
+    if (conn != NULL) {
+        struct cbx_dial_name name;
+        const char *why;
+        enum cbx_reason reason =
+            conn_name(client->proxy->conns, wish->host, wish->host_length, &name, &why);
+        if (reason == CBX_REASON_NONE && wish->port == 0) {
+            reason = CBX_REASON_NOT_EXPOSED;
+            why = "port 0";
+        }
+        if (reason != CBX_REASON_NONE)
+            conn_refuse(conn, reason, why);
+        else
+            conn_dial(conn, name.slug, wish->port, 0);
+    }
+    client_free(client);
+}
+
+static void
+feed_socks(struct proxy_client *client, const uint8_t *data, size_t length)
+{
+    struct socks *socks = &client->socks;
+    size_t taken = socks_feed(socks, data, length);
+    if (socks->state == SOCKS_REFUSED) {
+        client->proxy->stats.bad_requests++;
+        client_reject(client, socks->answer, socks->answer_length);
+        return;
+    }
+    /* Two bytes on a fresh connection: a socket that does not take them is of no use. */
+    if (socks->answer_length > 0 &&
+        send(client->fd, socks->answer, socks->answer_length, MSG_DONTWAIT | MSG_NOSIGNAL) !=
+            (ssize_t)socks->answer_length) {
+        client->proxy->stats.gave_up++;
+        client_free(client);
+        return;
+    }
+    socks->answer_length = 0;
+    if (socks->state == SOCKS_READY)
+        client_dial(client, &(struct wish){&socks_speech, socks->host, socks->host_length,
+                                           socks->port, data + taken, length - taken});
+}
+
+static void
+feed_http(struct proxy_client *client, const uint8_t *data, size_t length)
+{
+    struct http_connect *http = &client->http;
+    size_t taken = http_connect_feed(http, (const char *)data, length);
+    if (http->state == HTTP_CONNECT_REFUSED) {
+        client->proxy->stats.bad_requests++;
+        client_reject_http(client);
+    } else if (http->state == HTTP_CONNECT_READY) {
+        client_dial(client, &(struct wish){&http_speech, http->host, strlen(http->host), http->port,
+                                           data + taken, length - taken});
+    }
+}
+
+/* False when the client is gone: its first byte was of no dialect known here. */
+static bool
+tell_dialect(struct proxy_client *client, uint8_t first)
+{
+    bool letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
+    if (first == SOCKS_VERSION) {
+        client->proxy->stats.socks++;
+        client->dialect = DIALECT_SOCKS;
+        socks_init(&client->socks);
+    } else if (letter) {
+        client->proxy->stats.http++;
+        client->dialect = DIALECT_HTTP;
+        http_connect_init(&client->http);
+    } else {
+        client->proxy->stats.unknown_protocol++;
+        if (first == SOCKS4_VERSION)
+            client_reject(client, socks4_rejected, sizeof socks4_rejected);
+        else
+            client_free(client);
+        return false;
+    }
+    return true;
+}
+
+static void
+on_readable(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct proxy_client *client = io->data;
+    uint8_t chunk[CHUNK_SIZE];
+    ssize_t got = recv(client->fd, chunk, sizeof chunk, MSG_DONTWAIT);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+        return;
+    if (got <= 0) {
+        client->proxy->stats.gave_up++;
+        client_free(client);
+        return;
+    }
+    if (client->dialect == DIALECT_UNKNOWN && !tell_dialect(client, chunk[0]))
+        return;
+    if (client->dialect == DIALECT_SOCKS)
+        feed_socks(client, chunk, (size_t)got);
+    else
+        feed_http(client, chunk, (size_t)got);
+}
+
+static void
+on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    struct proxy_client *client = timer->data;
+    client->proxy->stats.timed_out++;
+    if (client->dialect == DIALECT_HTTP) {
+        http_connect_timed_out(&client->http);
+        client_reject_http(client);
+    } else {
+        client_free(client);
+    }
+}
+
+void
+proxy_init(struct proxy *proxy, struct conn_set *conns, int64_t handshake_timeout_ms)
+{
+    memset(proxy, 0, sizeof *proxy);
+    proxy->conns = conns;
+    proxy->handshake_s = (double)handshake_timeout_ms / 1e3;
+    LIST_INIT(&proxy->clients);
+}
+
+void
+proxy_take(struct proxy *proxy, int fd)
+{
+    struct proxy_client *client = calloc(1, sizeof *client);
+    if (client == NULL) {
+        close(fd);
+        return;
+    }
+    client->proxy = proxy;
+    client->fd = fd;
+    ev_io_init(&client->reading, on_readable, fd, EV_READ);
+    ev_timer_init(&client->deadline, on_deadline, proxy->handshake_s, 0.);
+    client->reading.data = client->deadline.data = client;
+    LIST_INSERT_HEAD(&proxy->clients, client, in_proxy);
+    proxy->count++;
+    ev_io_start(proxy->conns->loop, &client->reading);
+    ev_timer_start(proxy->conns->loop, &client->deadline);
+}
+
+void
+proxy_clear(struct proxy *proxy)
+{
+    struct proxy_client *client;
+    while ((client = LIST_FIRST(&proxy->clients)) != NULL)
+        client_free(client);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server's side of a SOCKS5 handshake (RFC 1928): no authentication, CONNECT only. Sans-I/O:
+ * the client's bytes go in, in pieces of any size; answers to send and the wanted address come out.
+ */
+#ifndef AGENT_FRONT_SOCKS_H
+#define AGENT_FRONT_SOCKS_H
+
+#include "common/base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    SOCKS_VERSION = 5,
+    SOCKS4_VERSION = 4,
+    SOCKS_HOST_MAX = 255,
+    SOCKS_MESSAGE_MAX = 262, /* a request with the longest name */
+    SOCKS_REPLY_SIZE = 10,
+    SOCKS4_REPLY_SIZE = 8,
+    SOCKS_ANSWER_MAX = 12, /* method and reply */
+};
+
+enum socks_state {
+    SOCKS_GREETING, /* version and methods are awaited */
+    SOCKS_REQUEST,  /* the request is awaited */
+    SOCKS_READY,    /* host and port are known; the caller dials, then replies */
+    SOCKS_REFUSED,  /* send the answer, then close */
+};
+
+struct socks {
+    enum socks_state state;
+    size_t used;
+    uint8_t message[SOCKS_MESSAGE_MAX];
+    /* To send now; the caller sets the length to 0 when it has. */
+    size_t answer_length;
+    uint8_t answer[SOCKS_ANSWER_MAX];
+    /* When READY. A literal address is given as text. host is NUL-terminated, and may hold any
+     * other byte before that, NUL too. */
+    char host[SOCKS_HOST_MAX + 1];
+    size_t host_length;
+    uint16_t port;
+};
+
+void socks_init(struct socks *socks);
+/* Returns how many bytes were taken. What stands behind a complete request is left: it is for the
+ * far side. */
+size_t socks_feed(struct socks *socks, const uint8_t *data, size_t length);
+
+/* "Connected", SOCKS_REPLY_SIZE bytes. */
+extern const char socks_opened[SOCKS_REPLY_SIZE];
+/* "Rejected" for a client that speaks SOCKS4. */
+extern const char socks4_rejected[SOCKS4_REPLY_SIZE];
+/* RFC 1928's number for a reason. */
+uint8_t socks_reply_code(enum cbx_reason reason);
+/* A failure reply; as conn_speech.refused. */
+size_t socks_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/mesh/internal.h"
+#include "common/base/log.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const int64_t IDLE_US = 300ll * 1000 * 1000;
+/* As the hub has them for each of its links. */
+enum { OPENS_PER_SECOND = 2000, OPENS_AT_ONCE = 8192, SHED_MAX = 20000 };
+
+bool
+mesh_direct_up(const struct mesh_peer *peer)
+{
+    return peer->direct != NULL;
+}
+
+/* ---- frames ---- */
+
+static int
+take_bye(struct mesh_direct *direct, const struct cbx_frame *frame, struct cbx_error *error)
+{
+    char text[sizeof direct->text];
+    cbx_field_copy(text, sizeof text, &frame->field[2]);
+    direct->bye = cbx_reason_of(frame->field[0].u, CBX_REASON_LOST);
+    return cbx_fail(error, CBX_ERR_CLOSED, "%s", text[0] ? text : cbx_reason_text(direct->bye));
+}
+
+/* Nobody but us sees how often the peer opens (rule 24). */
+static bool
+too_many(struct mesh_direct *direct, const struct cbx_frame *frame, int64_t now)
+{
+    if (frame->type != CBX_FRAME_OPEN && frame->type != CBX_FRAME_RESUME)
+        return false;
+    if (cbx_rate_take(&direct->opens, OPENS_PER_SECOND, OPENS_AT_ONCE, now)) {
+        direct->shed -= direct->shed > 0;
+        return false;
+    }
+    direct->shed++;
+    return true;
+}
+
+static int
+shed(struct mesh_direct *direct, struct cbx_link *link, const struct cbx_frame *frame,
+     struct cbx_error *error)
+{
+    struct cbx_field field = cbx_field_uint(CBX_REASON_OVERLOADED);
+    if (direct->shed > SHED_MAX || cbx_link_take_label(link, frame->label) < 0)
+        return cbx_fail(error, CBX_ERR_LIMIT, "too many or false %s", cbx_frame_name(frame->type));
+    direct->mesh->count.refused++;
+    cbx_link_send(link, CBX_FRAME_CLOSE, frame->label, &field, 1);
+    return 0;
+}
+
+static int
+take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed, int64_t now,
+           struct cbx_error *error)
+{
+    struct mesh_direct *direct = owner;
+    struct cbx_frame frame = *borrowed;
+    if (frame.type == CBX_FRAME_BYE)
+        return take_bye(direct, &frame, error);
+    if (too_many(direct, &frame, now))
+        return shed(direct, link, &frame, error);
+    if (cbx_frame_has_label(frame.type))
+        return mesh_stream_frame(direct->mesh, link, &frame, now, error);
+    return cbx_fail(error, CBX_ERR_STATE, "%s is not for a direct lane",
+                    cbx_frame_name(frame.type));
+}
+
+static void
+on_wake(void *owner, struct cbx_link *link)
+{
+    (void)link;
+    mesh_wake(((struct mesh_direct *)owner)->mesh);
+}
+
+static void
+on_given(void *owner, struct cbx_link *link, int64_t now)
+{
+    (void)link;
+    cbx_stream_flush(&((struct mesh_direct *)owner)->mesh->env, now);
+}
+
+static const struct cbx_link_ops link_ops = {
+    .frame = take_frame, .wake = on_wake, .given = on_given};
+
+/* ---- its life ---- */
+
+/* The streams leave it first, while the peer is still known to be without a lane. */
+static void
+leave(struct mesh_direct *direct, const char *why)
+{
+    struct mesh *mesh = direct->mesh;
+    struct mesh_peer *peer = direct->peer;
+    bool stops = direct->bye == CBX_REASON_GOING_AWAY;
+    direct->peer = NULL;
+    peer->direct = NULL;
+    direct->pump.link.failed = true;
+    mesh->count.directs_lost++;
+    mesh->link_bytes[MESH_PLANE_DIRECT].in += direct->pump.link.count.bytes_in;
+    mesh->link_bytes[MESH_PLANE_DIRECT].out += direct->pump.link.count.bytes_out;
+    mesh_streams_leave(mesh, &direct->pump.link, stops ? CBX_REASON_GOING_AWAY : CBX_REASON_LOST);
+    mesh_rendezvous_lost(peer, why);
+    mesh_wake(mesh);
+}
+
+static void
+over(struct mesh_direct *direct, const char *why)
+{
+    if (!direct->peer)
+        return;
+    cbx_log_info("direct lane to %s is gone: %s", direct->peer->slug, why);
+    leave(direct, why);
+}
+
+static void
+pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
+{
+    (void)pump;
+    struct mesh_direct *direct = arg;
+    if (cbx_pump_breach(result) && direct->peer)
+        cbx_log_warn("direct lane to %s: %s", direct->peer->slug, text);
+    over(direct, text);
+}
+
+static int64_t
+pump_now(void *arg)
+{
+    return mesh_now(((struct mesh_direct *)arg)->mesh);
+}
+
+static void
+dispose(struct mesh_direct *direct)
+{
+    TAILQ_REMOVE(&direct->mesh->directs, direct, entry);
+    cbx_pump_dispose(&direct->pump);
+    free(direct);
+}
+
+int
+mesh_direct(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket,
+            bool listener)
+{
+    struct mesh_peer *peer = NULL;
+    if (!mesh_rendezvous_claim(mesh, ticket->id, &peer) || peer->direct) {
+        carrier->ops->close(carrier);
+        return CBX_ERR_STATE;
+    }
+    struct mesh_direct *direct = calloc(1, sizeof *direct);
+    struct cbx_link_config config = {.hub = listener,
+                                     .keepalive_us = mesh->config.keepalive_us,
+                                     .gone_us = mesh->config.gone_us,
+                                     .lane = direct ? cbx_lane_new(ticket, listener) : NULL};
+    if (!config.lane) {
+        free(direct);
+        carrier->ops->close(carrier);
+        return CBX_ERR_NOMEM;
+    }
+    direct->mesh = mesh;
+    direct->peer = peer;
+    direct->since_unix = mesh->ops->now_unix(mesh->arg);
+    int result = cbx_pump_start(&direct->pump, carrier, &config, &link_ops, direct, pump_now,
+                                pump_over, direct);
+    if (result < 0) {
+        free(direct);
+        return result;
+    }
+    TAILQ_INSERT_TAIL(&mesh->directs, direct, entry);
+    peer->direct = direct;
+    mesh->count.directs++;
+    cbx_log_info("direct lane to %s is up", peer->slug);
+    cbx_link_ping(&direct->pump.link, mesh_now(mesh));
+    mesh_streams_move(peer);
+    mesh_wake(mesh);
+    return 0;
+}
+
+static void
+say_bye(struct mesh_direct *direct, enum cbx_reason reason, const char *why)
+{
+    struct cbx_field fields[] = {cbx_field_uint(reason), cbx_field_uint(0), cbx_field_text(why)};
+    cbx_link_send(&direct->pump.link, CBX_FRAME_BYE, 0, fields, 3);
+    (void)cbx_pump_flush(&direct->pump); /* as far as it can be said at once */
+}
+
+void
+mesh_direct_drop(struct mesh_peer *peer, const char *why)
+{
+    struct mesh_direct *direct = peer->direct;
+    if (!direct)
+        return;
+    say_bye(direct, CBX_REASON_LOST, why);
+    over(direct, why);
+}
+
+void
+mesh_direct_doom(struct mesh_peer *peer, const char *why)
+{
+    if (!peer->direct || peer->direct->text[0])
+        return;
+    (void)snprintf(peer->direct->text, sizeof peer->direct->text, "%s", why);
+    mesh_wake(peer->mesh);
+}
+
+/* ---- time ---- */
+
+static void
+look_after(struct mesh_direct *direct, int64_t now)
+{
+    struct mesh_peer *peer = direct->peer;
+    struct mesh *mesh = direct->mesh;
+    char why[sizeof direct->text];
+    memcpy(why, direct->text, sizeof why);
+    if (peer->stream_count)
+        direct->idle_since = 0;
+    else if (direct->idle_since == 0)
+        direct->idle_since = now;
+    if (why[0])
+        mesh_direct_drop(peer, why);
+    else if (mesh->phase == MESH_UP && !peer->seen)
+        mesh_direct_drop(peer, "the peer is listed no more");
+    else if (mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S)
+        mesh_direct_drop(peer, "the peer's certificate is past its end");
+    else if (direct->idle_since && now - direct->idle_since >= IDLE_US)
+        mesh_direct_drop(peer, "no stream needs it");
+}
+
+int64_t
+mesh_directs_flush(struct mesh *mesh, int64_t now)
+{
+    struct mesh_direct *direct, *next;
+    int64_t due = INT64_MAX;
+    for (direct = TAILQ_FIRST(&mesh->directs); direct; direct = next) {
+        next = TAILQ_NEXT(direct, entry);
+        if (direct->peer)
+            look_after(direct, now);
+        if (direct->peer && cbx_pump_flush(&direct->pump)) {
+            int64_t at = cbx_link_deadline(&direct->pump.link);
+            due = at < due ? at : due;
+        }
+    }
+    mesh_streams_free(mesh); /* no circuit is left on a link that goes */
+    for (direct = TAILQ_FIRST(&mesh->directs); direct; direct = next) {
+        next = TAILQ_NEXT(direct, entry);
+        if (!direct->peer)
+            dispose(direct);
+    }
+    return due;
+}
+
+void
+mesh_directs_close(struct mesh *mesh, bool goodbye)
+{
+    struct mesh_direct *direct;
+    TAILQ_FOREACH(direct, &mesh->directs, entry) {
+        if (!direct->peer)
+            continue;
+        if (goodbye)
+            say_bye(direct, CBX_REASON_GOING_AWAY, "the agent stops");
+        if (!direct->peer) /* that broke it */
+            continue;
+        cbx_log_debug("direct lane to %s ends with this agent", direct->peer->slug);
+        leave(direct, "this agent stops");
+    }
+    mesh_streams_free(mesh);
+    while ((direct = TAILQ_FIRST(&mesh->directs)))
+        dispose(direct);
+}
+
+void
+mesh_directs_count(const struct mesh *mesh, uint64_t *in, uint64_t *out)
+{
+    const struct mesh_direct *direct;
+    TAILQ_FOREACH(direct, &mesh->directs, entry) {
+        *in += direct->pump.link.count.bytes_in;
+        *out += direct->pump.link.count.bytes_out;
+    }
+}

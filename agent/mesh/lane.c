@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* The link's lane to the hub: asked for, promised, refused (rule 28). Who connects is the shell. */
+#include "agent/mesh/internal.h"
+#include <sodium.h>
+#include <string.h>
+
+bool
+mesh_lane_up(const struct mesh *mesh)
+{
+    return mesh->has_pump && cbx_link_moved(&mesh->pump.link);
+}
+
+bool
+mesh_lane_allows(const struct mesh *mesh)
+{
+    return mesh->config.lanes != CBX_LANES_REQUIRE || mesh_lane_up(mesh);
+}
+
+void
+mesh_lane_ask(struct mesh *mesh)
+{
+    if (!mesh->synced || mesh->lane_asked || !mesh->has_pump || mesh->pump.lane)
+        return;
+    bool aes = cbx_aead_preferred() == CBX_CIPHER_AES256GCM && !mesh->config.prefer_chacha;
+    struct cbx_field field =
+        cbx_field_uint(aes ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305);
+    mesh->lane_asked = cbx_link_send(&mesh->pump.link, CBX_FRAME_LANE_GET, 0, &field, 1) == 0;
+}
+
+int
+mesh_lane_promised(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
+{
+    struct cbx_lane_ticket ticket = {.cipher = (enum cbx_cipher)frame->field[2].u};
+    if (!mesh->lane_asked)
+        return cbx_fail(error, CBX_ERR_STATE, "LANE that was not asked for");
+    if (ticket.cipher != CBX_CIPHER_AES256GCM && ticket.cipher != CBX_CIPHER_CHACHA20POLY1305)
+        return cbx_fail(error, CBX_ERR_STATE, "LANE with an unknown cipher");
+    memcpy(ticket.id, frame->field[0].p, sizeof ticket.id);
+    memcpy(ticket.secret, frame->field[1].p, sizeof ticket.secret);
+    mesh->lane_asked = false;
+    memcpy(mesh->lane_id, ticket.id, sizeof mesh->lane_id);
+    cbx_link_expect_lane(&mesh->pump.link, ticket.id);
+    mesh->ops->lane(mesh->arg, &ticket);
+    sodium_memzero(&ticket, sizeof ticket);
+    return 0;
+}
+
+int
+mesh_lane_refused(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
+{
+    char text[CBX_FRAME_TEXT_MAX + 1];
+    if (!mesh->lane_asked)
+        return cbx_fail(error, CBX_ERR_STATE, "NO_LANE that was not asked for");
+    mesh->lane_asked = false;
+    cbx_field_copy(text, sizeof text, &frame->field[1]);
+    mesh->ops->no_lane(mesh->arg, false, text);
+    return 0;
+}
+
+int
+mesh_lane(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket)
+{
+    bool ours = mesh->has_pump && memcmp(mesh->lane_id, ticket->id, sizeof mesh->lane_id) == 0;
+    struct cbx_lane *lane = ours ? cbx_lane_new(ticket, false) : NULL;
+    if (!lane) {
+        carrier->ops->close(carrier);
+        return ours ? CBX_ERR_NOMEM : CBX_ERR_STATE;
+    }
+    int result = cbx_pump_lane(&mesh->pump, carrier, lane);
+    if (result == 0)
+        mesh->count.lanes++;
+    mesh_wake(mesh);
+    return result;
+}

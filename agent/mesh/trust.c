@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+/* Belief in peers (rules 1 to 3): chains fetched, verified, and remembered before they are used. */
+#include "agent/mesh/internal.h"
+#include "common/base/log.h"
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+mesh_peer_refuse(struct mesh_peer *peer, enum cbx_reason reason, const char *text)
+{
+    peer->trust = MESH_TRUST_REFUSED;
+    peer->refused = reason;
+    strncpy(peer->refused_text, text, sizeof peer->refused_text - 1);
+    mesh_peer_drop_pending(peer);
+    cbx_log_warn("%s.%s.cbx is not believed: %s", peer->slug, peer->mesh->config.pond, text);
+    mesh_streams_refuse_waiting(peer->mesh, peer->slug, reason);
+}
+
+void
+mesh_peer_fetch(struct mesh_peer *peer)
+{
+    struct mesh *mesh = peer->mesh;
+    peer->trust = MESH_TRUST_FETCHING;
+    peer->fetch_at = mesh_now(mesh);
+    struct cbx_field field = cbx_field_text(peer->slug);
+    cbx_link_send(&mesh->pump.link, CBX_FRAME_CHAIN_GET, 0, &field, 1);
+}
+
+static struct mesh_known *
+known_find(struct mesh *mesh, const char *slug)
+{
+    for (size_t i = 0; i < mesh->known_count; i++) {
+        if (strcmp(mesh->known[i].slug, slug) == 0)
+            return &mesh->known[i];
+    }
+    return NULL;
+}
+
+static struct mesh_known *
+known_add(struct mesh *mesh, const char *slug)
+{
+    if (mesh->known_count == mesh->known_room) {
+        size_t room = 2 * mesh->known_room + 16;
+        struct mesh_known *more = realloc(mesh->known, room * sizeof *more);
+        if (!more)
+            return NULL;
+        mesh->known = more;
+        mesh->known_room = room;
+    }
+    struct mesh_known *known = &mesh->known[mesh->known_count++];
+    memset(known, 0, sizeof *known);
+    memcpy(known->slug, slug, strlen(slug) + 1);
+    return known;
+}
+
+/* Serial and identity against what was stored (rule 3). False: refused, and said why. */
+static bool
+remember(struct mesh_peer *peer, const struct cbx_invite_cert *invite,
+         const struct cbx_peer_cert *cert)
+{
+    struct mesh *mesh = peer->mesh;
+    struct mesh_known *known = known_find(mesh, peer->slug);
+    if (known && known->serial > invite->serial) {
+        mesh->count.rolled_back++;
+        mesh_peer_refuse(peer, CBX_REASON_DENIED,
+                         "the hub shows an older certificate than this lease knows");
+        return false;
+    }
+    if (known && known->serial == invite->serial) {
+        if (sodium_memcmp(known->identity, cert->identity, 32) == 0)
+            return true;
+        mesh->count.leaked++;
+        mesh_peer_refuse(
+            peer, CBX_REASON_DENIED,
+            "a second identity under one invite: its token leaked; invite that lease anew");
+        return false;
+    }
+    if (!known)
+        known = known_add(mesh, peer->slug);
+    if (!known) {
+        mesh_peer_refuse(peer, CBX_REASON_INTERNAL, "out of memory");
+        return false;
+    }
+    known->serial = invite->serial;
+    memcpy(known->identity, cert->identity, 32);
+    mesh->known_version++;
+    return true;
+}
+
+static void
+store_known(struct mesh_peer *peer)
+{
+    struct mesh *mesh = peer->mesh;
+    peer->store_version = mesh->known_version;
+    if (mesh->stored_version >= peer->store_version) {
+        mesh_peer_believed(peer);
+        return;
+    }
+    peer->trust = MESH_TRUST_STORING;
+    if (mesh->asked_version == mesh->stored_version) {
+        mesh->asked_version = mesh->known_version;
+        mesh->ops->known_changed(mesh->arg, mesh->known, mesh->known_count);
+    }
+}
+
+void
+mesh_peers_stored(struct mesh *mesh)
+{
+    struct mesh_peer *peer, *next;
+    HASH_ITER(hh, mesh->peers, peer, next) {
+        if (peer->trust == MESH_TRUST_STORING && mesh->stored_version >= peer->store_version)
+            mesh_peer_believed(peer);
+    }
+    if (mesh->known_version > mesh->asked_version) {
+        mesh->asked_version = mesh->known_version;
+        mesh->ops->known_changed(mesh->arg, mesh->known, mesh->known_count);
+    }
+}
+
+static int
+copy_cert(struct cbx_cert *to, const struct cbx_field *field)
+{
+    if (field->n == 0 || field->n > sizeof to->bytes)
+        return CBX_ERR_FORMAT;
+    to->length = (uint16_t)field->n;
+    memcpy(to->bytes, field->p, field->n);
+    return 0;
+}
+
+struct chain {
+    struct cbx_cert invite, peer;
+    struct cbx_invite_cert invite_read;
+    struct cbx_peer_cert peer_read;
+};
+
+static void
+take_chain(struct mesh_peer *peer, struct cbx_frame *frame, struct chain *chain)
+{
+    struct mesh *mesh = peer->mesh;
+    struct cbx_error error = {""};
+    if (copy_cert(&chain->invite, &frame->field[1]) < 0 ||
+        copy_cert(&chain->peer, &frame->field[2]) < 0) {
+        peer->trust = MESH_TRUST_NONE;
+        mesh_streams_refuse_waiting(mesh, peer->slug, CBX_REASON_UNKNOWN_NAME);
+        return;
+    }
+    int result = cbx_chain_open(&chain->invite, &chain->peer, mesh->config.pond_public,
+                                mesh->ops->now_unix(mesh->arg), &chain->invite_read,
+                                &chain->peer_read, &error);
+    if (result < 0) {
+        mesh_peer_refuse(peer, result == CBX_ERR_EXPIRED ? CBX_REASON_EXPIRED : CBX_REASON_DENIED,
+                         error.text);
+        return;
+    }
+    if (strcmp(chain->peer_read.slug, peer->slug) != 0 ||
+        strcmp(chain->peer_read.pond, mesh->config.pond) != 0) {
+        mesh_peer_refuse(peer, CBX_REASON_DENIED, "the hub shows the certificate of another lease");
+        return;
+    }
+    cbx_chain_hash(&chain->invite, &chain->peer, peer->chain_hash);
+    memcpy(peer->identity, chain->peer_read.identity, 32);
+    memcpy(peer->exchange, chain->peer_read.exchange, 32);
+    peer->ends = chain->peer_read.ends;
+    if (remember(peer, &chain->invite_read, &chain->peer_read))
+        store_known(peer);
+}
+
+void
+mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame)
+{
+    struct mesh_peer *peer =
+        mesh_peer_find(mesh, (const char *)frame->field[0].p, frame->field[0].n);
+    if (!peer || peer->trust != MESH_TRUST_FETCHING) {
+        mesh->count.stale++;
+        return;
+    }
+    struct chain *chain = calloc(1, sizeof *chain);
+    if (!chain) {
+        peer->trust = MESH_TRUST_NONE;
+        return;
+    }
+    take_chain(peer, frame, chain);
+    free(chain);
+    mesh->dial_due = true;
+}

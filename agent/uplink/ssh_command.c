@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One try: the program is started at the next turn of the loop, what it prints is searched for the
+ * hub's magic, and then it is a carrier. It fails when it exits, closes its output, prints too much
+ * that is no magic, or takes too long; the socket for the key is there that long and no longer.
+ *
+ * What the failure is, is not guessed from its words alone, which a server on the way can make it
+ * say. A wrong host key and the start of the log-in are what the socket saw; "denied" (which ends
+ * a join) is a log-in that began at the pinned host, where no signature was asked for, and which
+ * ssh itself calls a denial.
+ */
+#include "agent/uplink/ssh_command.h"
+
+#include "agent/uplink/child.h"
+#include "agent/uplink/ssh_agent.h"
+#include "common/base/names.h"
+#include "common/link/link.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { HOST_MAX = 256, PROGRAM_TEXT_MAX = 64, OUTPUT_GRACE_MS = 1000, SHOWN_MAX = 60 };
+
+struct ssh_command {
+    struct ev_loop *loop;
+    const struct ssh_login_ops *ops;
+    void *arg;
+    struct words words;
+    char *folder;
+    int64_t timeout_ms;
+    bool pins; /* %o is among the words */
+    struct ssh_agent agent;
+    struct ssh_agent_socket *socket;
+    struct child *child;
+    int input, output; /* of the child, -1 when there are none */
+    ev_io readable;
+    ev_timer timer; /* the start, then the limit */
+    bool output_ended;
+    char address[CBX_ADDRESS_TEXT_MAX];
+    char host[HOST_MAX];
+    uint16_t port;
+    size_t used;
+    uint8_t bytes[CBX_LINK_JUNK_MAX + CBX_LINK_MAGIC_SIZE];
+};
+
+/* ---- the words ----------------------------------------------------------------------------- */
+
+/*
+ * What makes the user's ssh safe for this: the log-in with the one key of our socket, the host key
+ * checked by us alone, nothing forwarded, no shared connection, no question. A jump host on the way
+ * is another ssh process, to which ssh passes none of these.
+ */
+static const char *const common_options[] = {
+    "-T",
+    "-oBatchMode=yes",
+    "-oLogLevel=ERROR",
+    "-oRequestTTY=no",
+    "-oPreferredAuthentications=publickey",
+    "-oPubkeyAuthentication=yes",
+    ("-oIdentityAgent=$" SSH_AGENT_ENVIRONMENT),
+    "-oIdentityFile=none",
+    "-oIdentitiesOnly=no",
+    "-oAddKeysToAgent=no",
+    "-oPKCS11Provider=none",
+    "-oStrictHostKeyChecking=yes",
+    "-oHostKeyAlgorithms=ssh-ed25519",
+    "-oUserKnownHostsFile=/dev/null",
+    "-oGlobalKnownHostsFile=/dev/null",
+    "-oCheckHostIP=no",
+    "-oUpdateHostKeys=no",
+    "-oVerifyHostKeyDNS=no",
+    "-oNoHostAuthenticationForLocalhost=no",
+    "-oControlMaster=no",
+    "-oControlPath=none",
+    "-oClearAllForwardings=yes",
+    "-oForwardAgent=no",
+    "-oForwardX11=no",
+    "-oPermitLocalCommand=no",
+    "-oTunnel=no",
+    "-oCompression=no", /* what is sealed does not shrink */
+};
+enum {
+    COMMON_OPTIONS = sizeof common_options / sizeof common_options[0],
+    OWN_OPTIONS = 5, /* KnownHostsCommand, -l USER, -p PORT */
+};
+
+static int
+parse(struct words *words, const char *command, struct cbx_error *error)
+{
+    int result = words_split(words, command, error);
+    if (result == CBX_OK)
+        result = words_check_places(words, SSH_COMMAND_LETTERS, SSH_COMMAND_LISTS, error);
+    if (result != CBX_OK || words_have_places(words))
+        return result;
+    result = words_insert(words, 1, "%o");
+    if (result == CBX_OK)
+        result = words_insert(words, words->count, "--");
+    if (result == CBX_OK)
+        result = words_insert(words, words->count, "%h");
+    return result == CBX_OK
+               ? result
+               : cbx_fail(error, CBX_ERR_USAGE,
+                          result == CBX_ERR_LIMIT ? "too many words" : "out of memory");
+}
+
+int
+ssh_command_check(const char *command, struct cbx_error *error)
+{
+    struct words words;
+    int result = parse(&words, command, error);
+    words_dispose(&words);
+    return result;
+}
+
+static bool
+has_options(const struct words *words)
+{
+    for (size_t i = 0; i < words->count; i++) {
+        if (strcmp(words->word[i], "%o") == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Host and user come from the token and go into programs and their configuration, which may hand
+ * them to a shell: only what hosts and users are made of passes. */
+static bool
+harmless(const char *text, const char *also)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    if (text[0] == '\0' || text[0] == '-')
+        return false;
+    for (; *text != '\0'; text++) {
+        if (strchr(letters, *text) == NULL && strchr(also, *text) == NULL)
+            return false;
+    }
+    return true;
+}
+
+static int
+read_address(struct ssh_command *command, struct cbx_error *error)
+{
+    if (cbx_host_port_parse(command->address, command->host, sizeof command->host,
+                            &command->port) != CBX_OK ||
+        !harmless(command->host, "._-:") || !harmless(command->agent.user, "._-"))
+        return cbx_fail(error, CBX_ERR_FORMAT,
+                        "%s: the token's address or user has characters that are not given to an "
+                        "ssh-command",
+                        command->address);
+    return CBX_OK;
+}
+
+static int
+fill(const struct ssh_command *command, struct words *out)
+{
+    char known_hosts[80], port[8];
+    const char *options[COMMON_OPTIONS + OWN_OPTIONS + 1];
+    memcpy(options, common_options, sizeof common_options);
+    /* This very program, whatever its path, and also when a newer one was installed over it. */
+    (void)snprintf(known_hosts, sizeof known_hosts,
+                   "-oKnownHostsCommand=/proc/%ld/exe known-host %%I %%H %%t %%K", (long)getpid());
+    (void)snprintf(port, sizeof port, "%u", (unsigned)command->port);
+    const char *const own[OWN_OPTIONS + 1] = {known_hosts, "-l", command->agent.user,
+                                              "-p",        port, NULL};
+    memcpy(options + COMMON_OPTIONS, own, sizeof own);
+    const struct words_place places[] = {
+        {.letter = 'h', .text = command->host},
+        {.letter = 'p', .text = port},
+        {.letter = 'u', .text = command->agent.user},
+        {.letter = 'o', .list = options},
+        {0},
+    };
+    return words_fill(out, &command->words, places);
+}
+
+/* ---- failures ------------------------------------------------------------------------------ */
+
+static void
+close_pipes(struct ssh_command *command)
+{
+    ev_io_stop(command->loop, &command->readable);
+    if (command->input >= 0)
+        (void)close(command->input);
+    if (command->output >= 0)
+        (void)close(command->output);
+    command->input = command->output = -1;
+}
+
+/* Stops all of it; the owner is told last. */
+static void
+fail(struct ssh_command *command, enum ssh_error error, const char *text)
+{
+    ev_timer_stop(command->loop, &command->timer);
+    close_pipes(command);
+    child_end(command->child);
+    command->child = NULL;
+    ssh_agent_close(command->socket);
+    command->socket = NULL;
+    command->ops->failed(command->arg, error, text);
+}
+
+/* Why it did not become a link, as the user should hear it: what the socket saw, else what
+ * happened with what the program said. */
+static void
+fail_program(struct ssh_command *command, bool denies, const char *what)
+{
+    const struct ssh_agent *agent = &command->agent;
+    const char *said = command->child != NULL ? child_tail(command->child) : "";
+    struct cbx_error text;
+    enum ssh_error error = SSH_PROTOCOL;
+    if (agent->host_key_wrong) {
+        char seen[CBX_FINGERPRINT_TEXT_MAX], pinned[CBX_FINGERPRINT_TEXT_MAX];
+        error = SSH_HOST_KEY;
+        cbx_fingerprint_text(agent->host_key_seen, seen);
+        cbx_fingerprint_text(agent->host_key_sha256, pinned);
+        cbx_fail(&text, 0,
+                 "%s shows the host key %s, but this lease's token pins %s: another machine "
+                 "answers there, or the hub was set up anew (then ask for a new invite)",
+                 command->address, seen, pinned);
+    } else if (denies && agent->listed && !agent->signed_once &&
+               strstr(said, "Permission denied") != NULL) {
+        error = SSH_DENIED;
+        cbx_fail(&text, 0,
+                 "%s refused the login as %s: this key is unknown, expired or revoked there; ask "
+                 "the operator for a new invite",
+                 command->address, agent->user);
+    } else {
+        if (strstr(said, "Connection refused") != NULL)
+            error = SSH_REFUSED;
+        cbx_fail(&text, 0, "ssh-command (%s) %s%s%s", command->address, what,
+                 said[0] != '\0' ? ": " : "", said);
+    }
+    fail(command, error, text.text);
+}
+
+static void
+on_exit_of_program(void *arg, int status)
+{
+    struct ssh_command *command = arg;
+    char text[40], what[80];
+    child_status_text(status, text, sizeof text);
+    (void)snprintf(what, sizeof what, "%s before the hub spoke", text);
+    fail_program(command, true, what);
+}
+
+/* ---- the hub's magic ----------------------------------------------------------------------- */
+
+static void
+hand_over(struct ssh_command *command, const uint8_t *magic)
+{
+    if (command->pins && !command->agent.host_key_right) {
+        fail_program(command, false, "reached something without asking about its host key");
+        return;
+    }
+    ev_timer_stop(command->loop, &command->timer);
+    ev_io_stop(command->loop, &command->readable);
+    ssh_agent_close(command->socket);
+    command->socket = NULL;
+    struct cbx_carrier *carrier =
+        stdio_carrier_new(command->loop, command->child, command->input, command->output, magic,
+                          (size_t)(command->bytes + command->used - magic));
+    if (carrier == NULL) {
+        fail(command, SSH_PROTOCOL, "out of memory");
+        return;
+    }
+    child_watch(command->child, NULL, NULL);
+    command->child = NULL;
+    command->input = command->output = -1;
+    command->ops->up(command->arg, carrier);
+}
+
+/* The beginning of what it printed, for people. */
+static void
+fail_junk(struct ssh_command *command)
+{
+    char shown[SHOWN_MAX + 1], what[SHOWN_MAX + 40];
+    size_t used = 0;
+    for (; used < SHOWN_MAX && used < command->used && command->bytes[used] != '\n'; used++)
+        shown[used] = (char)(command->bytes[used] >= 0x20 && command->bytes[used] < 0x7f
+                                 ? command->bytes[used]
+                                 : '?');
+    shown[used] = '\0';
+    (void)snprintf(what, sizeof what, "prints what is no hub's link (\"%s\")", shown);
+    fail_program(command, false, what);
+}
+
+/* Output that ended is followed by the exit, which says more; some programs linger. */
+static void
+note_end_of_output(struct ssh_command *command)
+{
+    ev_io_stop(command->loop, &command->readable);
+    command->output_ended = true;
+    ev_now_update(command->loop);
+    ev_timer_stop(command->loop, &command->timer);
+    ev_timer_set(&command->timer, OUTPUT_GRACE_MS / 1e3, 0.);
+    ev_timer_start(command->loop, &command->timer);
+}
+
+static void
+on_readable(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ssh_command *command = io->data;
+    ssize_t got = read(command->output, command->bytes + command->used,
+                       sizeof command->bytes - command->used);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        note_end_of_output(command);
+        return;
+    }
+    command->used += (size_t)got;
+    const uint8_t *magic =
+        memmem(command->bytes, command->used, cbx_link_magic, CBX_LINK_MAGIC_SIZE);
+    if (magic != NULL)
+        hand_over(command, magic);
+    else if (command->used == sizeof command->bytes)
+        fail_junk(command);
+}
+
+/* ---- its life ------------------------------------------------------------------------------ */
+
+static int
+start(struct ssh_command *command, struct cbx_error *error)
+{
+    struct words argv = {0};
+    int result = read_address(command, error);
+    if (result == CBX_OK && fill(command, &argv) != CBX_OK)
+        result = cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    if (result == CBX_OK && command->pins) {
+        command->socket = ssh_agent_listen(command->loop, command->folder, &command->agent, error);
+        result = command->socket != NULL ? CBX_OK : CBX_ERR_IO;
+    }
+    if (result == CBX_OK) {
+        command->child =
+            child_start(command->loop, argv.word, command->pins ? SSH_AGENT_ENVIRONMENT : NULL,
+                        command->pins ? ssh_agent_path(command->socket) : NULL, "ssh-command",
+                        &command->input, &command->output, error);
+        result = command->child != NULL ? CBX_OK : CBX_ERR_IO;
+    }
+    words_dispose(&argv);
+    return result;
+}
+
+static void
+begin(struct ssh_command *command)
+{
+    struct cbx_error cause, text;
+    if (start(command, &cause) != CBX_OK) {
+        cbx_fail(&text, 0, "ssh-command: %s", cause.text);
+        fail(command, SSH_PROTOCOL, text.text);
+        return;
+    }
+    child_watch(command->child, on_exit_of_program, command);
+    ev_io_set(&command->readable, command->output, EV_READ);
+    ev_io_start(command->loop, &command->readable);
+    ev_now_update(command->loop);
+    ev_timer_set(&command->timer, (double)command->timeout_ms / 1e3, 0.);
+    ev_timer_start(command->loop, &command->timer);
+}
+
+static void
+on_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ssh_command *command = timer->data;
+    char what[64];
+    (void)snprintf(what, sizeof what, "brought no word of the hub within %.3g s",
+                   (double)command->timeout_ms / 1e3);
+    if (command->output_ended)
+        fail_program(command, false, "closed its output before the hub spoke");
+    else if (command->child != NULL)
+        fail_program(command, false, what);
+    else
+        begin(command);
+}
+
+struct ssh_command *
+ssh_command_new(struct ev_loop *loop, const struct ssh_command_config *config,
+                const struct ssh_login_ops *ops, void *arg)
+{
+    struct ssh_command *command = calloc(1, sizeof *command);
+    if (command == NULL)
+        return NULL;
+    command->loop = loop;
+    command->ops = ops;
+    command->arg = arg;
+    command->input = command->output = -1;
+    command->timeout_ms = config->timeout_ms > 0 ? config->timeout_ms : SSH_COMMAND_TIMEOUT_MS;
+    command->agent.key = *config->to.key;
+    memcpy(command->agent.host_key_sha256, config->to.host_key_sha256,
+           sizeof command->agent.host_key_sha256);
+    (void)snprintf(command->agent.user, sizeof command->agent.user, "%s", config->to.user);
+    (void)snprintf(command->address, sizeof command->address, "%s", config->to.address);
+    ev_init(&command->readable, on_readable);
+    ev_init(&command->timer, on_timer); /* no wait: the first turn starts the program */
+    command->readable.data = command->timer.data = command;
+    command->folder = strdup(config->folder);
+    if (command->folder == NULL || parse(&command->words, config->command, NULL) != CBX_OK) {
+        ssh_command_free(command);
+        return NULL;
+    }
+    command->pins = has_options(&command->words);
+    ev_timer_start(loop, &command->timer);
+    return command;
+}
+
+void
+ssh_command_free(struct ssh_command *command)
+{
+    if (command == NULL)
+        return;
+    ev_timer_stop(command->loop, &command->timer);
+    close_pipes(command);
+    child_end(command->child);
+    ssh_agent_close(command->socket);
+    words_dispose(&command->words);
+    cbx_keypair_wipe(&command->agent.key);
+    free(command->folder);
+    free(command);
+}

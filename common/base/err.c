@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/base/err.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+int
+cbx_fail(struct cbx_error *error, int code, const char *format, ...)
+{
+    if (error == NULL)
+        return code;
+    /* Formatted aside first: callers put error->text itself among the arguments. */
+    char text[CBX_ERROR_TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        (void)snprintf(text, sizeof text, "%s", cbx_err_name(code));
+    /* One line, whatever names from outside hold. */
+    for (char *at = text; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
+    memcpy(error->text, text, sizeof text);
+    return code;
+}
+
+const char *
+cbx_err_name(int code)
+{
+    static const char *const names[] = {
+        "ok",
+        "out of memory",
+        "malformed",
+        "limit passed",
+        "not authentic",
+        "wrong state",
+        "input/output error",
+        "not now",
+        "closed",
+        "exists",
+        "not found",
+        "expired",
+        "usage",
+        "busy",
+    };
+    /* Not negated: INT_MIN has no positive twin. */
+    if (code > 0 || code < CBX_ERR_BUSY)
+        return "unknown error";
+    return names[-code];
+}
+
+enum cbx_reason
+cbx_reason_of(uint64_t number, enum cbx_reason otherwise)
+{
+    return number >= 1 && number <= CBX_REASON_MAX ? (enum cbx_reason)number : otherwise;
+}
+
+const char *
+cbx_reason_text(enum cbx_reason reason)
+{
+    static const char *const texts[CBX_REASON_MAX + 1] = {
+        [CBX_REASON_NONE] = "no reason",
+        [CBX_REASON_UNKNOWN_NAME] = "unknown name",
+        [CBX_REASON_PEER_AWAY] = "peer away",
+        [CBX_REASON_NOT_EXPOSED] = "port not exposed",
+        [CBX_REASON_REFUSED] = "connection refused",
+        [CBX_REASON_TIMED_OUT] = "timed out",
+        [CBX_REASON_DENIED] = "denied",
+        [CBX_REASON_OVERLOADED] = "overloaded",
+        [CBX_REASON_GOING_AWAY] = "going away",
+        [CBX_REASON_RESTARTED] = "peer restarted",
+        [CBX_REASON_INTEGRITY] = "integrity check failed",
+        [CBX_REASON_RESET] = "connection reset",
+        [CBX_REASON_PROTOCOL] = "protocol error",
+        [CBX_REASON_LOST] = "path lost",
+        [CBX_REASON_NO_SESSION] = "no session",
+        [CBX_REASON_SUPERSEDED] = "superseded",
+        [CBX_REASON_REVOKED] = "revoked",
+        [CBX_REASON_EXPIRED] = "expired",
+        [CBX_REASON_USED] = "invite already used",
+        [CBX_REASON_FLOW] = "credit passed",
+        [CBX_REASON_INTERNAL] = "internal error",
+        [CBX_REASON_UNREACHABLE] = "address unreachable",
+    };
+    /* Numbers come from the wire, where a newer peer may know more of them. */
+    if ((unsigned)reason > CBX_REASON_MAX)
+        return "unknown reason";
+    return texts[reason];
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One line is one write(2), so that lines of several processes on one standard error do not mix.
+ * A line that cannot be written is lost: logging never waits and never fails its caller.
+ */
+#include "common/base/log.h"
+
+#include "common/base/clock.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* NAME_END: the time stamp and the program's name end before this byte. */
+enum { TEXT_MAX = 2048, LINE_MAX_BYTES = 4096, NAME_END = 128 };
+
+static const char *log_name = "cbx";
+static enum cbx_log_level log_level = CBX_LOG_INFO;
+static bool log_times;
+
+void
+cbx_log_init(const char *name, enum cbx_log_level level)
+{
+    log_name = name;
+    log_level = level;
+}
+
+void
+cbx_log_times(bool on)
+{
+    log_times = on;
+}
+
+/* Bytes of the UTF-8 sequence at text when a terminal shows it as a character, else 0. Overlong
+ * forms do not count, nor do the control characters U+0080 to U+009F. */
+static size_t
+utf8_length(const unsigned char *text)
+{
+    size_t length;
+    if (text[0] >= 0xc2 && text[0] <= 0xdf)
+        length = 2;
+    else if ((text[0] & 0xf0) == 0xe0)
+        length = 3;
+    else if (text[0] >= 0xf0 && text[0] <= 0xf4)
+        length = 4;
+    else
+        return 0;
+    for (size_t i = 1; i < length; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    }
+    if (text[0] == 0xc2 && text[1] < 0xa0)
+        return 0;
+    if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90))
+        return 0;
+    return length;
+}
+
+/* Appends text with everything escaped that could steer a terminal or forge a line. */
+static size_t
+append_escaped(char *line, size_t used, size_t size, const char *text)
+{
+    static const char digits[] = "0123456789abcdef";
+    const unsigned char *at = (const unsigned char *)text;
+    while (*at != '\0' && size - used >= 5) {
+        bool ascii = *at >= 0x20 && *at < 0x7f;
+        size_t plain = ascii ? 1 : utf8_length(at);
+        if (plain > 0) {
+            memcpy(line + used, at, plain);
+            used += plain;
+            at += plain;
+            continue;
+        }
+        line[used++] = '\\';
+        line[used++] = 'x';
+        line[used++] = digits[*at >> 4];
+        line[used++] = digits[*at & 15];
+        at++;
+    }
+    return used;
+}
+
+static size_t
+append_time(char *line, size_t size)
+{
+    int64_t milliseconds = cbx_clock_unix_ms();
+    time_t seconds = (time_t)(milliseconds / 1000);
+    struct tm utc;
+    if (gmtime_r(&seconds, &utc) == NULL)
+        return 0;
+    size_t used = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &utc);
+    int more = snprintf(line + used, size - used, ".%03dZ ", (int)(milliseconds % 1000));
+    return more > 0 && (size_t)more < size - used ? used + (size_t)more : used;
+}
+
+void
+cbx_log(enum cbx_log_level level, const char *format, ...)
+{
+    if (level > log_level)
+        return;
+    int saved_errno = errno;
+    char text[TEXT_MAX];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    if (length >= 0) {
+        char line[LINE_MAX_BYTES];
+        size_t used = log_times ? append_time(line, sizeof line) : 0;
+        used = append_escaped(line, used, NAME_END, log_name);
+        line[used++] = ':';
+        line[used++] = ' ';
+        used = append_escaped(line, used, sizeof line - 4, text);
+        if ((size_t)length >= sizeof text) {
+            memcpy(line + used, "...", 3);
+            used += 3;
+        }
+        line[used++] = '\n';
+        ssize_t written = write(STDERR_FILENO, line, used);
+        (void)written;
+    }
+    errno = saved_errno;
+}

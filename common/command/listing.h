@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT */
+/* Ports and labels of a peer, as certificates and the directory write them, in the JSON that both
+ * programs show. New references; NULL when memory is short. */
+#ifndef COMMON_COMMAND_LISTING_H
+#define COMMON_COMMAND_LISTING_H
+
+#include <jansson.h>
+
+/* "80,8080" as [80, 8080]. NULL stands for "". What is no port is left out. */
+json_t *cbx_listing_ports(const char *text);
+
+/* "k=v,k=v" as {"k": "v"}. NULL stands for "". What has no "=" is left out. */
+json_t *cbx_listing_labels(const char *text);
+
+#endif

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/command/table.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct cbx_table {
+    int columns;
+    size_t count, room;
+    char **cell;
+    bool failed; /* memory was short */
+};
+
+struct cbx_table *
+cbx_table_new(int columns)
+{
+    struct cbx_table *table = calloc(1, sizeof *table);
+    if (table != NULL)
+        table->columns = columns < CBX_TABLE_COLUMNS_MAX ? columns : CBX_TABLE_COLUMNS_MAX;
+    return table;
+}
+
+static bool
+grow(struct cbx_table *table)
+{
+    size_t room = table->room == 0 ? 64 : 2 * table->room;
+    char **cell = realloc(table->cell, room * sizeof *cell);
+    if (cell == NULL)
+        return false;
+    table->cell = cell;
+    table->room = room;
+    return true;
+}
+
+void
+cbx_table_add(struct cbx_table *table, const char *text)
+{
+    if (table == NULL || table->failed)
+        return;
+    char *copy = NULL;
+    if (table->count < table->room || grow(table))
+        copy = strdup(text);
+    if (copy == NULL) {
+        table->failed = true;
+        return;
+    }
+    for (char *at = copy; *at != '\0'; at++) {
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
+    }
+    table->cell[table->count++] = copy;
+}
+
+void
+cbx_table_row(struct cbx_table *table, const char *const *texts)
+{
+    for (int i = 0; table != NULL && i < table->columns; i++)
+        cbx_table_add(table, texts[i]);
+}
+
+static void
+print_table(const struct cbx_table *table)
+{
+    int width[CBX_TABLE_COLUMNS_MAX] = {0};
+    size_t columns = (size_t)table->columns;
+    for (size_t i = 0; i < table->count; i++) {
+        int length = (int)strlen(table->cell[i]);
+        int *column = &width[i % columns];
+        *column = length > *column ? length : *column;
+    }
+    for (size_t i = 0; i < table->count; i++) {
+        if (i % columns == columns - 1)
+            (void)printf("%s\n", table->cell[i]);
+        else
+            (void)printf("%-*s  ", width[i % columns], table->cell[i]);
+    }
+}
+
+bool
+cbx_table_end(struct cbx_table *table)
+{
+    bool good = table != NULL && !table->failed;
+    if (good)
+        print_table(table);
+    for (size_t i = 0; table != NULL && i < table->count; i++)
+        free(table->cell[i]);
+    if (table != NULL)
+        free(table->cell);
+    free(table);
+    return good;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The record ciphers: AES-256-GCM and ChaCha20-Poly1305 (RFC 8439) through libcrypto or, for AES
+ * where it is faster, Intel's IPSec_MB (gcm.h): key 32 bytes, nonce = 32 zero bits || 64-bit
+ * big-endian counter, tag 16 bytes. One cipher context per owner and direction, keyed anew when the
+ * key changes, so a stream at rest keeps none.
+ */
+#ifndef COMMON_CRYPTO_AEAD_H
+#define COMMON_CRYPTO_AEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum cbx_cipher { /* wire numbers (PROTOCOL.md, "Sessions") */
+                  CBX_CIPHER_NONE = 0,
+                  CBX_CIPHER_AES256GCM = 1,
+                  CBX_CIPHER_CHACHA20POLY1305 = 2,
+};
+
+enum { CBX_AEAD_KEY = 32, CBX_AEAD_NONCE = 12, CBX_AEAD_TAG = 16 };
+
+/* Who does AES-256-GCM; both give the same bytes. */
+enum cbx_aes { CBX_AES_LIBCRYPTO, CBX_AES_IPSEC_MB };
+const char *cbx_aes_name(enum cbx_aes aes); /* "libcrypto" */
+/* The one that was measured to be faster here, once per process (a millisecond). */
+enum cbx_aes cbx_aes_preferred(void);
+
+struct cbx_aead; /* shared contexts */
+
+/* With the preferred AES. NULL when memory is short or libcrypto refuses. */
+struct cbx_aead *cbx_aead_new(void);
+/* With this one; NULL also where it is not on this machine. */
+struct cbx_aead *cbx_aead_new_with(enum cbx_aes aes);
+void cbx_aead_free(struct cbx_aead *aead); /* NULL is fine */
+
+/* True when this CPU has AES and carry-less multiplication in hardware. */
+bool cbx_aead_has_aes(void);
+/* The cipher to offer first: the one that this CPU was measured to be faster at, once per process
+ * (about a millisecond). ChaCha20-Poly1305 where AES is not in hardware. */
+enum cbx_cipher cbx_aead_preferred(void);
+/* Bytes per second of sealing texts of `length` bytes, the best of at least `samples` samples and
+ * of what fits into at_least_us; 0 when memory is short. */
+uint64_t cbx_aead_speed(enum cbx_cipher cipher, size_t length, unsigned samples,
+                        int64_t at_least_us);
+const char *cbx_cipher_name(enum cbx_cipher cipher);
+
+/*
+ * Seals length bytes of text in place and writes the tag behind them: text must have room for
+ * length + CBX_AEAD_TAG. 0, or CBX_ERR_FORMAT for an unknown cipher, CBX_ERR_NOMEM else.
+ */
+int cbx_aead_seal(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[CBX_AEAD_KEY],
+                  uint64_t counter, const uint8_t *additional, size_t additional_length,
+                  uint8_t *text, size_t length);
+
+/*
+ * Opens length bytes (tag included) in place; the text is the first length - CBX_AEAD_TAG bytes.
+ * CBX_ERR_AUTH when the tag does not match: the bytes are then garbage and are zeroed.
+ */
+int cbx_aead_open(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[CBX_AEAD_KEY],
+                  uint64_t counter, const uint8_t *additional, size_t additional_length,
+                  uint8_t *text, size_t length);
+
+#endif

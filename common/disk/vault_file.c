@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Plain files, written so that a crash at any moment leaves the whole old file or the whole new
+ * one: a temporary file in the same folder, fsync, rename, fsync of the folder.
+ */
+#include "common/disk/vault.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { READ_CHUNK = 4096 };
+
+static int
+io_fail(struct cbx_error *error, const char *path, const char *verb)
+{
+    return cbx_fail(error, CBX_ERR_IO, "%s: cannot %s: %s", path, verb, strerror(errno));
+}
+
+static int
+write_all(int fd, const uint8_t *bytes, size_t length)
+{
+    while (length > 0) {
+        ssize_t count = write(fd, bytes, length);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return -1;
+        bytes += count;
+        length -= (size_t)count;
+    }
+    return 0;
+}
+
+/* Makes a rename in path's folder last. Some file systems cannot sync a folder and say EINVAL. */
+static int
+sync_folder(const char *path, struct cbx_error *error)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash == NULL   ? strdup(".")
+                   : slash == path ? strdup("/")
+                                   : strndup(path, (size_t)(slash - path));
+    if (folder == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
+    int result = 0;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || (fsync(fd) != 0 && errno != EINVAL))
+        result = io_fail(error, folder, "sync the folder");
+    if (fd >= 0)
+        close(fd);
+    free(folder);
+    return result;
+}
+
+/* Writes temporary (made from its template) completely, closed and synced. Removed on failure. */
+static int
+write_temporary(char *temporary, const uint8_t *bytes, size_t length, unsigned mode,
+                struct cbx_error *error)
+{
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0)
+        return io_fail(error, temporary, "create");
+    bool written =
+        fchmod(fd, (mode_t)mode) == 0 && write_all(fd, bytes, length) == 0 && fsync(fd) == 0;
+    int result = written ? 0 : io_fail(error, temporary, "write");
+    if (close(fd) != 0 && result == 0)
+        result = io_fail(error, temporary, "write");
+    if (result != 0)
+        (void)unlink(temporary);
+    return result;
+}
+
+/* replace: rename over what is there; else CBX_ERR_EXISTS when something is there. */
+static int
+publish(const char *temporary, const char *path, bool replace, struct cbx_error *error)
+{
+    int result = 0;
+    if (replace) {
+        if (rename(temporary, path) != 0)
+            result = io_fail(error, path, "replace");
+    } else if (link(temporary, path) != 0) {
+        result = errno == EEXIST ? cbx_fail(error, CBX_ERR_EXISTS, "%s: exists", path)
+                                 : io_fail(error, path, "create");
+    }
+    if (!replace || result != 0)
+        (void)unlink(temporary);
+    return result == 0 ? sync_folder(path, error) : result;
+}
+
+static int
+save(const char *path, const uint8_t *bytes, size_t length, unsigned mode, bool replace,
+     struct cbx_error *error)
+{
+    char *temporary = NULL;
+    if (asprintf(&temporary, "%s.XXXXXX", path) < 0)
+        return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
+    int result = write_temporary(temporary, bytes, length, mode, error);
+    if (result == 0)
+        result = publish(temporary, path, replace, error);
+    free(temporary);
+    return result;
+}
+
+int
+cbx_file_save(const char *path, const uint8_t *bytes, size_t length, unsigned mode,
+              struct cbx_error *error)
+{
+    return save(path, bytes, length, mode, true, error);
+}
+
+int
+cbx_file_create(const char *path, const uint8_t *bytes, size_t length, unsigned mode,
+                struct cbx_error *error)
+{
+    return save(path, bytes, length, mode, false, error);
+}
+
+/* A buffer that may hold secrets: it grows without leaving copies behind. */
+struct secret_buffer {
+    uint8_t *bytes;
+    size_t size;
+    size_t length;
+};
+
+static void
+secret_free(struct secret_buffer *buffer)
+{
+    if (buffer->bytes != NULL) {
+        sodium_memzero(buffer->bytes, buffer->size);
+        free(buffer->bytes);
+    }
+}
+
+static int
+secret_grow(struct secret_buffer *buffer, size_t size)
+{
+    uint8_t *bytes = malloc(size);
+    if (bytes == NULL)
+        return CBX_ERR_NOMEM;
+    if (buffer->length > 0)
+        memcpy(bytes, buffer->bytes, buffer->length);
+    secret_free(buffer);
+    buffer->bytes = bytes;
+    buffer->size = size;
+    return 0;
+}
+
+/* Reads to the end. One byte stays free for the NUL; max + 1 bytes read means too long. */
+static int
+read_all(int fd, size_t max, const char *path, struct secret_buffer *buffer,
+         struct cbx_error *error)
+{
+    for (;;) {
+        if (buffer->length + 1 >= buffer->size) {
+            int result = secret_grow(buffer, buffer->size * 2 + READ_CHUNK);
+            if (result != 0) {
+                (void)cbx_fail(error, result, "%s: out of memory", path);
+                return result;
+            }
+        }
+        ssize_t count = read(fd, buffer->bytes + buffer->length, buffer->size - buffer->length - 1);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count < 0)
+            return io_fail(error, path, "read");
+        if (count == 0)
+            return 0;
+        buffer->length += (size_t)count;
+        if (buffer->length > max)
+            return cbx_fail(error, CBX_ERR_LIMIT, "%s: longer than %zu bytes", path, max);
+    }
+}
+
+int
+cbx_file_load(const char *path, size_t max, uint8_t **bytes, size_t *length,
+              struct cbx_error *error)
+{
+    *bytes = NULL;
+    *length = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return cbx_fail(error, CBX_ERR_NOTFOUND, "%s: no such file", path);
+    if (fd < 0)
+        return io_fail(error, path, "open");
+    struct secret_buffer buffer = {0};
+    struct stat status;
+    int result = 0;
+    /* The size is a hint that spares the growing; READ_CHUNK leaves room to see the end. */
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_size > 0 &&
+        (uint64_t)status.st_size <= max &&
+        secret_grow(&buffer, (size_t)status.st_size + READ_CHUNK) != 0)
+        result = cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
+    if (result == 0)
+        result = read_all(fd, max, path, &buffer, error);
+    close(fd);
+    if (result != 0) {
+        secret_free(&buffer);
+        return result;
+    }
+    buffer.bytes[buffer.length] = '\0';
+    *bytes = buffer.bytes;
+    *length = buffer.length;
+    return 0;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The invite command. It signs; the running hub never opens the pond key:
+ *
+ *   secret -> log-in key, signing key; pond key -> serial, certificate; hub: register -> token
+ *
+ * The secret leaves this process only as the token on standard output.
+ */
+#include "common/base/clock.h"
+#include "common/base/names.h"
+#include "common/trust/expose.h"
+#include "common/trust/token.h"
+#include "common/trust/trust.h"
+#include "hub/cmd/cmd.h"
+#include "hub/cmd/pond.h"
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    TTL_MS = 15 * 60 * 1000,
+    ENDS_DAYS = 30,
+    ENDS_DAYS_MAX = 3650,
+    TTL_DAYS_MAX = 365,
+    DAY_MS = 86400 * 1000,
+};
+
+/* What was asked for, and what is made of it. Wiped as a whole. */
+struct invite {
+    const struct cbx_command *command;
+    const struct cbx_args *args;
+    char state_dir[CMD_STATE_MAX];
+    char keys_dir[CMD_STATE_MAX + 16];
+    char key_path[CMD_STATE_MAX + 16];
+    int64_t ttl_ms, ends_ms;
+    struct cbx_invite_cert body;
+    struct cbx_cert cert;
+    struct cbx_keypair login, signing;
+    struct cbx_token token;
+};
+
+/* ---- options ---- */
+
+static bool
+label_is_plain(const char *text)
+{
+    size_t key = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    if (key == 0 || text[key] != '=')
+        return false;
+    for (const char *at = text + key + 1; *at != '\0'; at++)
+        if (*at <= 0x20 || *at >= 0x7f || *at == ',' || *at == '=' || *at == '"' || *at == '\\')
+            return false;
+    return true;
+}
+
+static int
+read_labels(struct invite *invite)
+{
+    const char *const *values = NULL;
+    size_t count = cbx_arg_all(invite->args, "label", &values), used = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strlen(values[i]);
+
+        if (!label_is_plain(values[i]))
+            return cbx_usage(invite->args,
+                             "--label %s: not KEY=VALUE (key of a-z, 0-9, dot, dash, underscore; "
+                             "value of printable characters without space, comma, = and quotes)",
+                             values[i]);
+        if (used + length + 1 > CBX_LABELS_TEXT_MAX)
+            return cbx_usage(invite->args, "--label: more than %d characters in all",
+                             CBX_LABELS_TEXT_MAX);
+        if (used > 0)
+            invite->body.labels[used++] = ',';
+        memcpy(invite->body.labels + used, values[i], length);
+        used += length;
+    }
+    return CBX_EXIT_OK;
+}
+
+static int
+read_expose(struct invite *invite)
+{
+    const char *const *values = NULL;
+    size_t count = cbx_arg_all(invite->args, "expose", &values);
+    struct cbx_error error;
+
+    for (size_t i = 0; i < count; i++)
+        if (cbx_expose_add(&invite->body.expose, values[i], &error) != 0)
+            return cbx_usage(invite->args, "--expose %s: %s", values[i], error.text);
+    return CBX_EXIT_OK;
+}
+
+static int
+read_duration(const struct invite *invite, const char *name, int days_max, int64_t *ms)
+{
+    const char *text = cbx_arg(invite->args, name);
+
+    if (text == NULL)
+        return CBX_EXIT_OK;
+    if (cbx_duration_parse(text, ms) != 0)
+        return cbx_usage(invite->args, "--%s %s: not a duration with a unit, as 15m, 24h or 30d",
+                         name, text);
+    if (*ms < 1000 || *ms > (int64_t)days_max * DAY_MS)
+        return cbx_usage(invite->args, "--%s %s: not between 1s and %dd", name, text, days_max);
+    return CBX_EXIT_OK;
+}
+
+static int
+read_names(struct invite *invite)
+{
+    const char *slug = cbx_arg(invite->args, "slug");
+    const char *pond = cmd_pond(invite->args);
+
+    if (pond == NULL)
+        return CBX_EXIT_USAGE;
+    if (slug == NULL)
+        return cbx_usage(invite->args, "--slug is missing: the name that the lease will have");
+    if (!cbx_slug_valid(slug, strlen(slug)))
+        return cbx_usage(invite->args,
+                         "--slug %s: a slug has 1 to %d of a-z, 0-9 and dash, with no dash at an "
+                         "end",
+                         slug, CBX_SLUG_MAX);
+    (void)snprintf(invite->body.slug, sizeof invite->body.slug, "%s", slug);
+    (void)snprintf(invite->body.pond, sizeof invite->body.pond, "%s", pond);
+    return CBX_EXIT_OK;
+}
+
+static int
+read_options(struct invite *invite)
+{
+    int status = read_names(invite);
+
+    invite->ttl_ms = TTL_MS;
+    invite->ends_ms = (int64_t)ENDS_DAYS * DAY_MS;
+    if (status == CBX_EXIT_OK)
+        status = read_expose(invite);
+    if (status == CBX_EXIT_OK)
+        status = read_labels(invite);
+    if (status == CBX_EXIT_OK)
+        status = read_duration(invite, "ttl", TTL_DAYS_MAX, &invite->ttl_ms);
+    if (status == CBX_EXIT_OK)
+        status = read_duration(invite, "ends", ENDS_DAYS_MAX, &invite->ends_ms);
+    if (status == CBX_EXIT_OK && invite->ttl_ms > invite->ends_ms)
+        return cbx_usage(invite->args, "--ttl is longer than --ends: the lease would end before "
+                                       "its last moment to join");
+    return status;
+}
+
+/* ---- the work ---- */
+
+static int
+make_certificate(struct invite *invite, struct pond *pond, struct cbx_error *error)
+{
+    int64_t now_ms = cbx_clock_unix_ms();
+    uint64_t serial = 0;
+    int result = pond_next_serial(pond, now_ms, &serial, error);
+
+    if (result != 0)
+        return result;
+    randombytes_buf(invite->token.secret, sizeof invite->token.secret);
+    cbx_invite_keys(invite->token.secret, &invite->login, &invite->signing);
+    memcpy(invite->token.pond_public, pond_key(pond)->public_key, 32);
+    memcpy(invite->body.signing_key, invite->signing.public_key, 32);
+    invite->body.uses = 1;
+    invite->body.serial = serial;
+    invite->body.issued = now_ms / 1000;
+    invite->body.join_by = (now_ms + invite->ttl_ms) / 1000;
+    invite->body.ends = (now_ms + invite->ends_ms) / 1000;
+    if (cbx_invite_cert_sign(&invite->body, pond_key(pond), &invite->cert) != 0)
+        return cbx_fail(error, CBX_ERR_LIMIT,
+                        "the certificate would be longer than %d bytes: fewer or shorter --expose "
+                        "and --label",
+                        CBX_CERT_MAX);
+    return 0;
+}
+
+/* The pond key is open only here. */
+static int
+sign(struct invite *invite, struct cbx_error *error)
+{
+    const char *option = cbx_arg(invite->args, "keys");
+    const char *key_file = cbx_arg(invite->args, "key-file");
+    struct cbx_vault_key key;
+    struct pond *pond = NULL;
+
+    (void)snprintf(invite->key_path, sizeof invite->key_path, "%s/key", invite->state_dir);
+    if (option != NULL)
+        (void)snprintf(invite->keys_dir, sizeof invite->keys_dir, "%s", option);
+    else
+        (void)snprintf(invite->keys_dir, sizeof invite->keys_dir, "%s/ponds", invite->state_dir);
+    /* The hub made its key file at its first start, and we have waited for the hub. */
+    int result = cbx_vault_key_init(&key, cbx_arg(invite->args, "passphrase-file"), key_file,
+                                    invite->key_path, 0, error);
+    if (result == CBX_ERR_NOTFOUND && key_file == NULL &&
+        cbx_arg(invite->args, "passphrase-file") == NULL)
+        return cbx_fail(error, result,
+                        "no key file for the pond keys: name it with --key-file or "
+                        "--passphrase-file, as for run");
+    if (result != 0)
+        return result;
+    result = pond_open(&pond, invite->keys_dir, &key, invite->body.pond, true, error);
+    if (result == 0)
+        result = make_certificate(invite, pond, error);
+    pond_wipe(pond);
+    cbx_vault_key_wipe(&key);
+    return result;
+}
+
+static json_t *
+make_request(const struct invite *invite)
+{
+    char pond_public[65], login_key[65], cert[2 * CBX_CERT_MAX + 1];
+
+    (void)sodium_bin2hex(pond_public, sizeof pond_public, invite->token.pond_public, 32);
+    (void)sodium_bin2hex(login_key, sizeof login_key, invite->login.public_key, 32);
+    (void)sodium_bin2hex(cert, sizeof cert, invite->cert.bytes, invite->cert.length);
+    return json_pack("{s:s, s:s, s:s, s:s}", "cmd", "invite", "pond_public", pond_public,
+                     "login_key", login_key, "cert", cert);
+}
+
+static int
+fill_token(struct invite *invite, const json_t *answer)
+{
+    const json_t *addresses = json_object_get(answer, "addresses"), *entry;
+    const char *user = json_string_value(json_object_get(answer, "user"));
+    const char *host_key = json_string_value(json_object_get(answer, "host_key_sha256"));
+    size_t index, length = 0;
+
+    if (user == NULL || strlen(user) > CBX_USER_MAX || host_key == NULL ||
+        sodium_hex2bin(invite->token.host_key_sha256, 32, host_key, strlen(host_key), NULL, &length,
+                       NULL) != 0 ||
+        length != 32)
+        return CBX_ERR_FORMAT;
+    (void)snprintf(invite->token.user, sizeof invite->token.user, "%s", user);
+    json_array_foreach(addresses, index, entry) {
+        const char *text = json_string_value(entry);
+
+        if (text == NULL || strlen(text) >= CBX_ADDRESS_TEXT_MAX ||
+            invite->token.address_count == CBX_TOKEN_ADDRESSES_MAX)
+            return CBX_ERR_FORMAT;
+        (void)snprintf(invite->token.address[invite->token.address_count++], CBX_ADDRESS_TEXT_MAX,
+                       "%s", text);
+    }
+    return invite->token.address_count > 0 ? 0 : CBX_ERR_FORMAT;
+}
+
+/* ---- what is said ---- */
+
+static void
+note_addresses(const struct invite *invite, const json_t *answer)
+{
+    const char *from = json_string_value(json_object_get(answer, "addresses_from"));
+    bool loopback = true;
+
+    for (uint32_t i = 0; i < invite->token.address_count; i++)
+        loopback = loopback && (strncmp(invite->token.address[i], "127.", 4) == 0 ||
+                                strncmp(invite->token.address[i], "[::1]", 5) == 0 ||
+                                strncmp(invite->token.address[i], "localhost:", 10) == 0);
+    if (from != NULL && strcmp(from, "interfaces") == 0) {
+        (void)fputs("the hub listens on every address and no --public is set; the token names:",
+                    stderr);
+        for (uint32_t i = 0; i < invite->token.address_count; i++)
+            (void)fprintf(stderr, " %s", invite->token.address[i]);
+        (void)fputc('\n', stderr);
+    } else if (loopback) {
+        (void)fprintf(stderr, "the token names %s, which only this machine reaches\n",
+                      invite->token.address[0]);
+    }
+}
+
+static int
+print_token(struct invite *invite, const json_t *answer)
+{
+    char text[CBX_TOKEN_TEXT_MAX], span[32];
+
+    if (fill_token(invite, answer) != 0 || cbx_token_format(&invite->token, text) != 0)
+        return cmd_fail(invite->command, "the hub's answer does not make a token: are command and "
+                                         "hub of one version?");
+    (void)printf("%s\n", text);
+    sodium_memzero(text, sizeof text);
+    int status = cmd_end(invite->command);
+    if (status != CBX_EXIT_OK)
+        return status;
+    cbx_human_span(invite->ttl_ms / 1000, span, sizeof span);
+    (void)fprintf(stderr,
+                  "slug %s, pond %s, expires in %s; hand it over by file or standard input\n",
+                  invite->body.slug, invite->body.pond, span);
+    note_addresses(invite, answer);
+    return CBX_EXIT_OK;
+}
+
+static int
+run_invite(struct invite *invite)
+{
+    json_t *answer = NULL;
+    struct cbx_error error;
+    int status = read_options(invite);
+
+    if (status == CBX_EXIT_OK)
+        status = cmd_begin(invite->command, invite->args, CMD_WAIT_MS, invite->state_dir);
+    /* The hub first: at its first start it makes the folder and the key file. */
+    if (status == CBX_EXIT_OK)
+        status = cmd_call(invite->command, invite->state_dir, CMD_WAIT_MS,
+                          json_pack("{s:s}", "cmd", "status"), NULL);
+    if (status != CBX_EXIT_OK)
+        return status;
+    if (sign(invite, &error) != 0)
+        return cmd_fail(invite->command, error.text);
+    status =
+        cmd_call(invite->command, invite->state_dir, CMD_WAIT_MS, make_request(invite), &answer);
+    if (status == CBX_EXIT_OK)
+        status = print_token(invite, answer);
+    json_decref(answer);
+    return status;
+}
+
+int
+cmd_invite(const struct cbx_command *command, void *parsed)
+{
+    struct invite *invite = calloc(1, sizeof *invite);
+
+    if (invite == NULL)
+        return cmd_fail(command, "out of memory");
+    invite->command = command;
+    invite->args = parsed;
+    int status = run_invite(invite);
+    cbx_keypair_wipe(&invite->login);
+    cbx_keypair_wipe(&invite->signing);
+    cbx_token_wipe(&invite->token);
+    sodium_memzero(invite, sizeof *invite);
+    free(invite);
+    return status;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The run command up to the loop: who we are, where our files are, whether sshd will work. The
+ * spawner is forked as soon as its arguments are known, before keys are opened and threads started.
+ */
+#include "common/base/log.h"
+#include "common/crypto/aead.h"
+#include "common/os/descriptors.h"
+#include "hub/cmd/cmd.h"
+#include "hub/daemon/serve.h"
+#include "hub/host/account.h"
+#include "hub/host/preflight.h"
+#include <errno.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct run {
+    const struct cbx_args *args;
+    struct run_config config;
+    struct account account;
+    char state_dir[CMD_STATE_MAX];
+    char program[SSHD_PATH_MAX];
+    char sshd[SSHD_PATH_MAX];
+    struct sshd_files files;
+    uint8_t host_key_sha256[32];
+    struct cbx_vault_key key;
+    bool key_open;
+    struct registry *registry;
+    char registry_path[CMD_STATE_MAX + 16];
+    char key_path[CMD_STATE_MAX + 16];
+};
+
+static const char *
+state_option(const struct run *run)
+{
+    const char *option = cbx_arg(run->args, "state");
+
+    return option;
+}
+
+/* Root says what it wants to be, or nothing happens. */
+static int
+settle_account(struct run *run, struct cbx_error *error)
+{
+    const char *option = state_option(run);
+    int result = 0;
+
+    if (geteuid() == 0 && run->config.user == NULL && !run->config.as_root)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "this is root: say --user NAME to run as that account, or --as-root to "
+                        "stay root");
+    if (run->config.user == NULL)
+        return 0;
+    if (option == NULL)
+        option = getenv("CBX_STATE");
+    if (option != NULL)
+        result = account_give_folder(option, run->config.user, error);
+    return result != 0 ? result : account_become(run->config.user, error);
+}
+
+static int
+own_path(struct run *run, struct cbx_error *error)
+{
+    ssize_t length = readlink("/proc/self/exe", run->program, sizeof run->program - 1);
+
+    if (length <= 0 || (size_t)length >= sizeof run->program - 1)
+        return cbx_fail(error, CBX_ERR_IO, "cannot find our own program by /proc/self/exe: %s",
+                        length < 0 ? strerror(errno) : "its name is too long");
+    run->program[length] = '\0';
+    if (access(run->program, X_OK) != 0)
+        return cbx_fail(error, CBX_ERR_IO, "%s cannot be run by %s, and sshd must run it: %s",
+                        run->program, run->account.name, strerror(errno));
+    return 0;
+}
+
+/* What must be known before the fork, and nothing that costs. */
+static int
+settle_names(struct run *run, struct cbx_error *error)
+{
+    int result = account_self(&run->account, error);
+
+    if (result == 0)
+        result = own_path(run, error);
+    if (result == 0)
+        result =
+            cbx_state_dir(state_option(run), "hub", run->state_dir, sizeof run->state_dir, error);
+    if (result == 0)
+        result = sshd_files_of(run->state_dir, &run->files, error);
+    if (result == 0)
+        result = sshd_find(run->config.sshd, run->sshd, error);
+    (void)snprintf(run->registry_path, sizeof run->registry_path, "%s/registry", run->state_dir);
+    (void)snprintf(run->key_path, sizeof run->key_path, "%s/key", run->state_dir);
+    return result;
+}
+
+static int
+lock_state(const struct run *run, struct cbx_error *error)
+{
+    long pid = 0;
+    int fd = cbx_state_lock(run->state_dir, &pid, error);
+
+    if (fd == CBX_ERR_BUSY)
+        return cbx_fail(error, CBX_ERR_BUSY, "a hub runs on %s already (pid %ld)", run->state_dir,
+                        pid);
+    return fd < 0 ? fd : 0; /* kept open until the process ends */
+}
+
+static int
+prepare_sshd(struct run *run, struct cbx_error *error)
+{
+    int result = preflight_check(&run->account, error);
+
+    if (result == 0)
+        result = sshd_host_key(&run->files, run->host_key_sha256, error);
+    if (result == 0)
+        result = sshd_configure(&run->files, run->sshd, run->account.name, run->account.uid == 0,
+                                run->config.login_grace_ms, error);
+    if (result == 0)
+        preflight_shell(&run->account);
+    return result;
+}
+
+static int
+open_registry(struct run *run, struct cbx_error *error)
+{
+    /* A new key beside an old registry could only fail to open it. */
+    bool fresh = access(run->registry_path, F_OK) != 0 && errno == ENOENT;
+    int result = cbx_vault_key_init(&run->key, run->config.passphrase_file, run->config.key_file,
+                                    run->key_path, fresh, error);
+
+    if (result == CBX_ERR_NOTFOUND && run->config.key_file == NULL &&
+        run->config.passphrase_file == NULL)
+        return cbx_fail(error, result,
+                        "no key for %s: restore the key file, or name what it was sealed with "
+                        "(--key-file, --passphrase-file)",
+                        run->registry_path);
+    if (result != 0)
+        return result;
+    run->key_open = true;
+    run->registry = registry_new(run->registry_path, &run->key);
+    if (run->registry == NULL)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    return registry_load(run->registry, error);
+}
+
+static int
+prepare(struct run *run, struct cbx_error *error)
+{
+    int result = lock_state(run, error);
+
+    if (result == 0)
+        result = prepare_sshd(run, error);
+    if (result == 0)
+        result = open_registry(run, error);
+    cbx_descriptors_raise();    /* three an agent; sshd gets its own limit back */
+    (void)cbx_aead_preferred(); /* measured now, while nothing waits */
+    return result;
+}
+
+/* Returns an exit status, or a negative code with its text. */
+static int
+run_hub(struct run *run, struct cbx_error *error)
+{
+    const struct spawner_config helper = {.sshd = run->sshd, .config = run->files.config};
+    const struct serve_config config = {.run = &run->config,
+                                        .state_dir = run->state_dir,
+                                        .program = run->program,
+                                        .user = run->account.name,
+                                        .files = &run->files,
+                                        .host_key_sha256 = run->host_key_sha256};
+    struct serve_config with_registry = config;
+    struct spawner *spawner = NULL;
+    struct serve *serve = NULL;
+
+    int result = spawner_start(&spawner, &helper, error);
+    if (result != 0)
+        return result;
+    result = prepare(run, error);
+    if (result != 0) {
+        spawner_stop(spawner, 500);
+        return result;
+    }
+    with_registry.registry = run->registry;
+    result = serve_new(&serve, &with_registry, spawner, error);
+    if (result != 0)
+        return result;
+    result = serve_run(serve);
+    serve_free(serve);
+    return result;
+}
+
+static void
+run_free(struct run *run)
+{
+    if (run->registry != NULL)
+        registry_free(run->registry);
+    if (run->key_open)
+        cbx_vault_key_wipe(&run->key);
+    run_config_free(&run->config);
+    free(run);
+}
+
+int
+cmd_run(const struct cbx_command *command, void *parsed)
+{
+    struct run *run = calloc(1, sizeof *run);
+    struct cbx_error error;
+
+    if (run == NULL || sodium_init() < 0)
+        return cmd_fail(command, run == NULL ? "out of memory" : "libsodium cannot start");
+    run->args = parsed;
+    (void)umask(077);
+    int result = run_config_read(&run->config, run->args, &error);
+    if (result == 0)
+        result = settle_account(run, &error);
+    if (result == 0) {
+        cbx_log_times(run->config.log_times);
+        result = settle_names(run, &error);
+    }
+    if (result == 0)
+        result = run_hub(run, &error);
+    int status = result;
+    if (result == CBX_ERR_USAGE)
+        status = cbx_usage(run->args, "%s", error.text);
+    else if (result < 0)
+        status = cmd_fail(command, error.text);
+    run_free(run);
+    return status;
+}

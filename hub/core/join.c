@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* Joins (rule 6): a link that was logged in with an invite's key submits a peer certificate. */
+#include "common/base/log.h"
+#include "hub/core/internal.h"
+#include <string.h>
+
+static const char *
+join_text(enum cbx_reason reason, const struct cbx_error *error)
+{
+    switch (reason) {
+    case CBX_REASON_USED:
+        return "this invite was used by another lease: ask for a new one, and if nobody of yours "
+               "used it, it leaked";
+    default:
+        return error->text[0] ? error->text : "the join was refused";
+    }
+}
+
+/* Entries that the join took the place of: their links end, the pond hears of names that are gone.
+ */
+static void
+drop_replaced(struct hub_core *core, struct reg_peer *replaced, const struct reg_peer *peer)
+{
+    while (replaced) {
+        struct reg_peer *next = replaced->next;
+        struct hub_link *old = replaced->live;
+        replaced->live = NULL;
+        if (old) {
+            old->peer = NULL;
+            hub_link_bye(old, CBX_REASON_SUPERSEDED, 0, "a newer invite replaced this lease");
+        }
+        if (!peer || strcmp(peer->slug, replaced->slug) != 0 ||
+            strcmp(peer->pond, replaced->pond) != 0)
+            hub_directory_tell(core, replaced, true);
+        reg_peer_free(replaced);
+        replaced = next;
+    }
+}
+
+int
+hub_join_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error)
+{
+    struct hub_core *core = link->core;
+    if (link->kind != REG_LOGIN_INVITE)
+        return cbx_fail(error, CBX_ERR_STATE, "JOIN on a link that is no join link");
+    struct reg_login login = registry_login(core->registry, link->fingerprint);
+    enum cbx_reason reason = CBX_REASON_USED;
+    struct cbx_error why = {""};
+    struct reg_peer *peer = NULL, *replaced = NULL;
+    int result = CBX_ERR_NOTFOUND;
+    if (login.kind == REG_LOGIN_INVITE)
+        result = registry_join(core->registry, login.invite, frame->field[0].p, frame->field[0].n,
+                               core->ops->now_unix_ms(core->arg) / 1000, &peer, &replaced, &reason,
+                               &why);
+    drop_replaced(core, replaced, peer);
+    if (result < 0) {
+        core->count.refused[reason]++;
+        hub_link_bye(link, reason, 0, join_text(reason, &why));
+        return 0;
+    }
+    cbx_log_info("%s.%s.cbx joined from %s", peer->slug, peer->pond, link->address);
+    core->count.joined++;
+    link->phase = HUB_COMMITTING;
+    link->deadline = 0;
+    link->ticket = hub_core_commit(core);
+    hub_directory_tell(core, peer, false);
+    return 0;
+}
+
+void
+hub_join_done(struct hub_link *link)
+{
+    cbx_link_send(&link->pump.link, CBX_FRAME_JOINED, 0, NULL, 0);
+    link->phase = HUB_CLOSING;
+    link->deadline = hub_now(link->core) + HUB_CLOSING_US;
+    cbx_pump_close_soon(&link->pump);
+    hub_link_wake(link);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lanes of agents (rule 28). An attached agent asks; the hub makes id and secret, good once and for
+ * 30 s, and answers over the link; whoever then connects and proves to know them gets the link's
+ * lane. One promise a link: a new one replaces the older. The promise is struck out before the
+ * proof is looked at, so that nobody can try twice.
+ */
+#include "common/base/log.h"
+#include "hub/core/internal.h"
+#include <sodium.h>
+
+static const int64_t PROMISE_US = 30 * 1000 * 1000;
+static const double ASK_PER_SECOND = 2, ASK_BURST = 16;
+
+bool
+hub_lane_up(const struct hub_link *link)
+{
+    return cbx_link_moved(&link->pump.link);
+}
+
+bool
+hub_lane_allows(const struct hub_link *link)
+{
+    return link->core->config.lanes != CBX_LANES_REQUIRE || hub_lane_up(link);
+}
+
+void
+hub_lane_forget(struct hub_link *link)
+{
+    struct hub_promise *promise = &link->promise;
+    if (!promise->until)
+        return;
+    HASH_DELETE(hh, link->core->promises, promise);
+    sodium_memzero(promise, sizeof *promise);
+}
+
+static int
+refuse(struct hub_link *link, enum cbx_reason reason, const char *text)
+{
+    struct cbx_field fields[] = {cbx_field_uint(reason), cbx_field_text(text)};
+    link->core->count.lanes_refused++;
+    return cbx_link_send(&link->pump.link, CBX_FRAME_NO_LANE, 0, fields, 2);
+}
+
+static int
+promise_lane(struct hub_link *link, enum cbx_cipher wish, int64_t now)
+{
+    struct hub_promise *promise = &link->promise;
+    bool aes = wish == CBX_CIPHER_AES256GCM && cbx_aead_preferred() == CBX_CIPHER_AES256GCM;
+    hub_lane_forget(link);
+    promise->link = link;
+    cbx_lane_ticket_make(&promise->ticket,
+                         aes ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305);
+    HASH_ADD(hh, link->core->promises, ticket.id, sizeof promise->ticket.id, promise);
+    if (!promise->hh.tbl)
+        return refuse(link, CBX_REASON_OVERLOADED, "the hub is out of memory");
+    promise->until = now + PROMISE_US;
+    cbx_link_expect_lane(&link->pump.link, promise->ticket.id);
+    struct cbx_field fields[] = {
+        cbx_field_bytes(promise->ticket.id, sizeof promise->ticket.id),
+        cbx_field_bytes(promise->ticket.secret, sizeof promise->ticket.secret),
+        cbx_field_uint(promise->ticket.cipher)};
+    return cbx_link_send(&link->pump.link, CBX_FRAME_LANE, 0, fields, 3);
+}
+
+int
+hub_lane_get(struct hub_link *link, const struct cbx_frame *frame, int64_t now)
+{
+    if (!cbx_rate_take(&link->lanes, ASK_PER_SECOND, ASK_BURST, now)) {
+        hub_link_shed(link);
+        return 0;
+    }
+    if (link->core->config.lanes == CBX_LANES_OFF)
+        return refuse(link, CBX_REASON_DENIED, "the hub runs with --lanes off");
+    if (link->pump.lane)
+        return refuse(link, CBX_REASON_DENIED, "this link has a lane");
+    return promise_lane(link, (enum cbx_cipher)frame->field[0].u, now);
+}
+
+/* The link that waits for this very preface, struck out; its ticket in *out. */
+static struct hub_link *
+redeem(struct hub_core *core, const uint8_t preface[CBX_LANE_PREFACE], struct cbx_lane_ticket *out)
+{
+    struct hub_promise *promise = NULL;
+    HASH_FIND(hh, core->promises, preface + CBX_LANE_MAGIC, CBX_LANE_ID, promise);
+    if (!promise)
+        return NULL;
+    struct hub_link *link = promise->link;
+    bool holds =
+        promise->until > hub_now(core) && cbx_lane_preface_holds(&promise->ticket, preface);
+    *out = promise->ticket;
+    hub_lane_forget(link);
+    return holds && link->phase == HUB_READY && !link->pump.lane ? link : NULL;
+}
+
+/* The answer is the first thing that the listener's side says. */
+static bool
+answer(struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket)
+{
+    uint8_t bytes[CBX_LANE_MAC];
+    cbx_lane_answer(ticket, bytes);
+    struct iovec vector = {.iov_base = bytes, .iov_len = sizeof bytes};
+    return carrier->ops->writev(carrier, &vector, 1) == (ssize_t)sizeof bytes;
+}
+
+bool
+hub_core_lane(struct hub_core *core, struct cbx_carrier *carrier,
+              const uint8_t preface[CBX_LANE_PREFACE])
+{
+    struct cbx_lane_ticket ticket;
+    struct hub_link *link = redeem(core, preface, &ticket);
+    struct cbx_lane *lane = link ? cbx_lane_new(&ticket, true) : NULL;
+    bool answered = lane && answer(carrier, &ticket);
+    sodium_memzero(&ticket, sizeof ticket);
+    core->count.prefaces_refused += !link;
+    if (!answered) {
+        cbx_lane_free(lane);
+        carrier->ops->close(carrier);
+        return false;
+    }
+    if (cbx_pump_lane(&link->pump, carrier, lane) < 0)
+        return false;
+    core->count.lanes++;
+    hub_link_wake(link);
+    return true;
+}

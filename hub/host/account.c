@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "hub/host/account.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool
+name_is_plain(const char *name)
+{
+    size_t length = strlen(name);
+
+    return length > 0 && length <= CBX_USER_MAX && name[0] != '-' &&
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") ==
+               length;
+}
+
+static int
+fill(const struct passwd *entry, struct account *out, struct cbx_error *error)
+{
+    const char *shell =
+        entry->pw_shell != NULL && entry->pw_shell[0] != '\0' ? entry->pw_shell : "/bin/sh";
+    const char *home = entry->pw_dir != NULL ? entry->pw_dir : "/";
+
+    *out = (struct account){.uid = entry->pw_uid, .gid = entry->pw_gid};
+    if (!name_is_plain(entry->pw_name))
+        return cbx_fail(error, CBX_ERR_FORMAT,
+                        "the account's name (uid %u) has more than %d characters or other than "
+                        "letters, digits, dot, dash and underscore: run the hub as another account",
+                        (unsigned)entry->pw_uid, CBX_USER_MAX);
+    if (strlen(shell) >= sizeof out->shell || strlen(home) >= sizeof out->home)
+        return cbx_fail(error, CBX_ERR_LIMIT, "the shell or home of %s has too long a name",
+                        entry->pw_name);
+    (void)snprintf(out->name, sizeof out->name, "%s", entry->pw_name);
+    (void)snprintf(out->shell, sizeof out->shell, "%s", shell);
+    (void)snprintf(out->home, sizeof out->home, "%s", home);
+    return 0;
+}
+
+int
+account_self(struct account *out, struct cbx_error *error)
+{
+    const struct passwd *entry = getpwuid(geteuid());
+
+    if (entry == NULL)
+        return cbx_fail(error, CBX_ERR_NOTFOUND,
+                        "uid %u has no entry in /etc/passwd, and sshd logs nobody in without one: "
+                        "add the entry, or run the hub as an account that has one",
+                        (unsigned)geteuid());
+    return fill(entry, out, error);
+}
+
+static int
+lookup(const char *name, struct account *out, struct cbx_error *error)
+{
+    const struct passwd *entry = getpwnam(name);
+
+    if (entry == NULL)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "--user %s: no such account (useradd --system --shell /bin/sh %s)", name,
+                        name);
+    return fill(entry, out, error);
+}
+
+static int
+set_environment(const struct account *account)
+{
+    /* Root's own folders are none of the account's business. */
+    return unsetenv("XDG_STATE_HOME") | unsetenv("XDG_RUNTIME_DIR") | unsetenv("XDG_CONFIG_HOME") |
+           setenv("HOME", account->home, 1) | setenv("USER", account->name, 1) |
+           setenv("LOGNAME", account->name, 1) | setenv("SHELL", account->shell, 1);
+}
+
+static int
+drop_to(const struct account *account, struct cbx_error *error)
+{
+    if (initgroups(account->name, account->gid) != 0 ||
+        setresgid(account->gid, account->gid, account->gid) != 0 ||
+        setresuid(account->uid, account->uid, account->uid) != 0)
+        return cbx_fail(error, CBX_ERR_IO, "cannot become %s: %s", account->name, strerror(errno));
+    if (setresuid(0, 0, 0) == 0 || geteuid() != account->uid || getegid() != account->gid)
+        return cbx_fail(error, CBX_ERR_IO, "root's rights could not be given up for %s",
+                        account->name);
+    if (set_environment(account) != 0)
+        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    return 0;
+}
+
+int
+account_become(const char *name, struct cbx_error *error)
+{
+    struct account account = {0};
+    int result = lookup(name, &account, error);
+
+    if (result != 0)
+        return result;
+    if (geteuid() == account.uid && account.uid != 0)
+        return 0;
+    if (account.uid == 0)
+        return cbx_fail(error, CBX_ERR_USAGE, "--user %s is root: say --as-root if that is meant",
+                        name);
+    if (geteuid() != 0)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "--user %s: only root can become another account; leave it out", name);
+    return drop_to(&account, error);
+}
+
+int
+account_give_folder(const char *path, const char *name, struct cbx_error *error)
+{
+    struct account account = {0};
+    struct stat status;
+
+    if (geteuid() != 0)
+        return 0;
+    int result = lookup(name, &account, error);
+    if (result != 0)
+        return result;
+    /* A folder that is there, or whose parents are not, is the account's own affair. */
+    if (mkdir(path, 0700) != 0)
+        return 0;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool given = fd >= 0 && fstat(fd, &status) == 0 && status.st_uid == 0 &&
+                 fchown(fd, account.uid, account.gid) == 0;
+    int code = errno;
+    if (fd >= 0)
+        (void)close(fd);
+    if (!given)
+        return cbx_fail(error, CBX_ERR_IO, "cannot give %s to %s: %s", path, name, strerror(code));
+    return 0;
+}
+
+int
+account_follow(const char *state_dir, struct cbx_error *error)
+{
+    struct stat status;
+    struct account account = {0};
+
+    if (geteuid() != 0 || stat(state_dir, &status) != 0 || status.st_uid == 0)
+        return 0;
+    const struct passwd *entry = getpwuid(status.st_uid);
+    if (entry == NULL)
+        return cbx_fail(error, CBX_ERR_NOTFOUND,
+                        "%s belongs to uid %u, which has no entry in /etc/passwd: run this "
+                        "command as the account that runs the hub",
+                        state_dir, (unsigned)status.st_uid);
+    int result = fill(entry, &account, error);
+    return result != 0 ? result : drop_to(&account, error);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What makes sshd close a connection without a word, looked at before the first one comes. Each
+ * finding is one line with its remedy.
+ */
+#ifndef HUB_HOST_PREFLIGHT_H
+#define HUB_HOST_PREFLIGHT_H
+
+#include "common/base/err.h"
+#include "hub/host/account.h"
+
+/* As the account that will run sshd. Makes /run/sshd when root lacks it. */
+int preflight_check(const struct account *account, struct cbx_error *error);
+
+/* Runs the login shell as sshd will for every log-in and warns when it prints or is slow. */
+void preflight_shell(const struct account *account);
+
+#endif

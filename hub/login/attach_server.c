@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hub's end of attach. A connection is WAITING (its message has not come; bounded in number and
+ * time) and then either refused and closed, or it becomes the tail of a carrier: the carrier owns
+ * the two pipes and the connection, and closing it ends all three. A carrier outlives the server if
+ * its owner wants; it then only forgets to report.
+ */
+#include "common/base/log.h"
+#include "hub/login/attach.h"
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { DESCRIPTORS_MAX = 8, PAUSE_MS = 200 };
+
+struct waiting {
+    struct attach_server *server;
+    ev_io readable;
+    ev_timer deadline;
+    struct waiting *next, *previous;
+};
+
+struct tail {
+    struct cbx_carrier base; /* first: the carrier that others see is this */
+    struct cbx_carrier *inner;
+    struct attach_server *server; /* NULL once that is freed */
+    uint64_t connection;
+    int socket;
+    int pipe[2];       /* owned by inner; kept to enlarge them */
+    uint64_t moved[2]; /* bytes each way until its pipe was enlarged */
+    uint32_t enlarged; /* bytes counted in the server's sum */
+    struct tail *next, *previous;
+};
+
+struct attach_server {
+    struct ev_loop *loop;
+    const struct attach_server_ops *ops;
+    void *arg;
+    ev_io readable;
+    ev_timer pause;
+    int folder; /* the state folder, to reach the socket whatever the length of its name */
+    struct waiting *waiting;
+    uint32_t waiting_count;
+    struct tail *tails;
+    uint64_t refused;
+    uint32_t enlarged; /* bytes, at most ATTACH_PIPES_SUM */
+};
+
+/* ---- the carrier ---- */
+
+/* A link that moves much gets longer pipes: fewer switches between sshd and us. Refused by the
+ * kernel is fine, and so is no room in the sum. */
+static void
+enlarge_if_busy(struct tail *tail, int which, ssize_t moved)
+{
+    struct attach_server *server = tail->server;
+
+    if (moved <= 0 || tail->moved[which] > ATTACH_BUSY_BYTES)
+        return;
+    tail->moved[which] += (uint64_t)moved;
+    if (tail->moved[which] <= ATTACH_BUSY_BYTES || server == NULL ||
+        server->enlarged + ATTACH_PIPE_BYTES > ATTACH_PIPES_SUM)
+        return;
+    if (fcntl(tail->pipe[which], F_SETPIPE_SZ, (int)ATTACH_PIPE_BYTES) > 0) {
+        tail->enlarged += ATTACH_PIPE_BYTES;
+        server->enlarged += ATTACH_PIPE_BYTES;
+    }
+}
+
+static ssize_t
+tail_read(struct cbx_carrier *base, void *buffer, size_t length)
+{
+    struct tail *tail = (struct tail *)base;
+    ssize_t got = tail->inner->ops->read(tail->inner, buffer, length);
+
+    enlarge_if_busy(tail, 0, got);
+    return got;
+}
+
+static ssize_t
+tail_writev(struct cbx_carrier *base, const struct iovec *vector, int count)
+{
+    struct tail *tail = (struct tail *)base;
+    ssize_t written = tail->inner->ops->writev(tail->inner, vector, count);
+
+    enlarge_if_busy(tail, 1, written);
+    return written;
+}
+
+static void
+tail_want(struct cbx_carrier *base, bool want_read, bool want_write)
+{
+    struct tail *tail = (struct tail *)base;
+
+    tail->inner->ops->want(tail->inner, want_read, want_write);
+}
+
+static void
+unlink_tail(struct tail *tail)
+{
+    if (tail->next != NULL)
+        tail->next->previous = tail->previous;
+    if (tail->previous != NULL)
+        tail->previous->next = tail->next;
+    else
+        tail->server->tails = tail->next;
+}
+
+static void
+tail_close(struct cbx_carrier *base)
+{
+    struct tail *tail = (struct tail *)base;
+    struct attach_server *server = tail->server;
+    uint64_t connection = tail->connection;
+
+    tail->inner->ops->close(tail->inner);
+    (void)close(tail->socket); /* attach sees it and ends; sshd then sends what is in the pipe */
+    if (server != NULL) {
+        server->enlarged -= tail->enlarged;
+        unlink_tail(tail);
+    }
+    free(tail);
+    if (server != NULL)
+        server->ops->detached(server->arg, connection);
+}
+
+static void
+tail_ready(void *arg)
+{
+    struct tail *tail = arg;
+
+    tail->base.ready(tail->base.arg); /* may free the tail */
+}
+
+static const struct cbx_carrier_ops tail_ops = {
+    .read = tail_read, .writev = tail_writev, .want = tail_want, .close = tail_close};
+
+/* Takes the socket and the pipes over, or leaves all three alone and returns NULL. */
+static struct tail *
+tail_new(struct attach_server *server, uint64_t connection, int socket, const int pipes[2])
+{
+    struct tail *tail = calloc(1, sizeof *tail);
+
+    if (tail == NULL)
+        return NULL;
+    tail->inner = cbx_carrier_fd(server->loop, pipes[0], pipes[1]);
+    if (tail->inner == NULL) {
+        free(tail);
+        return NULL;
+    }
+    tail->inner->ready = tail_ready;
+    tail->inner->arg = tail;
+    tail->base.ops = &tail_ops;
+    tail->server = server;
+    tail->connection = connection;
+    tail->socket = socket;
+    tail->pipe[0] = pipes[0];
+    tail->pipe[1] = pipes[1];
+    tail->next = server->tails;
+    if (tail->next != NULL)
+        tail->next->previous = tail;
+    server->tails = tail;
+    return tail;
+}
+
+/* ---- messages ---- */
+
+/* Takes the descriptors out of a message; returns how many there were. */
+static int
+take_descriptors(struct msghdr *header, int fds[DESCRIPTORS_MAX])
+{
+    int count = 0;
+
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(header); cmsg != NULL;
+         cmsg = CMSG_NXTHDR(header, cmsg)) {
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t size = cmsg->cmsg_len - CMSG_LEN(0);
+        for (size_t at = 0; at + sizeof(int) <= size && count < DESCRIPTORS_MAX;
+             at += sizeof(int)) {
+            memcpy(&fds[count], CMSG_DATA(cmsg) + at, sizeof(int));
+            count++;
+        }
+    }
+    return count;
+}
+
+static bool
+message_is_sound(const struct attach_message *message)
+{
+    size_t length = strnlen(message->fingerprint, sizeof message->fingerprint);
+
+    if (memcmp(message->magic, ATTACH_MAGIC, sizeof message->magic) != 0 ||
+        message->connection == 0 || message->zero != 0)
+        return false;
+    if (length == sizeof message->fingerprint || strncmp(message->fingerprint, "SHA256:", 7) != 0)
+        return false;
+    for (size_t i = length; i < sizeof message->fingerprint; i++)
+        if (message->fingerprint[i] != '\0')
+            return false;
+    return true;
+}
+
+static bool
+is_pipe(int fd, int access_mode, ino_t *inode)
+{
+    struct stat status;
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0 || (flags & O_ACCMODE) != access_mode || fstat(fd, &status) != 0)
+        return false;
+    *inode = status.st_ino;
+    return S_ISFIFO(status.st_mode);
+}
+
+/* NULL when the message is as it must be, else what is wrong with it. */
+static const char *
+judge(const struct attach_message *message, ssize_t length, int flags, const int *fds, int count)
+{
+    ino_t in, out;
+
+    if (length != (ssize_t)sizeof *message || (flags & MSG_TRUNC) != 0 ||
+        !message_is_sound(message))
+        return "its message has another form";
+    if (count != 2 || (flags & MSG_CTRUNC) != 0)
+        return "it did not bring exactly two descriptors (or none was free for them here)";
+    if (!is_pipe(fds[0], O_RDONLY, &in) || !is_pipe(fds[1], O_WRONLY, &out) || in == out)
+        return "its descriptors are not a pipe to read and a pipe to write";
+    return NULL;
+}
+
+static void
+waiting_free(struct waiting *waiting)
+{
+    struct attach_server *server = waiting->server;
+
+    ev_io_stop(server->loop, &waiting->readable);
+    ev_timer_stop(server->loop, &waiting->deadline);
+    if (waiting->next != NULL)
+        waiting->next->previous = waiting->previous;
+    if (waiting->previous != NULL)
+        waiting->previous->next = waiting->next;
+    else
+        server->waiting = waiting->next;
+    server->waiting_count--;
+    free(waiting);
+}
+
+static void
+refuse(struct attach_server *server, int socket, const char *why)
+{
+    server->refused++;
+    cbx_log_warn("attach refused: %s", why);
+    (void)close(socket);
+}
+
+static void
+take(struct attach_server *server, int socket, const struct attach_message *message,
+     const int pipes[2])
+{
+    struct tail *tail = tail_new(server, message->connection, socket, pipes);
+
+    if (tail == NULL) {
+        (void)close(pipes[0]);
+        (void)close(pipes[1]);
+        refuse(server, socket, "out of memory");
+        return;
+    }
+    server->ops->attached(server->arg, message->connection, message->fingerprint, &tail->base);
+}
+
+static void
+on_message(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct waiting *waiting = watcher->data;
+    struct attach_server *server = waiting->server;
+    struct attach_message message;
+    int socket = watcher->fd, fds[DESCRIPTORS_MAX];
+    struct iovec vector = {.iov_base = &message, .iov_len = sizeof message};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof fds)];
+    } control;
+    struct msghdr header = {.msg_iov = &vector,
+                            .msg_iovlen = 1,
+                            .msg_control = control.bytes,
+                            .msg_controllen = sizeof control.bytes};
+
+    (void)loop;
+    (void)events;
+    ssize_t length = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    int count = length >= 0 ? take_descriptors(&header, fds) : 0;
+    const char *wrong = judge(&message, length, header.msg_flags, fds, count);
+    waiting_free(waiting);
+    if (wrong == NULL) {
+        take(server, socket, &message, fds);
+        return;
+    }
+    for (int i = 0; i < count; i++)
+        (void)close(fds[i]);
+    refuse(server, socket, wrong);
+}
+
+static void
+on_deadline(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct waiting *waiting = watcher->data;
+    struct attach_server *server = waiting->server;
+    int socket = waiting->readable.fd;
+
+    (void)loop;
+    (void)events;
+    waiting_free(waiting);
+    refuse(server, socket, "its message did not come in time");
+}
+
+/* ---- the socket ---- */
+
+static bool
+is_ours(int socket)
+{
+    struct ucred peer;
+    socklen_t length = sizeof peer;
+
+    return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
+           length == sizeof peer && peer.uid == geteuid();
+}
+
+static void
+admit(struct attach_server *server, int socket)
+{
+    if (!is_ours(socket)) {
+        refuse(server, socket, "it runs under another uid");
+        return;
+    }
+    struct waiting *waiting =
+        server->waiting_count < ATTACH_WAITING_MAX ? calloc(1, sizeof *waiting) : NULL;
+    if (waiting == NULL) {
+        refuse(server, socket, "too many at once");
+        return;
+    }
+    waiting->server = server;
+    waiting->next = server->waiting;
+    if (waiting->next != NULL)
+        waiting->next->previous = waiting;
+    server->waiting = waiting;
+    server->waiting_count++;
+    ev_io_init(&waiting->readable, on_message, socket, EV_READ);
+    ev_timer_init(&waiting->deadline, on_deadline, ATTACH_WAITING_MS / 1000.0, 0);
+    waiting->readable.data = waiting->deadline.data = waiting;
+    ev_io_start(server->loop, &waiting->readable);
+    ev_timer_start(server->loop, &waiting->deadline);
+}
+
+static void
+on_connection(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct attach_server *server = watcher->data;
+
+    (void)events;
+    for (;;) {
+        int socket = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+        if (socket >= 0) {
+            admit(server, socket);
+            continue;
+        }
+        if (errno == EINTR || errno == ECONNABORTED)
+            continue;
+        if (errno != EAGAIN) {
+            /* Out of descriptors, most likely: polling on would spin. */
+            ev_io_stop(loop, watcher);
+            ev_timer_set(&server->pause, PAUSE_MS / 1000.0, 0);
+            ev_timer_start(loop, &server->pause);
+        }
+        return;
+    }
+}
+
+static void
+on_pause_over(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    struct attach_server *server = watcher->data;
+
+    (void)events;
+    ev_io_start(loop, &server->readable);
+}
+
+/* Through the folder's descriptor, since the folder's name may be longer than a socket address. */
+static int
+bind_socket(int folder)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return -1;
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/attach.sock",
+                   folder);
+    (void)unlinkat(folder, "attach.sock", 0);
+    if (bind(fd, (const struct sockaddr *)(const void *)&address, sizeof address) != 0 ||
+        fchmodat(folder, "attach.sock", 0600, 0) != 0 || listen(fd, 128) != 0) {
+        int code = errno;
+        (void)close(fd);
+        errno = code;
+        return -1;
+    }
+    return fd;
+}
+
+struct attach_server *
+attach_server_new(struct ev_loop *loop, const char *state_dir, const struct attach_server_ops *ops,
+                  void *arg, struct cbx_error *error)
+{
+    struct attach_server *server = calloc(1, sizeof *server);
+
+    if (server == NULL) {
+        (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    server->folder = open(state_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = server->folder >= 0 ? bind_socket(server->folder) : -1;
+    if (fd < 0) {
+        (void)cbx_fail(error, CBX_ERR_IO, "cannot listen on %s/attach.sock: %s", state_dir,
+                       strerror(errno));
+        if (server->folder >= 0)
+            (void)close(server->folder);
+        free(server);
+        return NULL;
+    }
+    server->loop = loop;
+    server->ops = ops;
+    server->arg = arg;
+    ev_io_init(&server->readable, on_connection, fd, EV_READ);
+    ev_timer_init(&server->pause, on_pause_over, 0, 0);
+    server->readable.data = server->pause.data = server;
+    ev_io_start(loop, &server->readable);
+    return server;
+}
+
+void
+attach_server_free(struct attach_server *server)
+{
+    if (server == NULL)
+        return;
+    while (server->waiting != NULL) {
+        int socket = server->waiting->readable.fd;
+        waiting_free(server->waiting);
+        (void)close(socket);
+    }
+    for (struct tail *tail = server->tails; tail != NULL; tail = tail->next)
+        tail->server = NULL;
+    ev_io_stop(server->loop, &server->readable);
+    ev_timer_stop(server->loop, &server->pause);
+    (void)close(server->readable.fd);
+    (void)unlinkat(server->folder, "attach.sock", 0);
+    (void)close(server->folder);
+    free(server);
+}
+
+uint64_t
+attach_server_refused(const struct attach_server *server)
+{
+    return server->refused;
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The door: listening sockets, and every connection from its accept until its sshd is gone.
+ *
+ *   SILENT    first 4 bytes awaited              -> WAITING, LANE, or closed (neither SSH nor a
+ *                                                   lane, too slow, dropped)
+ *   LANE      a lane's whole preface awaited     -> handed out, forgotten here
+ *   WAITING   said "SSH-", no sshd is free yet   -> SSHD
+ *   SSHD      its sshd checks the key            -> ATTACHED, or ENDING when its time is over
+ *   ATTACHED  the link is the core's             -> ENDING when the core closed it
+ *   ENDING    sshd may send what is left; killed after a while
+ *
+ * A connection is forgotten when the spawner reports its sshd's exit. Who gets in is decided in
+ * slots.h; sshd is started by the spawner.
+ */
+#ifndef HUB_LOGIN_LISTEN_H
+#define HUB_LOGIN_LISTEN_H
+
+#include "common/base/err.h"
+#include "common/link/lane.h"
+#include "hub/login/admission.h"
+#include <jansson.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct ev_loop;
+struct listen;
+struct spawner;
+
+enum {
+    LISTEN_ADDRESSES_MAX = 8,
+    LISTEN_TEXT_MAX = 64, /* "[v6]:port" */
+    LISTEN_NOTSENT_BYTES = 128 * 1024,
+    LISTEN_ENDING_MS = 3000, /* from the core's close to SIGTERM */
+    LISTEN_PAUSE_MS = 200,   /* between tries to accept while no descriptor is free */
+};
+
+/* spawner is borrowed and must outlive it. NULL when memory is short. */
+struct listen *listen_new(struct ev_loop *loop, const struct admission_config *admission,
+                          struct spawner *spawner);
+/* Closes everything but running sshd, which are the spawner's. */
+void listen_free(struct listen *listen);
+
+/* Who takes connections that begin with a lane's preface: fd and 64 bytes that were read from it.
+ */
+void listen_lanes(struct listen *listen,
+                  void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]),
+                  void *arg);
+
+/* Who waits; for what outlives the process (lately.h). */
+struct admission *listen_admission(struct listen *listen);
+
+/* Binds one "ADDR:PORT" (port 0: any free one) and begins to accept. */
+int listen_add(struct listen *listen, const char *address, struct cbx_error *error);
+/* What is listened on, as bound. */
+uint32_t listen_count(const struct listen *listen);
+const char *listen_text(const struct listen *listen, uint32_t index);
+const struct sockaddr *listen_address(const struct listen *listen, uint32_t index);
+
+/* A log-in came through: its slot is free. *address (valid until listen_exited) is the peer's, for
+ * people. CBX_ERR_NOTFOUND for a number that is not in SSHD. */
+int listen_attached(struct listen *listen, uint64_t connection, const char **address);
+/* The link of a connection was closed. */
+void listen_detached(struct listen *listen, uint64_t connection);
+/* The spawner's report. */
+void listen_exited(struct listen *listen, uint64_t connection);
+
+/* Accepts no more and closes whoever has no sshd yet. */
+void listen_stop(struct listen *listen);
+/* Connections that have an sshd. */
+uint32_t listen_running(const struct listen *listen);
+/* {"accepted": ..., "waiting": ..., ...}: new reference, NULL when memory is short. */
+json_t *listen_json(const struct listen *listen);
+
+/* ---- addresses, in listen_bind.c ---- */
+
+/* A listening socket on one "ADDR:PORT", not blocking, or CBX_ERR_*. */
+int listen_bind(const char *address, struct cbx_error *error);
+/* "1.2.3.4:567" or "[v6]:567". */
+void listen_format(const struct sockaddr *address, char out[LISTEN_TEXT_MAX]);
+
+#endif
