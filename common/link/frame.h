@@ -9,6 +9,7 @@
 
 #include "common/base/err.h"
 #include "common/base/slab.h"
+#include "common/link/fields.h"
 #include <msgpack.h>
 #include <stdbool.h>
 #include <stddef.h>
