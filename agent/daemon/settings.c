@@ -2,7 +2,7 @@
 #include "agent/daemon/settings.h"
 
 #include "agent/mesh/candidates.h"
-#include "agent/uplink/ssh_command.h"
+#include "agent/uplink/ssh_command_argv.h"
 #include "common/base/names.h"
 #include "common/command/control.h"
 

@@ -113,14 +113,14 @@ prove(struct lane_dialer *dialer)
 }
 
 static void
-connected(void *arg, struct wire *wire)
+connected(void *arg, struct tcp_buffer *tcp)
 {
     struct lane_dialer *dialer = arg;
     connector_free(dialer->connector);
     dialer->connector = NULL;
-    dialer->fd = wire_release(wire);
+    dialer->fd = tcp_buffer_release(tcp);
     if (dialer->fd < 0) {
-        wire_free(wire);
+        tcp_buffer_free(tcp);
         fail(dialer, "a lane cannot pass a proxy that itself wants TLS");
         return;
     }

@@ -105,14 +105,14 @@ on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 static void
-connected(void *arg, struct wire *wire)
+connected(void *arg, struct tcp_buffer *tcp)
 {
     struct netcheck_lane *lane = arg;
     connector_free(lane->connector);
     lane->connector = NULL;
-    lane->fd = wire_release(wire);
+    lane->fd = tcp_buffer_release(tcp);
     if (lane->fd < 0) {
-        wire_free(wire);
+        tcp_buffer_free(tcp);
         finish(lane, "a lane cannot pass a proxy that itself wants TLS");
         return;
     }

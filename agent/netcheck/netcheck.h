@@ -7,7 +7,7 @@
 #ifndef AGENT_NETCHECK_NETCHECK_H
 #define AGENT_NETCHECK_NETCHECK_H
 
-#include "agent/uplink/ssh.h"
+#include "agent/uplink/ssh_login.h"
 #include "common/base/err.h"
 #include "common/trust/identity.h"
 #include "common/trust/token.h"

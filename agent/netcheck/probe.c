@@ -136,14 +136,14 @@ on_limit(struct ev_loop *loop, ev_timer *timer, int events)
 /* ---- the connection ---- */
 
 static void
-connected(void *arg, struct wire *wire)
+connected(void *arg, struct tcp_buffer *tcp)
 {
     struct netcheck_probe *probe = arg;
     stop(probe);
     probe->found.connected = true;
     probe->found.connect_us = cbx_clock_us() - probe->began_us;
-    int family = look_at_peer(wire_fd(wire), &probe->found);
-    look_at_path(wire_fd(wire), family, &probe->found);
+    int family = look_at_peer(tcp_buffer_fd(tcp), &probe->found);
+    look_at_path(tcp_buffer_fd(tcp), family, &probe->found);
     const struct ssh_config config = {
         .address = probe->address,
         .user = probe->user,
@@ -151,7 +151,7 @@ connected(void *arg, struct wire *wire)
         .key = &probe->key,
         .login_only = true,
     };
-    probe->login = ssh_login_new(probe->loop, wire, &config, &login_ops, probe);
+    probe->login = ssh_login_new(probe->loop, tcp, &config, &login_ops, probe);
     if (probe->login == NULL) {
         cbx_fail(&probe->found.text, 0, "out of memory");
         probe->found.error = SSH_PROTOCOL;

@@ -7,38 +7,38 @@
 #include <string.h>
 
 static int
-insert_length(struct words *words, size_t index, const char *text, size_t length)
+insert_length(struct argv_split *argv, size_t index, const char *text, size_t length)
 {
-    if (words->count >= WORDS_MAX)
+    if (argv->count >= ARGV_SPLIT_WORDS_MAX)
         return CBX_ERR_LIMIT;
-    char **grown = realloc(words->word, (words->count + 2) * sizeof *grown);
+    char **grown = realloc(argv->word, (argv->count + 2) * sizeof *grown);
     if (grown == NULL)
         return CBX_ERR_NOMEM;
-    words->word = grown;
+    argv->word = grown;
     char *copy = strndup(text, length);
     if (copy == NULL) {
-        grown[words->count] = NULL;
+        grown[argv->count] = NULL;
         return CBX_ERR_NOMEM;
     }
-    memmove(grown + index + 1, grown + index, (words->count - index) * sizeof *grown);
+    memmove(grown + index + 1, grown + index, (argv->count - index) * sizeof *grown);
     grown[index] = copy;
-    grown[++words->count] = NULL;
+    grown[++argv->count] = NULL;
     return CBX_OK;
 }
 
 int
-words_insert(struct words *words, size_t index, const char *text)
+argv_split_insert(struct argv_split *argv, size_t index, const char *text)
 {
-    return insert_length(words, index, text, strlen(text));
+    return insert_length(argv, index, text, strlen(text));
 }
 
 void
-words_dispose(struct words *words)
+argv_split_dispose(struct argv_split *argv)
 {
-    for (size_t i = 0; i < words->count; i++)
-        free(words->word[i]);
-    free(words->word);
-    *words = (struct words){0};
+    for (size_t i = 0; i < argv->count; i++)
+        free(argv->word[i]);
+    free(argv->word);
+    *argv = (struct argv_split){0};
 }
 
 /* ---- splitting ---- */
@@ -48,7 +48,7 @@ struct splitter {
     const char *at;
     bool begun; /* '' is a word too */
     size_t used;
-    char word[WORDS_TEXT_MAX];
+    char word[ARGV_SPLIT_TEXT_MAX];
 };
 
 static void
@@ -62,7 +62,7 @@ static int
 refuse_shell(char c, struct cbx_error *error)
 {
     return cbx_fail(error, CBX_ERR_USAGE,
-                    "no shell reads this, so an unquoted '%c' does nothing: quote it, or write "
+                    "an unquoted '%c' has no effect, as no shell runs this: quote it, or write "
                     "sh -c '...'",
                     c);
 }
@@ -73,7 +73,7 @@ split_single(struct splitter *splitter, struct cbx_error *error)
     splitter->begun = true;
     for (splitter->at++; *splitter->at != '\''; splitter->at++) {
         if (*splitter->at == '\0')
-            return cbx_fail(error, CBX_ERR_USAGE, "a ' without its end");
+            return cbx_fail(error, CBX_ERR_USAGE, "unterminated single quote");
         put(splitter, *splitter->at);
     }
     return CBX_OK;
@@ -86,7 +86,7 @@ split_double(struct splitter *splitter, struct cbx_error *error)
     for (splitter->at++; *splitter->at != '"'; splitter->at++) {
         char c = *splitter->at;
         if (c == '\0')
-            return cbx_fail(error, CBX_ERR_USAGE, "a \" without its end");
+            return cbx_fail(error, CBX_ERR_USAGE, "unterminated double quote");
         if (c == '$' || c == '`')
             return refuse_shell(c, error);
         if (c == '\\' && splitter->at[1] != '\0' && strchr("\"\\$`", splitter->at[1]) != NULL)
@@ -106,12 +106,12 @@ split_one(struct splitter *splitter, struct cbx_error *error)
     if (c == '"')
         return split_double(splitter, error);
     if (c == '\n')
-        return cbx_fail(error, CBX_ERR_USAGE, "more than one line");
+        return cbx_fail(error, CBX_ERR_USAGE, "a line break: write one line");
     if (strchr("$`|&;<>()", c) != NULL || (!splitter->begun && (c == '~' || c == '#')))
         return refuse_shell(c, error);
     if (c == '\\') {
         if (splitter->at[1] == '\0')
-            return cbx_fail(error, CBX_ERR_USAGE, "a \\ at the end");
+            return cbx_fail(error, CBX_ERR_USAGE, "a \\ at the end quotes nothing: remove it");
         c = *++splitter->at;
     }
     put(splitter, c);
@@ -119,11 +119,11 @@ split_one(struct splitter *splitter, struct cbx_error *error)
 }
 
 int
-words_split(struct words *out, const char *text, struct cbx_error *error)
+argv_split_parse(struct argv_split *out, const char *text, struct cbx_error *error)
 {
-    *out = (struct words){0};
-    if (strlen(text) >= WORDS_TEXT_MAX)
-        return cbx_fail(error, CBX_ERR_USAGE, "longer than %d bytes", WORDS_TEXT_MAX - 1);
+    *out = (struct argv_split){0};
+    if (strlen(text) >= ARGV_SPLIT_TEXT_MAX)
+        return cbx_fail(error, CBX_ERR_USAGE, "longer than %d bytes", ARGV_SPLIT_TEXT_MAX - 1);
     struct splitter *splitter = calloc(1, sizeof *splitter);
     if (splitter == NULL)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
@@ -145,25 +145,26 @@ words_split(struct words *out, const char *text, struct cbx_error *error)
     }
     free(splitter);
     if (result == CBX_OK && (out->count == 0 || out->word[0][0] == '\0'))
-        result = cbx_fail(error, CBX_ERR_USAGE, "no program is named");
+        result =
+            cbx_fail(error, CBX_ERR_USAGE, "no program is named: the first word is the program");
     return result == CBX_ERR_LIMIT ? CBX_ERR_USAGE : result;
 }
 
-/* ---- places ---- */
+/* ---- placeholders ---- */
 
-/* The letter of the place at text, 0 when there is none there. */
+/* The letter of the placeholder at text, 0 when there is none there. */
 static char
-place_at(const char *text)
+placeholder_at(const char *text)
 {
     return text[0] == '%' ? text[1] : '\0';
 }
 
 bool
-words_have_places(const struct words *words)
+argv_split_has_placeholders(const struct argv_split *argv)
 {
-    for (size_t i = 0; i < words->count; i++) {
-        for (const char *at = words->word[i]; (at = strchr(at, '%')) != NULL; at += 2) {
-            if (place_at(at) != '%')
+    for (size_t i = 0; i < argv->count; i++) {
+        for (const char *at = argv->word[i]; (at = strchr(at, '%')) != NULL; at += 2) {
+            if (placeholder_at(at) != '%')
                 return true;
         }
     }
@@ -178,34 +179,34 @@ check_word(const char *word, const char *letters, const char *lists, struct cbx_
         if (letter == '%')
             continue;
         if (letter == '\0' || (strchr(letters, letter) == NULL && strchr(lists, letter) == NULL))
-            return cbx_fail(error, CBX_ERR_USAGE, "'%.2s' stands for nothing; a %% itself is %%%%",
-                            at);
+            return cbx_fail(error, CBX_ERR_USAGE,
+                            "unknown placeholder '%.2s'; write %%%% for a literal %%", at);
         if (strchr(lists, letter) != NULL && strlen(word) != 2)
-            return cbx_fail(error, CBX_ERR_USAGE, "'%.2s' must be a word of its own", at);
+            return cbx_fail(error, CBX_ERR_USAGE, "'%.2s' must be an argument of its own", at);
     }
     return CBX_OK;
 }
 
 int
-words_check_places(const struct words *words, const char *letters, const char *lists,
-                   struct cbx_error *error)
+argv_split_check_placeholders(const struct argv_split *argv, const char *letters, const char *lists,
+                              struct cbx_error *error)
 {
     int result = CBX_OK;
-    for (size_t i = 0; i < words->count && result == CBX_OK; i++)
-        result = check_word(words->word[i], letters, lists, error);
+    for (size_t i = 0; i < argv->count && result == CBX_OK; i++)
+        result = check_word(argv->word[i], letters, lists, error);
     return result;
 }
 
-static const struct words_place *
-find(const struct words_place *places, char letter)
+static const struct argv_placeholder *
+find(const struct argv_placeholder *placeholders, char letter)
 {
-    while (places->letter != '\0' && places->letter != letter)
-        places++;
-    return places->letter != '\0' ? places : NULL;
+    while (placeholders->letter != '\0' && placeholders->letter != letter)
+        placeholders++;
+    return placeholders->letter != '\0' ? placeholders : NULL;
 }
 
 static int
-fill_word(struct words *out, const char *word, const struct words_place *places)
+fill_word(struct argv_split *out, const char *word, const struct argv_placeholder *placeholders)
 {
     char *text = NULL;
     size_t length;
@@ -213,10 +214,11 @@ fill_word(struct words *out, const char *word, const struct words_place *places)
     if (file == NULL)
         return CBX_ERR_NOMEM;
     for (const char *at = word; *at != '\0'; at++) {
-        char letter = place_at(at);
-        const struct words_place *place = letter != '\0' ? find(places, letter) : NULL;
-        if (place != NULL)
-            (void)fputs(place->text, file);
+        char letter = placeholder_at(at);
+        const struct argv_placeholder *placeholder =
+            letter != '\0' ? find(placeholders, letter) : NULL;
+        if (placeholder != NULL)
+            (void)fputs(placeholder->text, file);
         else
             (void)fputc(*at, file);
         if (letter != '\0')
@@ -224,27 +226,28 @@ fill_word(struct words *out, const char *word, const struct words_place *places)
     }
     bool failed = ferror(file) != 0;
     failed = fclose(file) != 0 || failed;
-    int result = failed ? CBX_ERR_NOMEM : words_insert(out, out->count, text);
+    int result = failed ? CBX_ERR_NOMEM : argv_split_insert(out, out->count, text);
     free(text);
     return result;
 }
 
 int
-words_fill(struct words *out, const struct words *in, const struct words_place *places)
+argv_split_fill(struct argv_split *out, const struct argv_split *in,
+                const struct argv_placeholder *placeholders)
 {
     int result = CBX_OK;
-    *out = (struct words){0};
+    *out = (struct argv_split){0};
     for (size_t i = 0; i < in->count && result == CBX_OK; i++) {
         const char *word = in->word[i];
-        const struct words_place *place =
-            place_at(word) != '\0' && word[2] == '\0' ? find(places, word[1]) : NULL;
-        if (place == NULL || place->text != NULL)
-            result = fill_word(out, word, places);
+        const struct argv_placeholder *placeholder =
+            placeholder_at(word) != '\0' && word[2] == '\0' ? find(placeholders, word[1]) : NULL;
+        if (placeholder == NULL || placeholder->text != NULL)
+            result = fill_word(out, word, placeholders);
         else
-            for (size_t k = 0; place->list[k] != NULL && result == CBX_OK; k++)
-                result = words_insert(out, out->count, place->list[k]);
+            for (size_t k = 0; placeholder->list[k] != NULL && result == CBX_OK; k++)
+                result = argv_split_insert(out, out->count, placeholder->list[k]);
     }
     if (result != CBX_OK)
-        words_dispose(out);
+        argv_split_dispose(out);
     return result;
 }

@@ -5,7 +5,7 @@
  *
  * Done means: the connection stands and a proxy, if any, has let us through. The socket is then
  * duplicated and both handles are closed, which leaves the duplicate open; but when the way to the
- * proxy itself is TLS, the handles move into the wire, which sends and receives through them.
+ * proxy itself is TLS, the handles move into the tcp_buffer, which sends and receives through them.
  *
  * Watches (one per socket that libcurl uses) hang in a list and die with the connector; libcurl is
  * told to forget us first. Nothing is touched after ops were called: the callee may free us inside.
@@ -161,8 +161,8 @@ tune(int fd)
 #endif
 }
 
-static struct wire *
-make_wire(struct connector *c)
+static struct tcp_buffer *
+make_tcp_buffer(struct connector *c)
 {
     curl_socket_t fd = CURL_SOCKET_BAD;
     (void)curl_easy_getinfo(c->easy, CURLINFO_ACTIVESOCKET, &fd);
@@ -171,19 +171,19 @@ make_wire(struct connector *c)
     tune(fd);
     if (c->tls_proxy) {
         (void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, NULL); /* it dies with us */
-        struct wire *wire = wire_tunnel(c->loop, c->multi, c->easy, fd);
-        if (wire != NULL)
+        struct tcp_buffer *tcp = tcp_buffer_over_tunnel(c->loop, c->multi, c->easy, fd);
+        if (tcp != NULL)
             c->multi = c->easy = NULL;
-        return wire;
+        return tcp;
     }
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (own < 0)
         return NULL;
     drop_handles(c);
-    struct wire *wire = wire_socket(c->loop, own);
-    if (wire == NULL)
+    struct tcp_buffer *tcp = tcp_buffer_over_socket(c->loop, own);
+    if (tcp == NULL)
         close(own);
-    return wire;
+    return tcp;
 }
 
 static void
@@ -196,9 +196,9 @@ finish(struct connector *c, CURLcode code)
         c->ops->failed(c->arg, error, text.text);
         return;
     }
-    struct wire *wire = make_wire(c);
-    if (wire != NULL) {
-        c->ops->connected(c->arg, wire);
+    struct tcp_buffer *tcp = make_tcp_buffer(c);
+    if (tcp != NULL) {
+        c->ops->connected(c->arg, tcp);
         return;
     }
     cbx_fail(&text, 0, "%s: out of memory or descriptors", c->address);

@@ -24,7 +24,7 @@ enum connector_error {
 /* Exactly one of the two is called, from the loop, never inside connector_new. The connector does
  * nothing after it; the callee frees it, inside or later. */
 struct connector_ops {
-    void (*connected)(void *arg, struct wire *wire); /* the wire belongs to the callee */
+    void (*connected)(void *arg, struct tcp_buffer *tcp); /* the buffer belongs to the callee */
     void (*failed)(void *arg, enum connector_error error, const char *text);
 };
 

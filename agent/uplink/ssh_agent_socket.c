@@ -123,10 +123,10 @@ on_client(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     struct client *client = io->data;
-    bool incarnations = (events & EV_WRITE) != 0 ? client_write(client) : client_read(client);
-    if (incarnations && client->out == 0)
-        incarnations = client_answer(client);
-    if (incarnations)
+    bool goes_on = (events & EV_WRITE) != 0 ? client_write(client) : client_read(client);
+    if (goes_on && client->out == 0)
+        goes_on = client_answer(client);
+    if (goes_on)
         client_watch(client, client->out > 0 ? EV_WRITE : EV_READ);
     else
         client_end(client);

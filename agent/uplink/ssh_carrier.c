@@ -3,11 +3,11 @@
  * An SSH channel as a carrier.
  *
  * Writing: bytes gather in `stage` until there are as many as libssh2 takes at a time, or the turn
- * of the loop ends; then they go into the channel, encrypted into the wire's ring, and the ring
- * into the socket. The stage is needed for more than size: when libssh2 says EAGAIN (no window, or
- * a key exchange runs) the same bytes must be offered again at the same address, so what is staged
- * never moves until it is gone. A stage that did not go is `stalled`; only received bytes or
- * room in the ring can free it.
+ * of the loop ends; then they go into the channel, encrypted into the tcp_buffer's ring, and the
+ * ring into the socket. The stage is needed for more than size: when libssh2 says EAGAIN (no
+ * window, or a key exchange runs) the same bytes must be offered again at the same address, so what
+ * is staged never moves until it is gone. A stage that did not go is `stalled`; only received bytes
+ * or room in the ring can free it.
  *
  * Reading: the socket is read when the owner wants bytes, or when writing is stalled, since window
  * and key exchange arrive among the data. libssh2 may hold bytes that no event will tell of.
@@ -20,17 +20,20 @@
  * A connection that stands by while its link is on a lane says nothing for hours: `alive` sends a
  * request of SSH that needs no answer, so that no NAT or proxy between forgets it.
  */
-#include "agent/uplink/ssh.h"
+#include "agent/uplink/ssh_carrier.h"
 
 #include <ev.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Between signs of life of a connection that stands by. */
+enum { ALIVE_S = 25 };
+
 struct ssh_carrier {
     struct cbx_carrier carrier; /* first: the two addresses are one */
     struct ev_loop *loop;
-    struct wire *wire;
+    struct tcp_buffer *tcp;
     LIBSSH2_SESSION *session;
     LIBSSH2_CHANNEL *channel;
     ev_prepare flush;
@@ -54,7 +57,7 @@ from(struct cbx_carrier *carrier)
 static bool
 readable(const struct ssh_carrier *c)
 {
-    return c->may_read || wire_more(c->wire);
+    return c->may_read || tcp_buffer_more(c->tcp);
 }
 
 static bool
@@ -67,7 +70,7 @@ static bool
 can_go_on(const struct ssh_carrier *c)
 {
     return (c->want_read && readable(c)) || (c->want_write && writable(c)) ||
-           (c->stalled && wire_more(c->wire));
+           (c->stalled && tcp_buffer_more(c->tcp));
 }
 
 /* Derives from the state what the loop watches for. */
@@ -75,8 +78,8 @@ static void
 update(struct ssh_carrier *c)
 {
     /* What was received and could not be used yet must go first: the buffer is one of a kind. */
-    bool input = (c->want_read || c->stalled) && wire_held(c->wire) < WIRE_IN_SIZE;
-    wire_watch(c->wire, input, wire_pending(c->wire));
+    bool input = (c->want_read || c->stalled) && tcp_buffer_held(c->tcp) < TCP_BUFFER_IN_SIZE;
+    tcp_buffer_watch(c->tcp, input, tcp_buffer_pending(c->tcp));
     bool again = can_go_on(c);
     if (again == (bool)ev_is_active(&c->again))
         return;
@@ -91,15 +94,15 @@ update(struct ssh_carrier *c)
 
 /* Ring to socket. Room in the ring may be what reading waited for. */
 static void
-flush_wire(struct ssh_carrier *c)
+flush_tcp(struct ssh_carrier *c)
 {
-    if (!wire_pending(c->wire))
+    if (!tcp_buffer_pending(c->tcp))
         return;
-    bool starved = wire_room(c->wire) < SSH_REPLY_ROOM && wire_held(c->wire) > 0;
-    int code = wire_flush(c->wire);
+    bool starved = tcp_buffer_room(c->tcp) < SSH_REPLY_ROOM && tcp_buffer_held(c->tcp) > 0;
+    int code = tcp_buffer_flush(c->tcp);
     if (code != 0 && code != CBX_ERR_AGAIN)
         c->write_error = code;
-    if (starved && wire_room(c->wire) >= SSH_REPLY_ROOM)
+    if (starved && tcp_buffer_room(c->tcp) >= SSH_REPLY_ROOM)
         c->may_read = true;
 }
 
@@ -119,16 +122,16 @@ static int
 push(struct ssh_carrier *c)
 {
     while (c->write_error == 0 && c->start < c->end) {
-        if (wire_room(c->wire) < SSH_PACKET_MAX + SSH_REPLY_ROOM)
-            flush_wire(c);
+        if (tcp_buffer_room(c->tcp) < SSH_PACKET_MAX + SSH_REPLY_ROOM)
+            flush_tcp(c);
         ssize_t sent = LIBSSH2_ERROR_EAGAIN;
-        if (wire_room(c->wire) >= SSH_PACKET_MAX + SSH_REPLY_ROOM)
+        if (tcp_buffer_room(c->tcp) >= SSH_PACKET_MAX + SSH_REPLY_ROOM)
             sent = libssh2_channel_write(c->channel, (const char *)c->stage + c->start,
                                          c->end - c->start);
         if (sent == LIBSSH2_ERROR_EAGAIN || sent == 0) {
             c->stalled = true;
-            if (wire_held(c->wire) == 0)
-                c->write_error = wire_ended(c->wire); /* nothing will free it any more */
+            if (tcp_buffer_held(c->tcp) == 0)
+                c->write_error = tcp_buffer_ended(c->tcp); /* nothing will free it any more */
             return c->write_error != 0 ? c->write_error : CBX_ERR_AGAIN;
         }
         if (sent < 0)
@@ -150,11 +153,11 @@ nothing_read(struct ssh_carrier *c)
 {
     if (libssh2_channel_eof(c->channel) == 1)
         c->read_error = CBX_ERR_CLOSED;
-    else if (wire_ended(c->wire) != 0 && wire_held(c->wire) == 0)
-        c->read_error = wire_ended(c->wire);
+    else if (tcp_buffer_ended(c->tcp) != 0 && tcp_buffer_held(c->tcp) == 0)
+        c->read_error = tcp_buffer_ended(c->tcp);
     /* False but for packets that libssh2 took one at a time, all without data for us. */
-    c->may_read =
-        c->read_error == 0 && wire_held(c->wire) > 0 && wire_room(c->wire) >= SSH_REPLY_ROOM;
+    c->may_read = c->read_error == 0 && tcp_buffer_held(c->tcp) > 0 &&
+                  tcp_buffer_room(c->tcp) >= SSH_REPLY_ROOM;
     update(c);
     return c->read_error != 0 ? c->read_error : CBX_ERR_AGAIN;
 }
@@ -167,10 +170,10 @@ carrier_read(struct cbx_carrier *carrier, void *buffer, size_t length)
         return c->read_error;
     if (!readable(c))
         return CBX_ERR_AGAIN;
-    if (wire_more(c->wire))
-        (void)wire_fill(c->wire);
+    if (tcp_buffer_more(c->tcp))
+        (void)tcp_buffer_fill(c->tcp);
     ssize_t got = libssh2_channel_read(c->channel, buffer, length);
-    if (c->stalled || wire_pending(c->wire)) /* window, or an answer */
+    if (c->stalled || tcp_buffer_pending(c->tcp)) /* window, or an answer */
         ev_feed_event(c->loop, &c->flush, EV_CUSTOM);
     if (got > 0)
         return got;
@@ -236,12 +239,12 @@ carrier_close(struct cbx_carrier *carrier)
     struct ssh_carrier *c = from(carrier);
     /* A last word should get out if the socket takes it now; nobody waits for more. */
     if (c->write_error == 0 && push(c) == 0)
-        flush_wire(c);
+        flush_tcp(c);
     ev_prepare_stop(c->loop, &c->flush);
     ev_check_stop(c->loop, &c->again);
     ev_idle_stop(c->loop, &c->nonstop);
     ev_timer_stop(c->loop, &c->alive);
-    ssh_teardown(c->session, c->wire);
+    ssh_session_end(c->session, c->tcp);
     free(c);
 }
 
@@ -260,9 +263,9 @@ work(struct ssh_carrier *c)
 {
     if (c->start < c->end)
         (void)push(c);
-    flush_wire(c);
+    flush_tcp(c);
     if (c->stalled && c->write_error == 0 && push(c) == 0)
-        flush_wire(c);
+        flush_tcp(c);
     update(c);
 }
 
@@ -278,12 +281,12 @@ serve(struct ssh_carrier *c)
 static void
 receive(struct ssh_carrier *c)
 {
-    if (wire_fill(c->wire) != CBX_ERR_AGAIN && c->read_error == 0)
+    if (tcp_buffer_fill(c->tcp) != CBX_ERR_AGAIN && c->read_error == 0)
         c->may_read = true;
 }
 
 static void
-on_wire(void *arg, int events)
+on_tcp(void *arg, int events)
 {
     struct ssh_carrier *c = arg;
     if ((events & EV_READ) != 0)
@@ -298,7 +301,7 @@ on_again(struct ev_loop *loop, ev_check *check, int events)
     (void)loop;
     (void)events;
     struct ssh_carrier *c = check->data;
-    if (wire_more(c->wire) && wire_held(c->wire) < WIRE_IN_SIZE)
+    if (tcp_buffer_more(c->tcp) && tcp_buffer_held(c->tcp) < TCP_BUFFER_IN_SIZE)
         receive(c);
     work(c);
     serve(c);
@@ -329,14 +332,15 @@ on_alive(struct ev_loop *loop, ev_timer *timer, int events)
     (void)events;
     struct ssh_carrier *c = timer->data;
     int next = 0;
-    if (c->stalled || c->write_error != 0 || wire_room(c->wire) < SSH_PACKET_MAX + SSH_REPLY_ROOM)
+    if (c->stalled || c->write_error != 0 ||
+        tcp_buffer_room(c->tcp) < SSH_PACKET_MAX + SSH_REPLY_ROOM)
         return;
     (void)libssh2_keepalive_send(c->session, &next);
     work(c);
 }
 
 struct cbx_carrier *
-ssh_carrier_new(struct ev_loop *loop, struct wire *wire, LIBSSH2_SESSION *session,
+ssh_carrier_new(struct ev_loop *loop, struct tcp_buffer *tcp, LIBSSH2_SESSION *session,
                 LIBSSH2_CHANNEL *channel)
 {
     struct ssh_carrier *c = malloc(sizeof *c);
@@ -345,7 +349,7 @@ ssh_carrier_new(struct ev_loop *loop, struct wire *wire, LIBSSH2_SESSION *sessio
     memset(c, 0, offsetof(struct ssh_carrier, stage));
     c->carrier.ops = &operations;
     c->loop = loop;
-    c->wire = wire;
+    c->tcp = tcp;
     c->session = session;
     c->channel = channel;
     c->may_read = true; /* data may have come with the answer to exec */
@@ -355,11 +359,11 @@ ssh_carrier_new(struct ev_loop *loop, struct wire *wire, LIBSSH2_SESSION *sessio
     ev_check_init(&c->again, on_again);
     c->again.data = c;
     ev_idle_init(&c->nonstop, on_nonstop);
-    ev_timer_init(&c->alive, on_alive, SSH_ALIVE_S, SSH_ALIVE_S);
+    ev_timer_init(&c->alive, on_alive, ALIVE_S, ALIVE_S);
     c->alive.data = c;
     ev_timer_start(loop, &c->alive);
-    libssh2_keepalive_config(session, 0, SSH_ALIVE_S - 1);
-    wire_listen(wire, on_wire, c);
+    libssh2_keepalive_config(session, 0, ALIVE_S - 1);
+    tcp_buffer_listen(tcp, on_tcp, c);
     ev_feed_event(loop, &c->flush, EV_CUSTOM); /* the login may have left bytes to send */
     return &c->carrier;
 }

@@ -13,7 +13,9 @@
 
 #include "agent/uplink/child.h"
 #include "agent/uplink/ssh_agent.h"
-#include "common/base/names.h"
+#include "agent/uplink/ssh_command_argv.h"
+#include "agent/uplink/stdio_carrier.h"
+#include "common/base/states.h"
 #include "common/link/link.h"
 
 #include <errno.h>
@@ -24,158 +26,51 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { HOST_MAX = 256, PROGRAM_TEXT_MAX = 64, OUTPUT_GRACE_MS = 1000, SHOWN_MAX = 60 };
+enum { OUTPUT_GRACE_MS = 1000, SHOWN_MAX = 60 };
+
+enum command_state {
+    COMMAND_NEW,     /* the program is started at the next turn of the loop */
+    COMMAND_RUNNING, /* the magic is awaited */
+    COMMAND_SILENT,  /* its output has ended; its exit is awaited */
+    COMMAND_OVER,    /* the owner was told */
+};
+
+static const struct cbx_states command_states = {
+    .what = "ssh-command",
+    .state =
+        {
+            [COMMAND_NEW] = {"new", CBX_STATE(COMMAND_RUNNING) | CBX_STATE(COMMAND_OVER)},
+            [COMMAND_RUNNING] = {"running", CBX_STATE(COMMAND_SILENT) | CBX_STATE(COMMAND_OVER)},
+            [COMMAND_SILENT] = {"silent", CBX_STATE(COMMAND_OVER)},
+            [COMMAND_OVER] = {"over", 0},
+        },
+};
 
 struct ssh_command {
     struct ev_loop *loop;
     const struct ssh_login_ops *ops;
     void *arg;
-    struct words words;
+    enum command_state state;
+    struct argv_split argv;
     char *folder;
     int64_t timeout_ms;
-    bool pins; /* %o is among the words */
+    bool pins; /* ssh_command_pins */
     struct ssh_agent agent;
     struct ssh_agent_socket *socket;
     struct child *child;
     int input, output; /* of the child, -1 when there are none */
     ev_io readable;
-    ev_timer timer; /* the start, then the limit */
-    bool output_ended;
+    ev_timer timer; /* NEW: the start; RUNNING: the limit; SILENT: how long the exit is awaited */
     char address[CBX_ADDRESS_TEXT_MAX];
-    char host[HOST_MAX];
-    uint16_t port;
     size_t used;
     uint8_t bytes[CBX_LINK_JUNK_MAX + CBX_LINK_MAGIC_SIZE];
 };
 
-/* ---- the words ----------------------------------------------------------------------------- */
-
-/*
- * What makes the user's ssh safe for this: the log-in with the one key of our socket, the host key
- * checked by us alone, nothing forwarded, no shared connection, no question. A jump host on the way
- * is another ssh process, to which ssh passes none of these.
- */
-static const char *const common_options[] = {
-    "-T",
-    "-oBatchMode=yes",
-    "-oLogLevel=ERROR",
-    "-oRequestTTY=no",
-    "-oPreferredAuthentications=publickey",
-    "-oPubkeyAuthentication=yes",
-    ("-oIdentityAgent=$" SSH_AGENT_ENVIRONMENT),
-    "-oIdentityFile=none",
-    "-oIdentitiesOnly=no",
-    "-oAddKeysToAgent=no",
-    "-oPKCS11Provider=none",
-    "-oStrictHostKeyChecking=yes",
-    "-oHostKeyAlgorithms=ssh-ed25519",
-    "-oUserKnownHostsFile=/dev/null",
-    "-oGlobalKnownHostsFile=/dev/null",
-    "-oCheckHostIP=no",
-    "-oUpdateHostKeys=no",
-    "-oVerifyHostKeyDNS=no",
-    "-oNoHostAuthenticationForLocalhost=no",
-    "-oControlMaster=no",
-    "-oControlPath=none",
-    "-oClearAllForwardings=yes",
-    "-oForwardAgent=no",
-    "-oForwardX11=no",
-    "-oPermitLocalCommand=no",
-    "-oTunnel=no",
-    "-oCompression=no", /* what is sealed does not shrink */
-};
-enum {
-    COMMON_OPTIONS = sizeof common_options / sizeof common_options[0],
-    OWN_OPTIONS = 5, /* KnownHostsCommand, -l USER, -p PORT */
-};
-
-static int
-parse(struct words *words, const char *command, struct cbx_error *error)
+static void
+set_state(struct ssh_command *command, enum command_state state)
 {
-    int result = words_split(words, command, error);
-    if (result == CBX_OK)
-        result = words_check_places(words, SSH_COMMAND_LETTERS, SSH_COMMAND_LISTS, error);
-    if (result != CBX_OK || words_have_places(words))
-        return result;
-    result = words_insert(words, 1, "%o");
-    if (result == CBX_OK)
-        result = words_insert(words, words->count, "--");
-    if (result == CBX_OK)
-        result = words_insert(words, words->count, "%h");
-    return result == CBX_OK
-               ? result
-               : cbx_fail(error, CBX_ERR_USAGE,
-                          result == CBX_ERR_LIMIT ? "too many words" : "out of memory");
-}
-
-int
-ssh_command_check(const char *command, struct cbx_error *error)
-{
-    struct words words;
-    int result = parse(&words, command, error);
-    words_dispose(&words);
-    return result;
-}
-
-static bool
-has_options(const struct words *words)
-{
-    for (size_t i = 0; i < words->count; i++) {
-        if (strcmp(words->word[i], "%o") == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Host and user come from the token and go into programs and their configuration, which may hand
- * them to a shell: only what hosts and users are made of passes. */
-static bool
-harmless(const char *text, const char *also)
-{
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-    if (text[0] == '\0' || text[0] == '-')
-        return false;
-    for (; *text != '\0'; text++) {
-        if (strchr(letters, *text) == NULL && strchr(also, *text) == NULL)
-            return false;
-    }
-    return true;
-}
-
-static int
-read_address(struct ssh_command *command, struct cbx_error *error)
-{
-    if (cbx_host_port_parse(command->address, command->host, sizeof command->host,
-                            &command->port) != CBX_OK ||
-        !harmless(command->host, "._-:") || !harmless(command->agent.user, "._-"))
-        return cbx_fail(error, CBX_ERR_FORMAT,
-                        "%s: the token's address or user has characters that are not given to an "
-                        "ssh-command",
-                        command->address);
-    return CBX_OK;
-}
-
-static int
-fill(const struct ssh_command *command, struct words *out)
-{
-    char known_hosts[80], port[8];
-    const char *options[COMMON_OPTIONS + OWN_OPTIONS + 1];
-    memcpy(options, common_options, sizeof common_options);
-    /* This very program, whatever its path, and also when a newer one was installed over it. */
-    (void)snprintf(known_hosts, sizeof known_hosts,
-                   "-oKnownHostsCommand=/proc/%ld/exe known-host %%I %%H %%t %%K", (long)getpid());
-    (void)snprintf(port, sizeof port, "%u", (unsigned)command->port);
-    const char *const own[OWN_OPTIONS + 1] = {known_hosts, "-l", command->agent.user,
-                                              "-p",        port, NULL};
-    memcpy(options + COMMON_OPTIONS, own, sizeof own);
-    const struct words_place places[] = {
-        {.letter = 'h', .text = command->host},
-        {.letter = 'p', .text = port},
-        {.letter = 'u', .text = command->agent.user},
-        {.letter = 'o', .list = options},
-        {0},
-    };
-    return words_fill(out, &command->words, places);
+    if (cbx_states_allow(&command_states, command->address, command->state, state))
+        command->state = state;
 }
 
 /* ---- failures ------------------------------------------------------------------------------ */
@@ -195,6 +90,7 @@ close_pipes(struct ssh_command *command)
 static void
 fail(struct ssh_command *command, enum ssh_error error, const char *text)
 {
+    set_state(command, COMMAND_OVER);
     ev_timer_stop(command->loop, &command->timer);
     close_pipes(command);
     child_end(command->child);
@@ -244,7 +140,7 @@ on_exit_of_program(void *arg, int status)
     struct ssh_command *command = arg;
     char text[40], what[80];
     child_status_text(status, text, sizeof text);
-    (void)snprintf(what, sizeof what, "%s before the hub spoke", text);
+    (void)snprintf(what, sizeof what, "%s before the hub answered", text);
     fail_program(command, true, what);
 }
 
@@ -254,7 +150,7 @@ static void
 hand_over(struct ssh_command *command, const uint8_t *magic)
 {
     if (command->pins && !command->agent.host_key_right) {
-        fail_program(command, false, "reached something without asking about its host key");
+        fail_program(command, false, "connected without verifying the host key");
         return;
     }
     ev_timer_stop(command->loop, &command->timer);
@@ -271,6 +167,7 @@ hand_over(struct ssh_command *command, const uint8_t *magic)
     child_watch(command->child, NULL, NULL);
     command->child = NULL;
     command->input = command->output = -1;
+    set_state(command, COMMAND_OVER);
     command->ops->up(command->arg, carrier);
 }
 
@@ -278,14 +175,14 @@ hand_over(struct ssh_command *command, const uint8_t *magic)
 static void
 fail_junk(struct ssh_command *command)
 {
-    char shown[SHOWN_MAX + 1], what[SHOWN_MAX + 40];
+    char shown[SHOWN_MAX + 1], what[SHOWN_MAX + 64];
     size_t used = 0;
     for (; used < SHOWN_MAX && used < command->used && command->bytes[used] != '\n'; used++)
         shown[used] = (char)(command->bytes[used] >= 0x20 && command->bytes[used] < 0x7f
                                  ? command->bytes[used]
                                  : '?');
     shown[used] = '\0';
-    (void)snprintf(what, sizeof what, "prints what is no hub's link (\"%s\")", shown);
+    (void)snprintf(what, sizeof what, "printed something that is not a hub's link (\"%s\")", shown);
     fail_program(command, false, what);
 }
 
@@ -294,7 +191,7 @@ static void
 note_end_of_output(struct ssh_command *command)
 {
     ev_io_stop(command->loop, &command->readable);
-    command->output_ended = true;
+    set_state(command, COMMAND_SILENT);
     ev_now_update(command->loop);
     ev_timer_stop(command->loop, &command->timer);
     ev_timer_set(&command->timer, OUTPUT_GRACE_MS / 1e3, 0.);
@@ -324,15 +221,18 @@ on_readable(struct ev_loop *loop, ev_io *io, int events)
         fail_junk(command);
 }
 
-/* ---- its life ------------------------------------------------------------------------------ */
+/* ---- its course ------------------------------------------------------------------------------ */
 
 static int
 start(struct ssh_command *command, struct cbx_error *error)
 {
-    struct words argv = {0};
-    int result = read_address(command, error);
-    if (result == CBX_OK && fill(command, &argv) != CBX_OK)
-        result = cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    struct argv_split argv = {0};
+    struct ssh_command_target target;
+    int result = ssh_command_target_set(&target, command->address, command->agent.user, error);
+    if (result == CBX_OK)
+        result = ssh_command_fill(&argv, &command->argv, &target);
+    if (result == CBX_ERR_LIMIT || result == CBX_ERR_NOMEM)
+        cbx_fail(error, result, result == CBX_ERR_LIMIT ? "too many words" : "out of memory");
     if (result == CBX_OK && command->pins) {
         command->socket = ssh_agent_listen(command->loop, command->folder, &command->agent, error);
         result = command->socket != NULL ? CBX_OK : CBX_ERR_IO;
@@ -344,7 +244,7 @@ start(struct ssh_command *command, struct cbx_error *error)
                         &command->input, &command->output, error);
         result = command->child != NULL ? CBX_OK : CBX_ERR_IO;
     }
-    words_dispose(&argv);
+    argv_split_dispose(&argv);
     return result;
 }
 
@@ -357,6 +257,7 @@ begin(struct ssh_command *command)
         fail(command, SSH_PROTOCOL, text.text);
         return;
     }
+    set_state(command, COMMAND_RUNNING);
     child_watch(command->child, on_exit_of_program, command);
     ev_io_set(&command->readable, command->output, EV_READ);
     ev_io_start(command->loop, &command->readable);
@@ -372,14 +273,21 @@ on_timer(struct ev_loop *loop, ev_timer *timer, int events)
     (void)events;
     struct ssh_command *command = timer->data;
     char what[64];
-    (void)snprintf(what, sizeof what, "brought no word of the hub within %.3g s",
-                   (double)command->timeout_ms / 1e3);
-    if (command->output_ended)
-        fail_program(command, false, "closed its output before the hub spoke");
-    else if (command->child != NULL)
-        fail_program(command, false, what);
-    else
+    switch (command->state) {
+    case COMMAND_NEW:
         begin(command);
+        break;
+    case COMMAND_RUNNING:
+        (void)snprintf(what, sizeof what, "did not reach a hub within %.3g s",
+                       (double)command->timeout_ms / 1e3);
+        fail_program(command, false, what);
+        break;
+    case COMMAND_SILENT:
+        fail_program(command, false, "closed its output before the hub answered");
+        break;
+    case COMMAND_OVER:
+        break;
+    }
 }
 
 struct ssh_command *
@@ -403,11 +311,12 @@ ssh_command_new(struct ev_loop *loop, const struct ssh_command_config *config,
     ev_init(&command->timer, on_timer); /* no wait: the first turn starts the program */
     command->readable.data = command->timer.data = command;
     command->folder = strdup(config->folder);
-    if (command->folder == NULL || parse(&command->words, config->command, NULL) != CBX_OK) {
+    if (command->folder == NULL ||
+        ssh_command_parse(&command->argv, config->command, NULL) != CBX_OK) {
         ssh_command_free(command);
         return NULL;
     }
-    command->pins = has_options(&command->words);
+    command->pins = ssh_command_pins(&command->argv);
     ev_timer_start(loop, &command->timer);
     return command;
 }
@@ -421,7 +330,7 @@ ssh_command_free(struct ssh_command *command)
     close_pipes(command);
     child_end(command->child);
     ssh_agent_close(command->socket);
-    words_dispose(&command->words);
+    argv_split_dispose(&command->argv);
     cbx_keypair_wipe(&command->agent.key);
     free(command->folder);
     free(command);

@@ -4,8 +4,9 @@
  * while the hub's magic was looked for is given out first; no event tells of that, so while it is
  * wanted an idle watcher calls ready once a turn. And closing lets go of the program.
  */
+#include "agent/uplink/stdio_carrier.h"
+
 #include "agent/uplink/child.h"
-#include "agent/uplink/ssh_command.h"
 
 #include <ev.h>
 #include <stdlib.h>

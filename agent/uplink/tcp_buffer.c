@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-struct wire {
+struct tcp_buffer {
     struct ev_loop *loop;
     void (*event)(void *arg, int events);
     void *arg;
@@ -32,108 +32,108 @@ struct wire {
     bool more;
     size_t in_start, in_end;
     uint64_t out_start, out_end; /* count up; the place in the ring is the remainder */
-    uint8_t in[WIRE_IN_SIZE];
-    uint8_t out[WIRE_OUT_SIZE];
+    uint8_t in[TCP_BUFFER_IN_SIZE];
+    uint8_t out[TCP_BUFFER_OUT_SIZE];
 };
 
 static void
 on_event(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
-    struct wire *wire = io->data;
-    if (wire->event != NULL)
-        wire->event(wire->arg, events);
+    struct tcp_buffer *tcp = io->data;
+    if (tcp->event != NULL)
+        tcp->event(tcp->arg, events);
 }
 
-static struct wire *
-wire_new(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
+static struct tcp_buffer *
+tcp_buffer_new(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
 {
     /* Not calloc: the buffers' pages stay untouched until bytes come. */
-    struct wire *wire = malloc(sizeof *wire);
-    if (wire == NULL)
+    struct tcp_buffer *tcp = malloc(sizeof *tcp);
+    if (tcp == NULL)
         return NULL;
-    memset(wire, 0, offsetof(struct wire, in));
-    wire->loop = loop;
-    wire->fd = fd;
-    wire->multi = multi;
-    wire->easy = easy;
-    ev_io_init(&wire->read_io, on_event, fd, EV_READ);
-    ev_io_init(&wire->write_io, on_event, fd, EV_WRITE);
-    wire->read_io.data = wire;
-    wire->write_io.data = wire;
-    return wire;
+    memset(tcp, 0, offsetof(struct tcp_buffer, in));
+    tcp->loop = loop;
+    tcp->fd = fd;
+    tcp->multi = multi;
+    tcp->easy = easy;
+    ev_io_init(&tcp->read_io, on_event, fd, EV_READ);
+    ev_io_init(&tcp->write_io, on_event, fd, EV_WRITE);
+    tcp->read_io.data = tcp;
+    tcp->write_io.data = tcp;
+    return tcp;
 }
 
-struct wire *
-wire_socket(struct ev_loop *loop, int fd)
+struct tcp_buffer *
+tcp_buffer_over_socket(struct ev_loop *loop, int fd)
 {
-    return wire_new(loop, NULL, NULL, fd);
+    return tcp_buffer_new(loop, NULL, NULL, fd);
 }
 
-struct wire *
-wire_tunnel(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
+struct tcp_buffer *
+tcp_buffer_over_tunnel(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
 {
-    return wire_new(loop, multi, easy, fd);
+    return tcp_buffer_new(loop, multi, easy, fd);
 }
 
 void
-wire_free(struct wire *wire)
+tcp_buffer_free(struct tcp_buffer *tcp)
 {
-    if (wire == NULL)
+    if (tcp == NULL)
         return;
-    ev_io_stop(wire->loop, &wire->read_io);
-    ev_io_stop(wire->loop, &wire->write_io);
-    if (wire->multi != NULL) {
-        (void)curl_multi_remove_handle(wire->multi, wire->easy);
-        curl_easy_cleanup(wire->easy);
-        (void)curl_multi_cleanup(wire->multi);
+    ev_io_stop(tcp->loop, &tcp->read_io);
+    ev_io_stop(tcp->loop, &tcp->write_io);
+    if (tcp->multi != NULL) {
+        (void)curl_multi_remove_handle(tcp->multi, tcp->easy);
+        curl_easy_cleanup(tcp->easy);
+        (void)curl_multi_cleanup(tcp->multi);
     } else {
-        close(wire->fd);
+        close(tcp->fd);
     }
-    free(wire);
+    free(tcp);
 }
 
 int
-wire_fd(const struct wire *wire)
+tcp_buffer_fd(const struct tcp_buffer *tcp)
 {
-    return wire->fd;
+    return tcp->fd;
 }
 
 int
-wire_release(struct wire *wire)
+tcp_buffer_release(struct tcp_buffer *tcp)
 {
-    if (wire->multi != NULL || wire_held(wire) > 0)
+    if (tcp->multi != NULL || tcp_buffer_held(tcp) > 0)
         return -1;
-    ev_io_stop(wire->loop, &wire->read_io);
-    ev_io_stop(wire->loop, &wire->write_io);
-    int fd = wire->fd;
-    free(wire);
+    ev_io_stop(tcp->loop, &tcp->read_io);
+    ev_io_stop(tcp->loop, &tcp->write_io);
+    int fd = tcp->fd;
+    free(tcp);
     return fd;
 }
 
 void
-wire_listen(struct wire *wire, void (*event)(void *arg, int events), void *arg)
+tcp_buffer_listen(struct tcp_buffer *tcp, void (*event)(void *arg, int events), void *arg)
 {
-    wire->event = event;
-    wire->arg = arg;
+    tcp->event = event;
+    tcp->arg = arg;
 }
 
 static void
-watch_one(struct wire *wire, ev_io *io, bool on)
+watch_one(struct tcp_buffer *tcp, ev_io *io, bool on)
 {
     if (on == (bool)ev_is_active(io))
         return;
     if (on)
-        ev_io_start(wire->loop, io);
+        ev_io_start(tcp->loop, io);
     else
-        ev_io_stop(wire->loop, io);
+        ev_io_stop(tcp->loop, io);
 }
 
 void
-wire_watch(struct wire *wire, bool read, bool write)
+tcp_buffer_watch(struct tcp_buffer *tcp, bool read, bool write)
 {
-    watch_one(wire, &wire->read_io, read && wire->in_error == 0);
-    watch_one(wire, &wire->write_io, write && wire->out_error == 0);
+    watch_one(tcp, &tcp->read_io, read && tcp->in_error == 0);
+    watch_one(tcp, &tcp->write_io, write && tcp->out_error == 0);
 }
 
 static int
@@ -145,130 +145,130 @@ errno_code(void)
 }
 
 static ssize_t
-receive(struct wire *wire, void *buffer, size_t length)
+receive(struct tcp_buffer *tcp, void *buffer, size_t length)
 {
-    if (wire->multi == NULL) {
-        ssize_t got = recv(wire->fd, buffer, length, 0);
+    if (tcp->multi == NULL) {
+        ssize_t got = recv(tcp->fd, buffer, length, 0);
         return got > 0 ? got : got == 0 ? CBX_ERR_CLOSED : errno_code();
     }
     size_t got = 0;
-    CURLcode code = curl_easy_recv(wire->easy, buffer, length, &got);
+    CURLcode code = curl_easy_recv(tcp->easy, buffer, length, &got);
     if (code == CURLE_OK)
         return got > 0 ? (ssize_t)got : CBX_ERR_CLOSED;
     return code == CURLE_AGAIN ? CBX_ERR_AGAIN : CBX_ERR_IO;
 }
 
 static ssize_t
-transmit(struct wire *wire, const void *data, size_t length)
+transmit(struct tcp_buffer *tcp, const void *data, size_t length)
 {
-    if (wire->multi == NULL) {
-        ssize_t sent = send(wire->fd, data, length, MSG_NOSIGNAL);
+    if (tcp->multi == NULL) {
+        ssize_t sent = send(tcp->fd, data, length, MSG_NOSIGNAL);
         return sent >= 0 ? sent : errno_code();
     }
     size_t sent = 0;
-    CURLcode code = curl_easy_send(wire->easy, data, length, &sent);
+    CURLcode code = curl_easy_send(tcp->easy, data, length, &sent);
     if (code == CURLE_OK)
         return (ssize_t)sent;
     return code == CURLE_AGAIN ? CBX_ERR_AGAIN : CBX_ERR_IO;
 }
 
 ssize_t
-wire_fill(struct wire *wire)
+tcp_buffer_fill(struct tcp_buffer *tcp)
 {
-    if (wire->in_error != 0)
-        return wire->in_error;
-    if (wire->in_start == wire->in_end)
-        wire->in_start = wire->in_end = 0;
-    if (wire->in_end == sizeof wire->in && wire->in_start > 0) {
-        wire->in_end -= wire->in_start;
-        memmove(wire->in, wire->in + wire->in_start, wire->in_end);
-        wire->in_start = 0;
+    if (tcp->in_error != 0)
+        return tcp->in_error;
+    if (tcp->in_start == tcp->in_end)
+        tcp->in_start = tcp->in_end = 0;
+    if (tcp->in_end == sizeof tcp->in && tcp->in_start > 0) {
+        tcp->in_end -= tcp->in_start;
+        memmove(tcp->in, tcp->in + tcp->in_start, tcp->in_end);
+        tcp->in_start = 0;
     }
-    size_t room = sizeof wire->in - wire->in_end;
+    size_t room = sizeof tcp->in - tcp->in_end;
     if (room == 0)
         return CBX_ERR_AGAIN;
     ssize_t got;
     size_t total = 0;
     do {
-        got = receive(wire, wire->in + wire->in_end + total, room - total);
+        got = receive(tcp, tcp->in + tcp->in_end + total, room - total);
         total += got > 0 ? (size_t)got : 0;
         /* TLS hands out one record a call, and may have read more of them from the socket. */
-    } while (wire->multi != NULL && got > 0 && total < room);
-    wire->more = wire->multi != NULL && got > 0;
-    wire->in_end += total;
+    } while (tcp->multi != NULL && got > 0 && total < room);
+    tcp->more = tcp->multi != NULL && got > 0;
+    tcp->in_end += total;
     if (got < 0 && got != CBX_ERR_AGAIN)
-        wire->in_error = (int)got;
+        tcp->in_error = (int)got;
     return total > 0 ? (ssize_t)total : got;
 }
 
 bool
-wire_more(const struct wire *wire)
+tcp_buffer_more(const struct tcp_buffer *tcp)
 {
-    return wire->more;
+    return tcp->more;
 }
 
 size_t
-wire_held(const struct wire *wire)
+tcp_buffer_held(const struct tcp_buffer *tcp)
 {
-    return wire->in_end - wire->in_start;
+    return tcp->in_end - tcp->in_start;
 }
 
 size_t
-wire_take(struct wire *wire, void *out, size_t length)
+tcp_buffer_take(struct tcp_buffer *tcp, void *out, size_t length)
 {
-    size_t held = wire_held(wire);
+    size_t held = tcp_buffer_held(tcp);
     size_t count = length < held ? length : held;
-    memcpy(out, wire->in + wire->in_start, count);
-    wire->in_start += count;
+    memcpy(out, tcp->in + tcp->in_start, count);
+    tcp->in_start += count;
     return count;
 }
 
 int
-wire_ended(const struct wire *wire)
+tcp_buffer_ended(const struct tcp_buffer *tcp)
 {
-    return wire->in_error;
+    return tcp->in_error;
 }
 
 size_t
-wire_room(const struct wire *wire)
+tcp_buffer_room(const struct tcp_buffer *tcp)
 {
-    return sizeof wire->out - (size_t)(wire->out_end - wire->out_start);
+    return sizeof tcp->out - (size_t)(tcp->out_end - tcp->out_start);
 }
 
 bool
-wire_put(struct wire *wire, const void *data, size_t length)
+tcp_buffer_put(struct tcp_buffer *tcp, const void *data, size_t length)
 {
-    if (length > wire_room(wire))
+    if (length > tcp_buffer_room(tcp))
         return false;
-    size_t at = (size_t)(wire->out_end % sizeof wire->out);
-    size_t first = sizeof wire->out - at < length ? sizeof wire->out - at : length;
-    memcpy(wire->out + at, data, first);
-    memcpy(wire->out, (const uint8_t *)data + first, length - first);
-    wire->out_end += length;
+    size_t at = (size_t)(tcp->out_end % sizeof tcp->out);
+    size_t first = sizeof tcp->out - at < length ? sizeof tcp->out - at : length;
+    memcpy(tcp->out + at, data, first);
+    memcpy(tcp->out, (const uint8_t *)data + first, length - first);
+    tcp->out_end += length;
     return true;
 }
 
 int
-wire_flush(struct wire *wire)
+tcp_buffer_flush(struct tcp_buffer *tcp)
 {
-    while (wire->out_error == 0 && wire->out_start < wire->out_end) {
-        size_t at = (size_t)(wire->out_start % sizeof wire->out);
-        size_t length = (size_t)(wire->out_end - wire->out_start);
-        if (length > sizeof wire->out - at)
-            length = sizeof wire->out - at;
-        ssize_t sent = transmit(wire, wire->out + at, length);
+    while (tcp->out_error == 0 && tcp->out_start < tcp->out_end) {
+        size_t at = (size_t)(tcp->out_start % sizeof tcp->out);
+        size_t length = (size_t)(tcp->out_end - tcp->out_start);
+        if (length > sizeof tcp->out - at)
+            length = sizeof tcp->out - at;
+        ssize_t sent = transmit(tcp, tcp->out + at, length);
         if (sent == CBX_ERR_AGAIN)
             return CBX_ERR_AGAIN;
         if (sent < 0)
-            wire->out_error = (int)sent;
+            tcp->out_error = (int)sent;
         else
-            wire->out_start += (uint64_t)sent;
+            tcp->out_start += (uint64_t)sent;
     }
-    return wire->out_error;
+    return tcp->out_error;
 }
 
 bool
-wire_pending(const struct wire *wire)
+tcp_buffer_pending(const struct tcp_buffer *tcp)
 {
-    return wire->out_error == 0 && wire->out_start < wire->out_end;
+    return tcp->out_error == 0 && tcp->out_start < tcp->out_end;
 }

@@ -21,7 +21,7 @@
 
 #include "agent/uplink/backoff.h"
 #include "agent/uplink/connector.h"
-#include "agent/uplink/ssh.h"
+#include "agent/uplink/ssh_login.h"
 #include "agent/uplink/ssh_command.h"
 #include "common/base/clock.h"
 #include "common/os/netwatch.h"
@@ -214,12 +214,12 @@ login_config(const struct uplink *uplink)
 /* ---- the connection ------------------------------------------------------------------------ */
 
 static void
-connected(void *arg, struct wire *wire)
+connected(void *arg, struct tcp_buffer *tcp)
 {
     struct uplink *uplink = arg;
     drop_attempt(uplink);
     const struct ssh_config config = login_config(uplink);
-    uplink->login = ssh_login_new(uplink->loop, wire, &config, &login_ops, uplink);
+    uplink->login = ssh_login_new(uplink->loop, tcp, &config, &login_ops, uplink);
     if (uplink->login == NULL) {
         address_failed(uplink, UPLINK_UNREACHABLE, "out of memory");
         return;

@@ -290,7 +290,7 @@ def test_a_command_that_does_not_exist_is_named(cli):
 
 def test_a_command_that_exits_shows_status_and_last_words(world, cli):
     fails = script(world, "fails", "echo first >&2; echo no smart card >&2; exit 7")
-    refused(cli, str(fails), "ended with status 7 before the hub spoke: first / no smart card")
+    refused(cli, str(fails), "ended with status 7 before the hub answered: first / no smart card")
 
 
 def test_a_command_that_prints_junk_is_shown(world, cli):
@@ -349,7 +349,7 @@ def test_a_link_without_a_check_of_the_host_key_is_refused(world, cli):
     """A wrapper that drops our options cannot make the agent talk to whatever answers."""
     magic = r"\000cbx link 1\r\n\000\377\000"
     speaks = script(world, "speaks", f"printf '{magic}'; sleep 1000")
-    refused(cli, str(speaks), "without asking about its host key")
+    refused(cli, str(speaks), "without verifying the host key")
 
 
 def test_a_used_token_is_refused_as_over_our_own_ssh(world, hub, cli):
@@ -379,10 +379,10 @@ def test_a_revoked_lease_ends(hub, cli):
 @pytest.mark.parametrize(
     "words, error",
     [
-        (["--ssh-command", "ssh $HOST"], "--ssh-command: no shell reads this"),
-        (["--ssh-command", "ssh 'a"], "--ssh-command: a ' without its end"),
+        (["--ssh-command", "ssh $HOST"], "--ssh-command: an unquoted '$'"),
+        (["--ssh-command", "ssh 'a"], "--ssh-command: unterminated single quote"),
         (["--ssh-command", ""], "--ssh-command: no program is named"),
-        (["--ssh-command", "ssh %x"], "--ssh-command: '%x' stands for nothing"),
+        (["--ssh-command", "ssh %x"], "--ssh-command: unknown placeholder '%x'"),
         (["--ssh-command", "ssh -J b", "--via", "http://p:1"], "via and ssh-command exclude each other"),
     ],
 )

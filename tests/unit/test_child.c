@@ -100,7 +100,7 @@ teardown(void **state)
 }
 
 static bool
-incarnations(long pid)
+runs(long pid)
 {
     char path[64], text[256] = "";
     (void)snprintf(path, sizeof path, "/proc/%ld/stat", pid);
@@ -117,9 +117,9 @@ incarnations(long pid)
 static void
 gone_soon(long pid)
 {
-    for (int i = 0; i < 500 && incarnations(pid); i++)
+    for (int i = 0; i < 500 && runs(pid); i++)
         usleep(10000);
-    assert_false(incarnations(pid));
+    assert_false(runs(pid));
 }
 
 /* ---- the tests ---- */

@@ -80,7 +80,7 @@ errors_name_file_line_and_key(void **state)
 {
     (void)state;
     refused("\n\nproxy = nonsense\n", ":3: proxy: 'nonsense' is no ADDR:PORT");
-    refused("ssh-command = ssh $HOST\n", ":1: ssh-command: no shell reads this");
+    refused("ssh-command = ssh $HOST\n", ":1: ssh-command: an unquoted");
     refused("proxy = off\nfoo = 1\n", ":2: foo: there is no setting of that name");
     refused("state = /x\n", ":1: state: there is no setting");
     refused("just words\n", ":1: neither [SECTION] nor KEY = VALUE");

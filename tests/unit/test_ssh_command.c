@@ -235,9 +235,9 @@ exits_are_told_with_the_last_words(void **state)
 {
     (void)state;
     fails("sh -c 'echo ssh: no route >&2; exit 255' %h", SSH_PROTOCOL,
-          "ssh-command (hub.example:7000) ended with status 255 before the hub spoke: ssh: no "
+          "ssh-command (hub.example:7000) ended with status 255 before the hub answered: ssh: no "
           "route");
-    fails("sh -c 'kill -15 $$' %h", SSH_PROTOCOL, "was killed by signal 15 before the hub spoke");
+    fails("sh -c 'kill -15 $$' %h", SSH_PROTOCOL, "was killed by signal 15 before the hub answered");
     if (!runs_slowly()) /* valgrind's posix_spawn does not tell of a program that is not there */
         fails("/nowhere/ssh", SSH_PROTOCOL,
               "ssh-command: /nowhere/ssh cannot be run: No such file");
@@ -268,7 +268,7 @@ silence_has_a_limit(void **state)
     (void)state;
     begin("sh -c 'echo asleep >&2; exec sleep 1000' %h", "hub.example:7000", "cbx", 300);
     run_watched(loop, NULL);
-    assert_string_equal(heard.text, "ssh-command (hub.example:7000) brought no word of the hub "
+    assert_string_equal(heard.text, "ssh-command (hub.example:7000) did not reach a hub "
                                     "within 0.3 s: asleep");
     assert_int_equal(heard.error, SSH_PROTOCOL);
 }
@@ -278,7 +278,7 @@ a_closed_output_ends_it(void **state)
 {
     (void)state;
     fails("sh -c 'exec >&-; exec sleep 1000' %h", SSH_PROTOCOL,
-          "closed its output before the hub spoke");
+          "closed its output before the hub answered");
 }
 
 static void
@@ -286,7 +286,7 @@ junk_has_a_limit(void **state)
 {
     (void)state;
     fails("sh -c 'printf \"HTTP/1.1 \\033[1m\\n\"; while :; do echo xxxxxxxx; done' %h",
-          SSH_PROTOCOL, "prints what is no hub's link (\"HTTP/1.1 ?[1m\")");
+          SSH_PROTOCOL, "printed something that is not a hub's link (\"HTTP/1.1 ?[1m\")");
 }
 
 static void
@@ -294,7 +294,7 @@ a_link_without_the_host_keys_check_is_refused(void **state)
 {
     (void)state;
     fails("sh -c 'printf \"" MAGIC "\"; exec sleep 1000' %o", SSH_PROTOCOL,
-          "reached something without asking about its host key");
+          "connected without verifying the host key");
 }
 
 /* A token is from outside: its host and user go into the words of programs. */
@@ -321,7 +321,7 @@ hosts_and_users_that_could_be_more_are_not_given_on(void **state)
         (void)snprintf(script, sizeof script, "touch %s", marked);
         begin(script, cases[i][0], cases[i][1], 5000);
         run_watched(loop, NULL);
-        assert_non_null(strstr(heard.text, "characters that are not given"));
+        assert_non_null(strstr(heard.text, "characters that are not passed"));
         assert_int_equal(access(marked, F_OK), -1);
     }
 }

@@ -1,38 +1,50 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The login. libssh2 is used without blocking: each stage is one call, repeated with the same
- * arguments until it no longer says EAGAIN, each time after the wire has received more.
- *
- *     HANDSHAKE  banner, algorithms, keys; then the host key is compared, before anything is signed
- *     AUTH       public key login; libsodium signs, so that no key file is needed
- *     OPEN       one session channel with a receive window of 16 MiB
- *     QUIET      what the far side writes to standard error is dropped
- *     EXEC       any command: the key's forced command replaces it
- *
- * After EXEC session, channel and wire move into a carrier. The wire is libssh2's only way out: its
- * send callback takes whole packets, its receive callback says EAGAIN when the buffer is empty, and
- * also while there is no room for the replies that reading may cause. A partial write, after which
- * libssh2 may hang in a key exchange, cannot occur.
+ * arguments until it no longer says EAGAIN, each time after more was received. After EXEC session,
+ * channel and buffer move into a carrier.
  */
-#include "agent/uplink/ssh.h"
+#include "agent/uplink/ssh_login.h"
 
+#include "agent/uplink/ssh_carrier.h"
+#include "agent/uplink/ssh_session.h"
 #include "common/base/err.h"
+#include "common/base/states.h"
 #include "common/trust/token.h"
 
-#include <errno.h>
 #include <ev.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHANNEL_WINDOW = 16 * 1024 * 1024, FREE_TRIES_MAX = 16 };
+enum { CHANNEL_WINDOW = 16 * 1024 * 1024 };
 
-enum stage { STAGE_HANDSHAKE, STAGE_AUTH, STAGE_OPEN, STAGE_QUIET, STAGE_EXEC };
+enum stage {
+    STAGE_HANDSHAKE, /* banner, algorithms, keys; then the host key, before anything is signed */
+    STAGE_AUTH,      /* public key login; libsodium signs, so that no key file is needed */
+    STAGE_OPEN,      /* one session channel with a receive window of 16 MiB */
+    STAGE_QUIET,     /* what the far side writes to standard error is dropped */
+    STAGE_EXEC,      /* any command: the key's forced command replaces it */
+    STAGE_OVER,      /* the owner was told */
+};
+
+static const struct cbx_states stages = {
+    .what = "ssh login",
+    .state =
+        {
+            [STAGE_HANDSHAKE] = {"handshake", CBX_STATE(STAGE_AUTH) | CBX_STATE(STAGE_OVER)},
+            [STAGE_AUTH] = {"auth", CBX_STATE(STAGE_OPEN) | CBX_STATE(STAGE_OVER)},
+            [STAGE_OPEN] = {"open", CBX_STATE(STAGE_QUIET) | CBX_STATE(STAGE_OVER)},
+            [STAGE_QUIET] = {"quiet", CBX_STATE(STAGE_EXEC) | CBX_STATE(STAGE_OVER)},
+            [STAGE_EXEC] = {"exec", CBX_STATE(STAGE_OVER)},
+            [STAGE_OVER] = {"over", 0},
+        },
+};
 
 struct ssh_login {
     struct ev_loop *loop;
-    struct wire *wire; /* NULL, as is session, once they moved into the carrier */
+    struct tcp_buffer *tcp; /* NULL, as is session, once they moved into the carrier */
     LIBSSH2_SESSION *session;
     LIBSSH2_CHANNEL *channel; /* freed with the session */
     const struct ssh_login_ops *ops;
@@ -46,81 +58,6 @@ struct ssh_login {
     char user[CBX_USER_MAX + 1];
     char address[CBX_ADDRESS_TEXT_MAX];
 };
-
-/* ---- libssh2's callbacks ------------------------------------------------------------------- */
-
-static LIBSSH2_RECV_FUNC(receive_from_wire)
-{
-    (void)socket;
-    (void)flags;
-    struct wire *wire = *abstract;
-    if (wire_room(wire) < SSH_REPLY_ROOM)
-        return -EAGAIN;
-    size_t count = wire_take(wire, buffer, length);
-    /* The end of the connection is ours to see: told of it, libssh2 would forget what it holds. */
-    return count > 0 ? (ssize_t)count : -EAGAIN;
-}
-
-static LIBSSH2_SEND_FUNC(send_to_wire)
-{
-    (void)socket;
-    (void)flags;
-    /* No room is no EAGAIN: it cannot happen but to a hostile server, whose session then ends. */
-    return wire_put(*abstract, buffer, length) ? (ssize_t)length : -EPIPE;
-}
-
-static LIBSSH2_RECV_FUNC(receive_nothing)
-{
-    (void)socket;
-    (void)buffer;
-    (void)length;
-    (void)flags;
-    (void)abstract;
-    return -EPIPE;
-}
-
-static LIBSSH2_SEND_FUNC(send_nowhere)
-{
-    (void)socket;
-    (void)buffer;
-    (void)flags;
-    (void)abstract;
-    return (ssize_t)length;
-}
-
-static void
-set_callbacks(LIBSSH2_SESSION *session, ssize_t (*receive)(int, void *, size_t, int, void **),
-              ssize_t (*transmit)(int, const void *, size_t, int, void **))
-{
-    /* libssh2 stores every callback as an object pointer; POSIX lets a function pointer pass. */
-    void *pointer;
-    memcpy(&pointer, &receive, sizeof pointer);
-    (void)libssh2_session_callback_set(session, LIBSSH2_CALLBACK_RECV, pointer);
-    memcpy(&pointer, &transmit, sizeof pointer);
-    (void)libssh2_session_callback_set(session, LIBSSH2_CALLBACK_SEND, pointer);
-}
-
-/* Makes libssh2 read from and write to the wire. */
-static void
-install_wire(LIBSSH2_SESSION *session, struct wire *wire)
-{
-    *libssh2_session_abstract(session) = wire;
-    set_callbacks(session, receive_from_wire, send_to_wire);
-}
-
-void
-ssh_teardown(LIBSSH2_SESSION *session, struct wire *wire)
-{
-    if (session != NULL) {
-        /* Freeing closes the channel and waits for the answer, unless reading fails. */
-        set_callbacks(session, receive_nothing, send_nowhere);
-        for (int i = 0; i < FREE_TRIES_MAX; i++) {
-            if (libssh2_session_free(session) != LIBSSH2_ERROR_EAGAIN)
-                break;
-        }
-    }
-    wire_free(wire);
-}
 
 static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
 {
@@ -136,12 +73,20 @@ static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
     return 0;
 }
 
+static void
+set_stage(struct ssh_login *login, enum stage stage)
+{
+    if (cbx_states_allow(&stages, login->address, login->stage, stage))
+        login->stage = stage;
+}
+
 /* ---- failures ------------------------------------------------------------------------------ */
 
 static void
 fail(struct ssh_login *login, enum ssh_error error, const struct cbx_error *text)
 {
-    wire_watch(login->wire, false, false);
+    set_stage(login, STAGE_OVER);
+    tcp_buffer_watch(login->tcp, false, false);
     ev_timer_stop(login->loop, &login->kick);
     login->ops->failed(login->arg, error, text->text);
 }
@@ -220,7 +165,7 @@ call_stage(struct ssh_login *login)
     void *self = login;
     switch (login->stage) {
     case STAGE_HANDSHAKE:
-        return libssh2_session_handshake(login->session, wire_fd(login->wire));
+        return libssh2_session_handshake(login->session, tcp_buffer_fd(login->tcp));
     case STAGE_AUTH:
         return libssh2_userauth_publickey(login->session, login->user, login->blob,
                                           sizeof login->blob, sign, &self);
@@ -232,27 +177,30 @@ call_stage(struct ssh_login *login)
         return libssh2_channel_handle_extended_data2(login->channel,
                                                      LIBSSH2_CHANNEL_EXTENDED_DATA_IGNORE);
     case STAGE_EXEC:
+        return libssh2_channel_process_startup(login->channel, "exec", 4, "cbx", 3);
+    case STAGE_OVER:
         break;
     }
-    return libssh2_channel_process_startup(login->channel, "exec", 4, "cbx", 3);
+    return LIBSSH2_ERROR_BAD_USE;
 }
 
 static void
 hand_over(struct ssh_login *login)
 {
     ev_timer_stop(login->loop, &login->kick);
-    wire_listen(login->wire, NULL, NULL);
+    tcp_buffer_listen(login->tcp, NULL, NULL);
     struct cbx_carrier *carrier =
-        ssh_carrier_new(login->loop, login->wire, login->session, login->channel);
+        ssh_carrier_new(login->loop, login->tcp, login->session, login->channel);
     if (carrier == NULL) {
         struct cbx_error text;
         cbx_fail(&text, 0, "%s: out of memory", login->address);
         fail(login, SSH_PROTOCOL, &text);
         return;
     }
-    login->wire = NULL;
+    login->tcp = NULL;
     login->session = NULL;
     login->channel = NULL;
+    set_stage(login, STAGE_OVER);
     login->ops->up(login->arg, carrier);
 }
 
@@ -272,32 +220,33 @@ step(struct ssh_login *login)
             return;
         }
         if (login->stage == STAGE_AUTH && login->login_only) {
-            wire_watch(login->wire, false, false);
+            set_stage(login, STAGE_OVER);
+            tcp_buffer_watch(login->tcp, false, false);
             login->ops->up(login->arg, NULL);
             return;
         }
-        login->stage++;
+        set_stage(login, login->stage + 1);
         code = call_stage(login);
     }
-    int flushed = wire_flush(login->wire);
-    bool over = wire_ended(login->wire) != 0 && wire_held(login->wire) == 0;
+    int flushed = tcp_buffer_flush(login->tcp);
+    bool over = tcp_buffer_ended(login->tcp) != 0 && tcp_buffer_held(login->tcp) == 0;
     if (code != LIBSSH2_ERROR_EAGAIN)
         fail_stage(login, code);
     else if (over || (flushed != 0 && flushed != CBX_ERR_AGAIN))
         fail_closed(login);
     else
-        wire_watch(login->wire, true, wire_pending(login->wire));
+        tcp_buffer_watch(login->tcp, true, tcp_buffer_pending(login->tcp));
 }
 
 static void
-on_wire(void *arg, int events)
+on_tcp(void *arg, int events)
 {
     struct ssh_login *login = arg;
     if ((events & EV_READ) != 0) {
         /* A login is a few kilobytes: filling on until there is no more cannot take long. */
         do
-            (void)wire_fill(login->wire);
-        while (wire_more(login->wire) && wire_held(login->wire) < WIRE_IN_SIZE);
+            (void)tcp_buffer_fill(login->tcp);
+        while (tcp_buffer_more(login->tcp) && tcp_buffer_held(login->tcp) < TCP_BUFFER_IN_SIZE);
     }
     step(login);
 }
@@ -312,64 +261,19 @@ on_kick(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- setting up and tearing down ----------------------------------------------------------- */
 
-/* libssh2 strikes out of these lists what it does not know. AES in counter mode first, because
- * libssh2 makes one cipher call per block and this is the cheapest; with it neither kind of MAC
- * order is open to cut packets (Terrapin). */
-static int
-prefer_methods(LIBSSH2_SESSION *session)
-{
-    static const struct {
-        int method;
-        const char *list;
-    } preferences[] = {
-        {LIBSSH2_METHOD_KEX, "curve25519-sha256,curve25519-sha256@libssh.org"},
-        {LIBSSH2_METHOD_HOSTKEY, "ssh-ed25519"},
-        {LIBSSH2_METHOD_CRYPT_CS, "aes128-ctr,aes256-ctr,aes128-gcm@openssh.com"},
-        {LIBSSH2_METHOD_CRYPT_SC, "aes128-ctr,aes256-ctr,aes128-gcm@openssh.com"},
-        {LIBSSH2_METHOD_MAC_CS, "hmac-sha2-256-etm@openssh.com,hmac-sha2-256,hmac-sha2-512"},
-        {LIBSSH2_METHOD_MAC_SC, "hmac-sha2-256-etm@openssh.com,hmac-sha2-256,hmac-sha2-512"},
-        {LIBSSH2_METHOD_COMP_CS, "none"},
-        {LIBSSH2_METHOD_COMP_SC, "none"},
-    };
-    for (size_t i = 0; i < sizeof preferences / sizeof preferences[0]; i++) {
-        int code = libssh2_session_method_pref(session, preferences[i].method, preferences[i].list);
-        if (code != 0)
-            return code;
-    }
-    return 0;
-}
-
-static LIBSSH2_SESSION *
-new_session(struct wire *wire)
-{
-    static bool libssh2_ready;
-    if (!libssh2_ready && libssh2_init(0) != 0)
-        return NULL;
-    libssh2_ready = true;
-    LIBSSH2_SESSION *session = libssh2_session_init_ex(NULL, NULL, NULL, wire);
-    if (session == NULL)
-        return NULL;
-    libssh2_session_set_blocking(session, 0);
-    install_wire(session, wire);
-    if (prefer_methods(session) == 0)
-        return session;
-    (void)libssh2_session_free(session);
-    return NULL;
-}
-
 struct ssh_login *
-ssh_login_new(struct ev_loop *loop, struct wire *wire, const struct ssh_config *config,
+ssh_login_new(struct ev_loop *loop, struct tcp_buffer *tcp, const struct ssh_config *config,
               const struct ssh_login_ops *ops, void *arg)
 {
     struct ssh_login *login = calloc(1, sizeof *login);
-    LIBSSH2_SESSION *session = login != NULL ? new_session(wire) : NULL;
+    LIBSSH2_SESSION *session = login != NULL ? ssh_session_new(tcp) : NULL;
     if (session == NULL) {
-        wire_free(wire);
+        tcp_buffer_free(tcp);
         free(login);
         return NULL;
     }
     login->loop = loop;
-    login->wire = wire;
+    login->tcp = tcp;
     login->session = session;
     login->ops = ops;
     login->arg = arg;
@@ -379,7 +283,7 @@ ssh_login_new(struct ev_loop *loop, struct wire *wire, const struct ssh_config *
     memcpy(login->host_key_sha256, config->host_key_sha256, sizeof login->host_key_sha256);
     (void)snprintf(login->user, sizeof login->user, "%s", config->user);
     (void)snprintf(login->address, sizeof login->address, "%s", config->address);
-    wire_listen(wire, on_wire, login);
+    tcp_buffer_listen(tcp, on_tcp, login);
     ev_timer_init(&login->kick, on_kick, 0., 0.);
     login->kick.data = login;
     ev_timer_start(loop, &login->kick);
@@ -399,7 +303,7 @@ ssh_login_free(struct ssh_login *login)
     if (login == NULL)
         return;
     ev_timer_stop(login->loop, &login->kick);
-    ssh_teardown(login->session, login->wire);
+    ssh_session_end(login->session, login->tcp);
     sodium_memzero(&login->key, sizeof login->key);
     free(login);
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SSH by libssh2 over a wire: checks the pinned host key, logs in with an Ed25519 key, opens one
- * exec channel, and hands that over as a carrier.
+ * SSH by libssh2 over a tcp_buffer: checks the pinned host key, logs in with an Ed25519 key, opens
+ * one exec channel, and hands that over as a carrier.
  */
-#ifndef AGENT_UPLINK_SSH_H
-#define AGENT_UPLINK_SSH_H
+#ifndef AGENT_UPLINK_SSH_LOGIN_H
+#define AGENT_UPLINK_SSH_LOGIN_H
 
 #include "agent/uplink/tcp_buffer.h"
 #include "common/link/carrier.h"
 #include "common/trust/identity.h"
-#include <libssh2.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ssh_login;
@@ -41,30 +41,11 @@ struct ssh_login_ops {
  * carrier. */
 const char *ssh_login_banner(const struct ssh_login *login);
 
-/* Takes the wire over, also when it returns NULL (memory is short). */
-struct ssh_login *ssh_login_new(struct ev_loop *loop, struct wire *wire,
+/* Takes the buffer over, also when it returns NULL (memory is short). */
+struct ssh_login *ssh_login_new(struct ev_loop *loop, struct tcp_buffer *tcp,
                                 const struct ssh_config *config, const struct ssh_login_ops *ops,
                                 void *arg);
 /* Ends the login if it still runs, and the connection with it. */
 void ssh_login_free(struct ssh_login *login);
-
-enum {
-    /* libssh2 takes at most this much payload at a time ... */
-    SSH_WRITE_MAX = 32700,
-    /* ... and makes at most this of it. */
-    SSH_PACKET_MAX = 35000,
-    /* Room kept for what libssh2 writes by itself while it reads: replies, window adjustments and
-     * key exchange. It reads 16 KiB at a time, and each packet causes a reply of its own size at
-     * most. */
-    SSH_REPLY_ROOM = 40000,
-    SSH_ALIVE_S = 25, /* between signs of life of a connection that stands by */
-};
-
-/* ssh_carrier.c: the channel as a carrier, for ssh.c only. Takes all three over; NULL when memory
- * is short (they then stay the caller's). */
-struct cbx_carrier *ssh_carrier_new(struct ev_loop *loop, struct wire *wire,
-                                    LIBSSH2_SESSION *session, LIBSSH2_CHANNEL *channel);
-/* Ends session and wire without waiting for the far side. */
-void ssh_teardown(LIBSSH2_SESSION *session, struct wire *wire);
 
 #endif

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+#include "common/base/states.h"
+
+#include "common/base/log.h"
+
+bool
+cbx_states_allow(const struct cbx_states *states, const char *who, unsigned from, unsigned to)
+{
+    const char *before = states->state[from].name, *after = states->state[to].name;
+    if ((states->state[from].next & CBX_STATE(to)) == 0) {
+        cbx_log_error("%s %s: a bug: state %s cannot follow %s", states->what, who, after, before);
+        return false;
+    }
+    cbx_log_debug("%s %s: %s -> %s", states->what, who, before, after);
+    return true;
+}
