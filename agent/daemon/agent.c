@@ -5,11 +5,20 @@
  * loop: a prepare watcher begins the phase that was asked for and flushes the engines before each
  * sleep. Everything is freed in one place, agent_dispose.
  */
-#include "agent/daemon/internal.h"
+#include "agent/daemon/agent.h"
 
+#include "agent/daemon/control.h"
+#include "agent/daemon/hub_link.h"
+#include "agent/daemon/process.h"
+#include "agent/front/front.h"
+#include "agent/lanes/direct.h"
+#include "agent/lanes/hub_lane.h"
+#include "agent/mesh/joiner.h"
+#include "agent/mesh/mesh.h"
 #include "agent/uplink/child.h"
-#include "common/base/clock.h"
+#include "agent/uplink/uplink.h"
 #include "common/base/log.h"
+#include "common/command/control.h"
 #include "common/crypto/aead.h"
 #include "common/os/descriptors.h"
 
@@ -24,117 +33,13 @@
 
 enum { FLUSH_ROUNDS = 8 };
 static const double GOODBYE_S = 1.0;
-static const double SAVE_AGAIN_S = 5.0;
-
-/* ---- for the other files ---- */
-
-void
-agent_name(const struct agent *agent, char *out, size_t size)
-{
-    const struct agent_membership *joined = &agent->state.joined;
-    out[0] = '\0';
-    if (joined->set)
-        (void)snprintf(out, size, "%s.%s.cbx", joined->peer.slug, joined->peer.pond);
-}
-
-void
-agent_report(struct agent *agent, const char *word, const char *text)
-{
-    if (agent->report_fd < 0)
-        return;
-    char line[CBX_ERROR_TEXT_MAX + 32];
-    int length = snprintf(line, sizeof line, "%s %s\n", word, text);
-    if (length >= (int)sizeof line)
-        length = (int)sizeof line - 1;
-    /* The parent may have gone; nobody waits for it. */
-    ssize_t written = write(agent->report_fd, line, (size_t)length);
-    (void)written;
-    if (strcmp(word, "trouble") == 0)
-        return;
-    close(agent->report_fd);
-    agent->report_fd = -1;
-}
-
-void
-agent_wake(struct agent *agent)
-{
-    agent->dirty = true;
-    ev_idle_start(agent->loop, &agent->awake);
-}
-
-void
-agent_want(struct agent *agent, enum agent_phase phase)
-{
-    if (agent->phase_wanted && agent->next_phase == AGENT_PHASE_STOP)
-        return;
-    agent->phase_wanted = true;
-    agent->next_phase = phase;
-    if (agent->loop != NULL)
-        ev_idle_start(agent->loop, &agent->awake);
-}
-
-void
-agent_stop(struct agent *agent, int exit_status, const char *cause)
-{
-    if (agent->phase == AGENT_PHASE_STOP ||
-        (agent->phase_wanted && agent->next_phase == AGENT_PHASE_STOP))
-        return;
-    agent->exit_status = exit_status;
-    agent_want(agent, AGENT_PHASE_STOP);
-    if (exit_status != 0) {
-        cbx_log_error("%s", cause);
-        agent_report(agent, "failed", cause);
-    }
-}
-
-static void
-on_saved(void *arg, int result, const char *text)
-{
-    struct agent *agent = arg;
-    agent->saving--;
-    if (result == CBX_OK) {
-        /* A write that began before the last change does not speak for it. */
-        if (agent->mesh != NULL && agent->saving == 0)
-            mesh_known_stored(agent->mesh);
-        return;
-    }
-    cbx_log_error("the state is not stored, trying again: %s", text);
-    ev_timer_stop(agent->loop, &agent->save_again);
-    ev_timer_set(&agent->save_again, SAVE_AGAIN_S, 0.);
-    ev_timer_start(agent->loop, &agent->save_again);
-}
-
-int
-agent_save(struct agent *agent, cbx_store_done *done)
-{
-    uint8_t *bytes;
-    size_t length;
-    struct cbx_error error;
-    int result = agent_state_seal(&agent->state, &agent->key, &bytes, &length, &error);
-    if (done == NULL)
-        agent->saving++;
-    if (result == CBX_OK)
-        result = cbx_store_put(agent->store, agent->state_path, bytes, length, 0600,
-                               done != NULL ? done : on_saved, agent);
-    if (result != CBX_OK && done == NULL)
-        on_saved(agent, result, cbx_err_name(result));
-    return result;
-}
-
-static void
-on_save_again(struct ev_loop *loop, ev_timer *timer, int events)
-{
-    (void)loop;
-    (void)events;
-    (void)agent_save(timer->data, NULL);
-}
 
 /* ---- the loop ---- */
 
 static void
 begin_stop(struct agent *agent)
 {
-    agent->phase = AGENT_PHASE_STOP;
+    agent_set_phase(agent, AGENT_PHASE_STOP);
     if (agent->uplink != NULL)
         uplink_stop(agent->uplink);
     agent_control_abandon(agent);
@@ -333,10 +238,10 @@ open_parts(struct agent *agent, struct cbx_error *error)
     bool run = agent->start->goal == AGENT_GOAL_RUN;
     agent->loop = ev_default_loop(EVFLAG_AUTO);
     if (agent->loop == NULL)
-        return cbx_fail(error, CBX_ERR_IO, "libev finds no way to wait for events here");
+        return cbx_fail(error, CBX_ERR_IO, "libev found no usable event backend");
     agent->store = cbx_store_new(agent->loop);
     if (agent->store == NULL)
-        return cbx_fail(error, CBX_ERR_NOMEM, "the thread that writes files cannot be started");
+        return cbx_fail(error, CBX_ERR_NOMEM, "cannot start the thread that writes files");
     struct front_config config = {
         .proxy = run ? settings->proxy : NULL,
         .proxy_required = settings->proxy_required,
@@ -358,10 +263,9 @@ init_watchers(struct agent *agent)
     ev_prepare_init(&agent->before_sleep, on_before_sleep);
     ev_idle_init(&agent->awake, on_awake);
     ev_init(&agent->engine_due, on_engine_due);
-    ev_init(&agent->save_again, on_save_again);
     ev_init(&agent->give_up, on_give_up);
     agent->before_sleep.data = agent->engine_due.data = agent;
-    agent->save_again.data = agent->give_up.data = agent;
+    agent->give_up.data = agent;
 }
 
 static int
@@ -423,7 +327,7 @@ static void
 say_first_words(const struct agent *agent)
 {
     if (geteuid() == 0 && agent->start->goal == AGENT_GOAL_RUN)
-        cbx_log_info("running as root, which the agent need not: any user will do");
+        cbx_log_info("running as root is not needed: any user will do");
 }
 
 int
@@ -438,8 +342,7 @@ agent_run(const struct agent_start *start)
     agent->settings = start->settings;
     agent->lock_fd = -1;
     agent->report_fd = start->report_fd;
-    agent->said_kind = -1;
-    agent->started_at = cbx_clock_unix();
+    agent_process_init(agent);
     LIST_INIT(&agent->requests);
     init_watchers(agent);
     cbx_descriptors_raise();

@@ -24,11 +24,16 @@
  *
  * A dial or a wait lives as long as its client: a command that is killed takes its dial with it.
  */
-#include "agent/daemon/internal.h"
-#include "agent/daemon/netcheck.h"
+#include "agent/daemon/control.h"
 
+#include "agent/daemon/netcheck.h"
+#include "agent/front/front.h"
+#include "agent/lanes/direct.h"
+#include "agent/mesh/mesh.h"
+#include "agent/uplink/uplink.h"
 #include "common/base/clock.h"
 #include "common/base/names.h"
+#include "common/command/control.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -289,9 +294,9 @@ static json_t *
 status_document(const struct agent *agent)
 {
     const struct agent_membership *joined = &agent->state.joined;
-    char name[2 * CBX_SLUG_MAX + 8];
+    char name[AGENT_NAME_MAX];
     char expose[CBX_EXPOSE_TEXT_MAX] = "";
-    agent_name(agent, name, sizeof name);
+    agent_name(agent, name);
     if (agent->mesh != NULL && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
         expose[0] = '\0';
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/daemon/netcheck.h"
 
-#include "agent/daemon/internal.h"
+#include "agent/daemon/process.h"
+#include "agent/lanes/direct.h"
+#include "agent/mesh/mesh.h"
 #include "agent/netcheck/netcheck.h"
+#include "agent/uplink/uplink.h"
 #include "common/base/clock.h"
 #include "common/command/human.h"
 

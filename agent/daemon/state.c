@@ -325,8 +325,8 @@ agent_state_load(struct agent_state *state, const struct cbx_vault_key *key, con
     if (!decode(plain, length, state)) {
         agent_state_wipe(state);
         result = cbx_fail(error, CBX_ERR_FORMAT,
-                          "%s opens, but what is in it makes no sense: it is of another version of "
-                          "cbx, or damaged; use that version, or join anew with another --state",
+                          "%s: unknown contents: it was written by another version of cbx, or is "
+                          "damaged; use that version, or join again with another --state",
                           path);
     }
     sodium_memzero(plain, length);

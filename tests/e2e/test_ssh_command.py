@@ -295,7 +295,7 @@ def test_a_command_that_exits_shows_status_and_last_words(world, cli):
 
 def test_a_command_that_prints_junk_is_shown(world, cli):
     junk = script(world, "junk", "echo 'HTTP/1.1 400 Bad\tRequest'; while :; do echo xxxxxxxxxxxxxxxxxx; done")
-    refused(cli, str(junk), r'prints what is no hub\'s link \("HTTP/1.1 400 Bad\?Request"\)')
+    refused(cli, str(junk), r'printed something that is not a hub\'s link \("HTTP/1.1 400 Bad\?Request"\)')
 
 
 def test_a_command_that_hangs_is_ended(world, cli):
@@ -356,7 +356,7 @@ def test_a_used_token_is_refused_as_over_our_own_ssh(world, hub, cli):
     token = hub.invite("cli")
     join(cli, PLAIN, token=token, check=True)
     other = Agent(world, "other", hub)
-    said = refused(other, PLAIN, "does not take this token", token=token)
+    said = refused(other, PLAIN, "token rejected by the hub", token=token)
     assert "not attached after" not in said
 
 

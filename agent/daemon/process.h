@@ -1,32 +1,36 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the agent's process share: agent.c, agent_link.c, agent_control.c. */
-#ifndef AGENT_DAEMON_INTERNAL_H
-#define AGENT_DAEMON_INTERNAL_H
+/*
+ * The agent's process as its parts see it: what all of them share, and the small things that any of
+ * them asks for: the end of the process, the next phase, a flush, a save, a word to the user. The
+ * parts themselves stand above: agent.c composes them, hub_link.c walks the phases, engine.c wires
+ * the mesh, join.c the joiner, control.c answers commands.
+ */
+#ifndef AGENT_DAEMON_PROCESS_H
+#define AGENT_DAEMON_PROCESS_H
 
 #include "agent/daemon/agent.h"
 #include "agent/daemon/state.h"
-#include "agent/front/front.h"
-#include "agent/lanes/direct.h"
-#include "agent/lanes/hub_lane.h"
-#include "agent/mesh/joiner.h"
-#include "agent/mesh/mesh.h"
-#include "agent/uplink/uplink.h"
-#include "common/command/control.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"
+#include "common/trust/expose.h"
+#include "common/trust/identity.h"
 #include <ev.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
 /*
  * Where the process stands with its hub. The uplink logs in with the key of the phase:
+ *   START   no uplink yet
  *   TRIAL   identity; is the chain that was submitted recorded, by the last run or by a join whose
  *           link was lost? attached -> ATTACH, login denied -> JOIN
  *   JOIN    invite's login key; joined -> STORE, refused for good -> STOP, lost -> TRIAL
  *   STORE   none; the membership is on its way to the disk -> ATTACH
- *   ATTACH  identity; for the rest of the process's life, through lost links
+ *   ATTACH  identity; for the rest of the process, through lost links
  *   STOP    saying goodbye; nothing new begins
  */
 enum agent_phase {
+    AGENT_PHASE_START,
     AGENT_PHASE_TRIAL,
     AGENT_PHASE_JOIN,
     AGENT_PHASE_STORE,
@@ -34,7 +38,7 @@ enum agent_phase {
     AGENT_PHASE_STOP,
 };
 
-struct agent_request; /* of agent_control.c: a dial or a wait that is not over */
+struct agent_request; /* of control.c: a dial, a wait or a netcheck that is not over */
 
 struct agent {
     const struct agent_start *start;
@@ -56,7 +60,7 @@ struct agent {
     struct cbx_expose exposed;         /* what the mesh lets peers dial */
     struct cbx_keypair login, signing; /* of the pending token, in TRIAL and JOIN */
 
-    enum agent_phase phase;
+    enum agent_phase phase; /* agent_set_phase sets it */
     /* Callbacks of the parts only ask for the next phase; it begins before the loop sleeps again,
      * when none of them is on the stack. */
     bool phase_wanted;
@@ -83,33 +87,35 @@ struct agent {
     LIST_HEAD(, agent_request) requests;
 };
 
-/* ---- agent.c ---- */
+/* The fields of this file, in a zeroed agent. */
+void agent_process_init(struct agent *agent);
 
-/* Ends the process: with 0, or with 1 and the one line that says why. The first call counts. */
-void agent_stop(struct agent *agent, int exit_status, const char *cause);
-/* An engine wants to be flushed. */
-void agent_wake(struct agent *agent);
-/* Asks for a phase; STOP is not taken back. */
-void agent_want(struct agent *agent, enum agent_phase phase);
-/* "web.demo.cbx", or "" before the join. */
-void agent_name(const struct agent *agent, char *out, size_t size);
-void agent_report(struct agent *agent, const char *word, const char *text);
-/* Gives the state to the store. done may be NULL. */
-int agent_save(struct agent *agent, cbx_store_done *done);
-
-/* ---- agent_link.c ---- */
-
+void agent_set_phase(struct agent *agent, enum agent_phase phase);
 /* The first phase, by what the state holds. */
 enum agent_phase agent_first_phase(const struct agent *agent);
-/* Begins TRIAL, JOIN or ATTACH: a new uplink with the key of the phase. */
-void agent_link_begin(struct agent *agent, enum agent_phase phase);
-/* Frees uplink, joiner and mesh. */
-void agent_link_end(struct agent *agent);
+/* Asks for a phase; STOP is not taken back. */
+void agent_want(struct agent *agent, enum agent_phase phase);
+/* Ends the process: with 0, or with 1 and the one line that says why. The first call counts. */
+void agent_stop(struct agent *agent, int exit_status, const char *cause);
 
-/* ---- agent_control.c ---- */
+/* What engines ask of their owner: arg is the agent. An engine wants to be flushed; the clocks. */
+void agent_wake(void *arg);
+int64_t agent_now_us(void *arg);
+int64_t agent_now_unix(void *arg);
 
-int agent_control_start(struct agent *agent, struct cbx_error *error);
-/* Answers what is still open: the agent is going away. Before the front is freed. */
-void agent_control_abandon(struct agent *agent);
+/* Gives the state to the store. done may be NULL: then a failure is logged and tried again. */
+int agent_save(struct agent *agent, cbx_store_done *done);
+
+/* "web.demo.cbx", or "" before the join. */
+enum { AGENT_NAME_MAX = 2 * CBX_SLUG_MAX + 8 };
+void agent_name(const struct agent *agent, char out[AGENT_NAME_MAX]);
+/* A line for the parent that waits (agent_start.report_fd). */
+void agent_report(struct agent *agent, const char *word, const char *text);
+/* Trouble that is tried again. The same kind (of enum uplink_error) is logged once, until an attach
+ * or a lost link changes the picture. */
+void agent_say_trouble(struct agent *agent, int kind, const char *text);
+/* A token that is refused for good is dropped, and the process ends: `run` then goes on with the
+ * membership that there was. */
+void agent_refuse_token(struct agent *agent, const char *cause);
 
 #endif
