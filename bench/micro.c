@@ -12,7 +12,7 @@
  * tell: it holds no key. What is timed is all that the hub does from read to writev.
  */
 #include "agent/mesh/mesh.h"
-#include "common/crypto/aead.h"
+#include "common/crypto/aead_choice.h"
 #include "common/link/frame.h"
 #include "common/stream/record.h"
 #include "common/stream/window.h"

@@ -9,7 +9,8 @@
 #include "agent/daemon/state.h"
 #include "agent/netcheck/netcheck.h"
 #include "common/base/log.h"
-#include "common/crypto/aead.h"
+#include "common/crypto/aead_choice.h"
+#include "common/crypto/cpu.h"
 
 #include <ev.h>
 #include <stdio.h>
@@ -159,12 +160,12 @@ add_ciphers(json_t *checks)
                                  "aes-256-gcm %llu MB/s by %s%s, chacha20-poly1305 %llu MB/s; %s "
                                  "first",
                                  (unsigned long long)(aes / 1000000), aes_by,
-                                 cbx_aead_has_aes() ? "" : " (not in hardware)",
+                                 cbx_cpu_has_aes() ? "" : " (not in hardware)",
                                  (unsigned long long)(chacha / 1000000), chosen);
     json_object_set_new(check, "aes_256_gcm_bytes_per_s", json_integer((json_int_t)aes));
     json_object_set_new(check, "chacha20_poly1305_bytes_per_s", json_integer((json_int_t)chacha));
     json_object_set_new(check, "aes_256_gcm_by", json_string(aes_by));
-    json_object_set_new(check, "aes_in_hardware", json_boolean(cbx_aead_has_aes()));
+    json_object_set_new(check, "aes_in_hardware", json_boolean(cbx_cpu_has_aes()));
     json_object_set_new(check, "chosen", json_string(chosen));
 }
 

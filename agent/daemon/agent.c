@@ -19,7 +19,7 @@
 #include "agent/uplink/uplink.h"
 #include "common/base/log.h"
 #include "common/command/control.h"
-#include "common/crypto/aead.h"
+#include "common/crypto/aead_choice.h"
 #include "common/os/descriptors.h"
 
 #include <errno.h>

@@ -76,14 +76,14 @@ on_wake(void *owner, struct cbx_link *link)
 }
 
 static void
-on_given(void *owner, struct cbx_link *link, int64_t now)
+on_batch_done(void *owner, struct cbx_link *link, int64_t now)
 {
     (void)link;
     cbx_stream_flush(&((struct mesh_direct *)owner)->mesh->env, now);
 }
 
 static const struct cbx_link_ops link_ops = {
-    .frame = take_frame, .wake = on_wake, .given = on_given};
+    .frame = take_frame, .wake = on_wake, .batch_done = on_batch_done};
 
 /* ---- its life ---- */
 

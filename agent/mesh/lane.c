@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The link's lane to the hub: asked for, promised, refused (rule 28). Who connects is the shell. */
 #include "agent/mesh/internal.h"
+#include "common/crypto/aead_choice.h"
 #include <sodium.h>
 #include <string.h>
 

@@ -2,6 +2,7 @@
 /* The agent's link to the hub: greeting, directory, allowance, and the turn of the engine. */
 #include "agent/mesh/internal.h"
 #include "common/base/log.h"
+#include "common/crypto/aead_choice.h"
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -322,14 +323,14 @@ on_wake(void *owner, struct cbx_link *link)
 }
 
 static void
-on_given(void *owner, struct cbx_link *link, int64_t now)
+on_batch_done(void *owner, struct cbx_link *link, int64_t now)
 {
     (void)link;
     cbx_stream_flush(&((struct mesh *)owner)->env, now);
 }
 
 static const struct cbx_link_ops link_ops = {
-    .frame = take_frame, .wake = on_wake, .given = on_given};
+    .frame = take_frame, .wake = on_wake, .batch_done = on_batch_done};
 
 /* ---- the link's life ---- */
 

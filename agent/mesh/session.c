@@ -2,6 +2,7 @@
 /* Sessions with peers (rules 12, 13): begun, answered, confirmed, renewed. */
 #include "agent/mesh/internal.h"
 #include "common/base/log.h"
+#include "common/crypto/aead_choice.h"
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>

@@ -15,9 +15,6 @@
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__aarch64__) && defined(__linux__)
-#include <sys/auxv.h>
-#endif
 
 enum { CIPHERS = 2 };
 
@@ -53,11 +50,11 @@ slot_dispose(struct slot *slot)
 }
 
 static bool
-admission_init(struct slot admission[CIPHERS], int sealing, enum cbx_aes aes)
+slots_init(struct slot slots[CIPHERS], int sealing, enum cbx_aes aes)
 {
-    bool done = aes == CBX_AES_IPSEC_MB ? (admission[0].gcm = cbx_gcm_new()) != NULL
-                                        : slot_init(&admission[0], EVP_aes_256_gcm(), sealing);
-    return done && slot_init(&admission[1], EVP_chacha20_poly1305(), sealing);
+    bool done = aes == CBX_AES_IPSEC_MB ? (slots[0].gcm = cbx_gcm_new()) != NULL
+                                        : slot_init(&slots[0], EVP_aes_256_gcm(), sealing);
+    return done && slot_init(&slots[1], EVP_chacha20_poly1305(), sealing);
 }
 
 struct cbx_aead *
@@ -66,17 +63,11 @@ cbx_aead_new_with(enum cbx_aes aes)
     struct cbx_aead *aead = calloc(1, sizeof *aead);
     if (aead == NULL)
         return NULL;
-    if (!admission_init(aead->seal, 1, aes) || !admission_init(aead->open, 0, aes)) {
+    if (!slots_init(aead->seal, 1, aes) || !slots_init(aead->open, 0, aes)) {
         cbx_aead_free(aead);
         return NULL;
     }
     return aead;
-}
-
-struct cbx_aead *
-cbx_aead_new(void)
-{
-    return cbx_aead_new_with(cbx_aes_preferred());
 }
 
 void
@@ -89,19 +80,6 @@ cbx_aead_free(struct cbx_aead *aead)
         slot_dispose(&aead->open[i]);
     }
     free(aead);
-}
-
-bool
-cbx_aead_has_aes(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    return __builtin_cpu_supports("aes") && __builtin_cpu_supports("pclmul");
-#elif defined(__aarch64__) && defined(__linux__)
-    const unsigned long both = HWCAP_AES | HWCAP_PMULL;
-    return (getauxval(AT_HWCAP) & both) == both;
-#else
-    return false;
-#endif
 }
 
 const char *
@@ -125,11 +103,11 @@ cbx_cipher_name(enum cbx_cipher cipher)
 }
 
 static struct slot *
-slot_of(struct slot admission[CIPHERS], enum cbx_cipher cipher)
+slot_of(struct slot slots[CIPHERS], enum cbx_cipher cipher)
 {
     if (cipher == CBX_CIPHER_AES256GCM)
-        return &admission[0];
-    return cipher == CBX_CIPHER_CHACHA20POLY1305 ? &admission[1] : NULL;
+        return &slots[0];
+    return cipher == CBX_CIPHER_CHACHA20POLY1305 ? &slots[1] : NULL;
 }
 
 /* In constant time, a word at a time: for each record libsodium's loop over bytes shows in

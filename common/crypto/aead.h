@@ -23,26 +23,13 @@ enum { CBX_AEAD_KEY = 32, CBX_AEAD_NONCE = 12, CBX_AEAD_TAG = 16 };
 /* Who does AES-256-GCM; both give the same bytes. */
 enum cbx_aes { CBX_AES_LIBCRYPTO, CBX_AES_IPSEC_MB };
 const char *cbx_aes_name(enum cbx_aes aes); /* "libcrypto" */
-/* The one that was measured to be faster here, once per process (a millisecond). */
-enum cbx_aes cbx_aes_preferred(void);
 
 struct cbx_aead; /* shared contexts */
 
-/* With the preferred AES. NULL when memory is short or libcrypto refuses. */
-struct cbx_aead *cbx_aead_new(void);
 /* With this one; NULL also where it is not on this machine. */
 struct cbx_aead *cbx_aead_new_with(enum cbx_aes aes);
 void cbx_aead_free(struct cbx_aead *aead); /* NULL is fine */
 
-/* True when this CPU has AES and carry-less multiplication in hardware. */
-bool cbx_aead_has_aes(void);
-/* The cipher to offer first: the one that this CPU was measured to be faster at, once per process
- * (about a millisecond). ChaCha20-Poly1305 where AES is not in hardware. */
-enum cbx_cipher cbx_aead_preferred(void);
-/* Bytes per second of sealing texts of `length` bytes, the best of at least `samples` samples and
- * of what fits into at_least_us; 0 when memory is short. */
-uint64_t cbx_aead_speed(enum cbx_cipher cipher, size_t length, unsigned samples,
-                        int64_t at_least_us);
 const char *cbx_cipher_name(enum cbx_cipher cipher);
 
 /*

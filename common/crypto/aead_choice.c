@@ -3,7 +3,8 @@
  * Which record cipher this CPU is faster at. Asked for once per process, answered by sealing a few
  * blocks of each: the best block counts, since whatever else runs can only slow one down.
  */
-#include "common/crypto/aead.h"
+#include "common/crypto/aead_choice.h"
+#include "common/crypto/cpu.h"
 #include <stdlib.h>
 #include <time.h>
 
@@ -80,8 +81,14 @@ cbx_aead_preferred(void)
         return preferred;
     preferred = CBX_CIPHER_CHACHA20POLY1305;
     /* Without the instructions libcrypto's AES is slow at best, and not measured. */
-    if (cbx_aead_has_aes() && cbx_aead_speed(CBX_CIPHER_AES256GCM, BLOCK, SAMPLES, 0) >=
-                                  cbx_aead_speed(CBX_CIPHER_CHACHA20POLY1305, BLOCK, SAMPLES, 0))
+    if (cbx_cpu_has_aes() && cbx_aead_speed(CBX_CIPHER_AES256GCM, BLOCK, SAMPLES, 0) >=
+                                 cbx_aead_speed(CBX_CIPHER_CHACHA20POLY1305, BLOCK, SAMPLES, 0))
         preferred = CBX_CIPHER_AES256GCM;
     return preferred;
+}
+
+struct cbx_aead *
+cbx_aead_new(void)
+{
+    return cbx_aead_new_with(cbx_aes_preferred());
 }

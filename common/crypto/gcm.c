@@ -5,6 +5,7 @@
  * stands for and only grows, hence the comparison of versions.
  */
 #include "common/crypto/gcm.h"
+#include "common/crypto/cpu.h"
 
 #include <stdlib.h>
 
@@ -64,7 +65,7 @@ gives_the_published_bytes(void)
 static bool
 cpu_is_fit(void)
 {
-    return cbx_aead_has_aes() && __builtin_cpu_supports("avx2");
+    return cbx_cpu_has_vector_aes();
 }
 
 static void

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/link/lane.h"
 #include "common/base/err.h"
+#include "common/crypto/aead_choice.h"
 #include "common/link/frame.h"
 #include <sodium.h>
 #include <stdlib.h>

@@ -7,8 +7,8 @@ enum {
     SPAN_MIN_US = 500 * 1000,
     DRAIN_MIN_US = 20 * 1000,
     PROBE_EVERY = 8,
-    WAY_WINDOW_US = 30 * 1000 * 1000,
-    WAY_STALE_US = 1000 * 1000,
+    ONE_WAY_WINDOW_US = 30 * 1000 * 1000,
+    ONE_WAY_STALE_US = 1000 * 1000,
     PINCHED_ROUNDS = 8,
     TRIAL_ROUNDS = 8,
     TRIAL_EVERY_US = 60 * 1000 * 1000
@@ -55,12 +55,12 @@ cbx_pace_quarter(const struct cbx_pace *pace)
 
 /* What the neighbour's data takes of a round trip; bounded, since it is the neighbour's word. */
 static int64_t
-way_back(const struct cbx_pace *pace, int64_t now)
+reverse_delay(const struct cbx_pace *pace, int64_t now)
 {
     int64_t most = pace->delay_us + CBX_PACE_SLACK_US;
-    if (now - pace->way_at > WAY_STALE_US)
+    if (now - pace->one_way_at > ONE_WAY_STALE_US)
         return 0;
-    return pace->way_us < most ? pace->way_us : most;
+    return pace->one_way_delay_us < most ? pace->one_way_delay_us : most;
 }
 
 static uint64_t
@@ -69,7 +69,7 @@ cap_for(const struct cbx_pace *pace, int64_t now)
     if (!pace->rate_known || pace->delay_us == 0)
         return CBX_PACE_START;
     double rate = (double)cbx_pace_rate(pace);
-    double slack = rate * (double)(CBX_PACE_SLACK_US + way_back(pace, now)) / 1e6;
+    double slack = rate * (double)(CBX_PACE_SLACK_US + reverse_delay(pace, now)) / 1e6;
     if (slack > (double)CBX_PACE_SLACK_MAX)
         slack = (double)CBX_PACE_SLACK_MAX;
     double cap = 2.0 * rate * (double)pace->delay_us / 1e6 + slack;
@@ -137,7 +137,7 @@ cbx_pace_delay(struct cbx_pace *pace, int64_t delay_us, int64_t now)
     if (now - pace->delay_at <= CBX_PACE_DELAY_WINDOW_US)
         return;
     /* Behind the neighbour's data no round trip tells it: both ends would raise it in turns. */
-    if (way_back(pace, now) > CBX_PACE_SLACK_US / 2) {
+    if (reverse_delay(pace, now) > CBX_PACE_SLACK_US / 2) {
         pace->drain_until = 0;
         pace->delay_at = now;
         return;
@@ -158,21 +158,21 @@ cbx_pace_delay(struct cbx_pace *pace, int64_t delay_us, int64_t now)
 }
 
 void
-cbx_pace_way(struct cbx_pace *pace, uint64_t apart, int64_t now)
+cbx_pace_one_way_delay(struct cbx_pace *pace, uint64_t apart, int64_t now)
 {
     /* Differences of differences: whatever the clocks say, and wherever they wrap. */
-    if (pace->way_began == 0)
-        pace->way_least[0] = pace->way_least[1] = apart;
-    if (pace->way_began == 0 || now - pace->way_began > WAY_WINDOW_US) {
-        pace->way_least[1] = pace->way_least[0];
-        pace->way_least[0] = apart;
-        pace->way_began = now;
+    if (pace->one_way_began == 0)
+        pace->one_way_least[0] = pace->one_way_least[1] = apart;
+    if (pace->one_way_began == 0 || now - pace->one_way_began > ONE_WAY_WINDOW_US) {
+        pace->one_way_least[1] = pace->one_way_least[0];
+        pace->one_way_least[0] = apart;
+        pace->one_way_began = now;
     }
     int64_t longest = 0;
     for (int i = 0; i < 2; i++) {
-        int64_t waited = (int64_t)(apart - pace->way_least[i]);
+        int64_t waited = (int64_t)(apart - pace->one_way_least[i]);
         if (waited < 0)
-            pace->way_least[i] = apart;
+            pace->one_way_least[i] = apart;
         else if (waited > longest)
             longest = waited;
     }
@@ -180,8 +180,9 @@ cbx_pace_way(struct cbx_pace *pace, uint64_t apart, int64_t now)
     if (longest > most)
         longest = most;
     /* Too much costs a little of a queue, too little leaves the path empty. */
-    pace->way_us += (longest - pace->way_us) / (longest > pace->way_us ? 2 : 8);
-    pace->way_at = now;
+    pace->one_way_delay_us +=
+        (longest - pace->one_way_delay_us) / (longest > pace->one_way_delay_us ? 2 : 8);
+    pace->one_way_at = now;
 }
 
 static void
@@ -189,7 +190,7 @@ take_rate(struct cbx_pace *pace, uint64_t rate, bool idle, int64_t now)
 {
     if (idle && (!pace->rate_known || rate <= cbx_pace_rate(pace)))
         return;
-    int64_t span = 10 * (pace->delay_us + way_back(pace, now)); /* more than one probe */
+    int64_t span = 10 * (pace->delay_us + reverse_delay(pace, now)); /* more than one probe */
     if (span < SPAN_MIN_US)
         span = SPAN_MIN_US;
     if (now - pace->rate_span_began >= span && !idle) {

@@ -62,8 +62,8 @@ struct cbx_pace {
     int64_t drain_least_us;
     /* The neighbour's way to us: its clock against ours, the least of this window and the one
      * before, and what it takes above that. */
-    uint64_t way_least[2];
-    int64_t way_began, way_us, way_at;
+    uint64_t one_way_least[2];
+    int64_t one_way_began, one_way_delay_us, one_way_at;
     uint32_t pinched; /* limited round trips in succession with the least cap */
     uint32_t trial_rounds;
     uint64_t pinched_from; /* acked when these rounds, or those of the trial, began */
@@ -98,7 +98,7 @@ int cbx_pace_acked(struct cbx_pace *pace, uint64_t total, int64_t now);
 void cbx_pace_delay(struct cbx_pace *pace, int64_t delay_us, int64_t now);
 
 /* A ping of the neighbour came: our clock less its own. */
-void cbx_pace_way(struct cbx_pace *pace, uint64_t apart, int64_t now);
+void cbx_pace_one_way_delay(struct cbx_pace *pace, uint64_t apart, int64_t now);
 
 /* What the neighbour should acknowledge at once: a quarter of the cap. */
 uint64_t cbx_pace_quarter(const struct cbx_pace *pace);

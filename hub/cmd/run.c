@@ -4,7 +4,7 @@
  * spawner is forked as soon as its arguments are known, before keys are opened and threads started.
  */
 #include "common/base/log.h"
-#include "common/crypto/aead.h"
+#include "common/crypto/aead_choice.h"
 #include "common/os/descriptors.h"
 #include "hub/cmd/cmd.h"
 #include "hub/daemon/serve.h"

@@ -6,6 +6,7 @@
  * proof is looked at, so that nobody can try twice.
  */
 #include "common/base/log.h"
+#include "common/crypto/aead_choice.h"
 #include "hub/core/internal.h"
 #include <sodium.h>
 

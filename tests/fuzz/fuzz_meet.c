@@ -5,6 +5,7 @@
  * must never open), or as decisions: a text made of likely parts, sealed, opened at the other end.
  */
 #include "agent/mesh/candidates.h"
+#include "common/crypto/aead_choice.h"
 #include "common/session/rendezvous.h"
 #include "feed.h"
 #include <sodium.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "pair.h"
+#include "common/crypto/aead_choice.h"
 #include <string.h>
 
 enum { MS = 1000, SECOND = 1000 * MS, LAZY = 100 * MS, PORT = 8080 };
@@ -245,14 +246,15 @@ on_wake(void *owner, struct cbx_link *link)
 }
 
 static void
-on_given(void *owner, struct cbx_link *link, int64_t now)
+on_batch_done(void *owner, struct cbx_link *link, int64_t now)
 {
     struct pair_end *end = owner;
     (void)link;
     cbx_stream_flush(&end->env, now);
 }
 
-static const struct cbx_link_ops link_ops = {.frame = on_frame, .wake = on_wake, .given = on_given};
+static const struct cbx_link_ops link_ops = {
+    .frame = on_frame, .wake = on_wake, .batch_done = on_batch_done};
 
 /* ---- the pair ---- */
 

@@ -4,6 +4,7 @@
 #ifndef TESTS_STREAM_FIXTURE_H
 #define TESTS_STREAM_FIXTURE_H
 
+#include "common/crypto/cpu.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,8 +26,7 @@ static inline int
 setup(void **state)
 {
     (void)state;
-    return pair_init(&pair,
-                     cbx_aead_has_aes() ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305);
+    return pair_init(&pair, cbx_cpu_has_aes() ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305);
 }
 
 /* Whatever happened, everything that was borrowed is given back. */

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/base/err.h"
+#include "common/crypto/aead_choice.h"
 #include "common/session/rendezvous.h"
 #include <sodium.h>
 #include <stdio.h>

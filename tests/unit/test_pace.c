@@ -415,7 +415,7 @@ what_acks_wait_for_is_added_to_the_cap(void **state)
     begin(2500000, 20 * MS);
     run_full(3 * SECOND);
     for (int i = 0; i < 30; i++) { /* clocks differ by anything, even more than they can say */
-        cbx_pace_way(&path.pace, UINT64_MAX - 2 + (i ? 15 * MS : 0), path.now);
+        cbx_pace_one_way_delay(&path.pace, UINT64_MAX - 2 + (i ? 15 * MS : 0), path.now);
         run_full(20 * MS);
     }
     mark();
@@ -440,7 +440,7 @@ a_fast_path_keeps_no_more_than_256_kib_ahead(void **state)
     uint64_t round_trips = 2 * 500 * 1000 / 5;
     assert_near(path.cap_least, round_trips + 256 * KIB - 10000, round_trips * 2 + 256 * KIB);
     for (int i = 0; i < 10; i++) { /* what acks wait for is part of it */
-        cbx_pace_way(&path.pace, i ? 4 * MS : 0, path.now);
+        cbx_pace_one_way_delay(&path.pace, i ? 4 * MS : 0, path.now);
         run_full(20 * MS);
     }
     mark();
@@ -457,7 +457,7 @@ a_neighbours_false_clock_adds_a_bounded_part(void **state)
     run_full(3 * SECOND);
     mark();
     for (uint64_t i = 0; i < 300; i++) {
-        cbx_pace_way(&path.pace, i * i * 0x9e3779b97f4a7c15ull, path.now);
+        cbx_pace_one_way_delay(&path.pace, i * i * 0x9e3779b97f4a7c15ull, path.now);
         run_full(10 * MS);
     }
     assert_true(path.cap_least >= 108000);
@@ -473,7 +473,7 @@ the_delay_does_not_grow_by_the_neighbours_data(void **state)
     run_full(SECOND);
     path.saw = true;
     for (int i = 0; i < 400; i++) {
-        cbx_pace_way(&path.pace, i % 2 ? 25 * MS : 0, path.now);
+        cbx_pace_one_way_delay(&path.pace, i % 2 ? 25 * MS : 0, path.now);
         run_full(100 * MS);
     }
     assert_near((uint64_t)path.pace.delay_us, 20 * MS, 22 * MS);

@@ -3,6 +3,7 @@
  * PROTOCOL.md, "Examples": each line of it is what the code makes of the inputs named there.
  * CBX_PRINT=1 prints the lines instead of comparing them.
  */
+#include "common/crypto/aead_choice.h"
 #include "common/session/rendezvous.h"
 #include "common/stream/record.h"
 #include <setjmp.h>
