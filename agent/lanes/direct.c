@@ -146,7 +146,7 @@ on_took(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE])
     if (!holds || !answer(fd, &ticket))
         close(fd);
     else if (give_to_mesh(direct, fd, &ticket, true) < 0)
-        cbx_log_info("a direct lane that nobody waits for any more was closed");
+        cbx_log_info("closed an unexpected direct lane connection");
     sodium_memzero(&ticket, sizeof ticket);
     return holds ? DIRECT_PROVEN : DIRECT_STRANGER;
 }
@@ -227,7 +227,7 @@ on_report(struct ev_loop *loop, ev_timer *timer, int events)
     struct ids all = direct->stillborn;
     direct->stillborn.count = 0;
     for (uint32_t i = 0; i < all.count && i < SPENT_MAX; i++)
-        failed(direct, all.id[i], "too many tries at once, or out of memory");
+        failed(direct, all.id[i], "too many attempts at once, or out of memory");
 }
 
 /* ---- the mesh's wishes ---- */
@@ -315,7 +315,8 @@ agent_direct_new(struct ev_loop *loop, const char *where, struct cbx_error *erro
         return NULL;
     }
     (void)snprintf(direct->trouble, sizeof direct->trouble, "%s", cause.text);
-    cbx_log_warn("%s; peers cannot open direct lanes to this agent, it can to them", cause.text);
+    cbx_log_warn("%s; peers cannot open direct lanes to this agent, but it can to them",
+                 cause.text);
     return direct;
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Each attempt: CONNECTING -> PROVING (our preface went out, 32 bytes are awaited) -> closed or
- * won. The ticket is good once, so of several attempts that reach the peer's listener it answers
- * the first and closes the others. When the last attempt is closed, or the time is over, all has
- * failed.
+ * Each attempt connects, proves (lane_proof.h), and is lost or won. The ticket is good once, so of
+ * several attempts that reach the peer's listener it answers the first and closes the others. When
+ * the last attempt is closed, or the time is over, all has failed.
  */
 #include "agent/lanes/direct_dialer.h"
+#include "agent/lanes/lane_proof.h"
 #include "common/base/err.h"
 #include "common/base/names.h"
+#include "common/base/states.h"
 #include "common/os/descriptors.h"
 #include "common/os/socket.h"
 #include <arpa/inet.h>
@@ -21,14 +22,34 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum attempt_state {
+    ATTEMPT_IDLE, /* there is no socket */
+    ATTEMPT_CONNECTING,
+    ATTEMPT_PROVING, /* our preface went out, the answer is awaited */
+    ATTEMPT_LOST,
+    ATTEMPT_WON, /* the socket is the owner's */
+};
+
+static const struct cbx_states attempt_states = {
+    .what = "direct dial to",
+    .state =
+        {
+            [ATTEMPT_IDLE] = {"idle", CBX_STATE(ATTEMPT_CONNECTING)},
+            [ATTEMPT_CONNECTING] = {"connecting",
+                                    CBX_STATE(ATTEMPT_PROVING) | CBX_STATE(ATTEMPT_LOST)},
+            [ATTEMPT_PROVING] = {"proving", CBX_STATE(ATTEMPT_LOST) | CBX_STATE(ATTEMPT_WON)},
+            [ATTEMPT_LOST] = {"lost", 0},
+            [ATTEMPT_WON] = {"won", 0},
+        },
+};
+
 struct attempt {
     struct direct_dialer *dialer;
-    int fd; /* -1: closed */
-    bool proving;
+    enum attempt_state state;
+    int fd; /* in CONNECTING and PROVING */
     ev_io io;
     const char *candidate;
-    uint8_t answer[CBX_LANE_MAC];
-    size_t answered;
+    struct lane_proof proof;
 };
 
 struct direct_dialer {
@@ -44,13 +65,26 @@ struct direct_dialer {
 };
 
 static void
+set_state(struct attempt *attempt, enum attempt_state state)
+{
+    if (cbx_states_allow(&attempt_states, attempt->candidate, attempt->state, state))
+        attempt->state = state;
+}
+
+static bool
+is_open(const struct attempt *attempt)
+{
+    return attempt->state == ATTEMPT_CONNECTING || attempt->state == ATTEMPT_PROVING;
+}
+
+static void
 close_attempt(struct attempt *attempt)
 {
-    if (attempt->fd < 0)
+    if (!is_open(attempt))
         return;
     ev_io_stop(attempt->dialer->loop, &attempt->io);
     close(attempt->fd);
-    attempt->fd = -1;
+    set_state(attempt, ATTEMPT_LOST);
     attempt->dialer->open--;
 }
 
@@ -86,38 +120,35 @@ static void
 win(struct attempt *attempt)
 {
     struct direct_dialer *dialer = attempt->dialer;
-    int fd = attempt->fd;
     ev_io_stop(dialer->loop, &attempt->io);
-    attempt->fd = -1;
+    set_state(attempt, ATTEMPT_WON);
     dialer->open--;
     stop(dialer);
-    dialer->ops->up(dialer->arg, fd, &dialer->ticket);
+    dialer->ops->up(dialer->arg, attempt->fd, &dialer->ticket);
 }
 
 static void
 on_answer(struct attempt *attempt)
 {
-    ssize_t got = recv(attempt->fd, attempt->answer + attempt->answered,
-                       sizeof attempt->answer - attempt->answered, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got <= 0) {
-        lose(attempt, "closed without an answer");
-        return;
-    }
-    attempt->answered += (size_t)got;
-    if (attempt->answered < sizeof attempt->answer)
-        return;
-    if (cbx_lane_answer_holds(&attempt->dialer->ticket, attempt->answer))
+    switch (lane_proof_hear(&attempt->proof, attempt->fd)) {
+    case LANE_PROOF_MORE:
+        break;
+    case LANE_PROOF_HOLDS:
         win(attempt);
-    else
-        lose(attempt, "who answers there does not know the lane's secret");
+        break;
+    case LANE_PROOF_WRONG:
+        lose(attempt, "the listener there failed authentication (it does not know the lane's "
+                      "secret)");
+        break;
+    case LANE_PROOF_CLOSED:
+        lose(attempt, "closed without an answer");
+        break;
+    }
 }
 
 static void
 on_connected(struct attempt *attempt)
 {
-    uint8_t preface[CBX_LANE_PREFACE];
     struct direct_dialer *dialer = attempt->dialer;
     int code = 0;
     socklen_t length = sizeof code;
@@ -127,14 +158,11 @@ on_connected(struct attempt *attempt)
         lose(attempt, strerror(code));
         return;
     }
-    cbx_lane_preface(&dialer->ticket, preface);
-    ssize_t sent = send(attempt->fd, preface, sizeof preface, MSG_NOSIGNAL | MSG_DONTWAIT);
-    sodium_memzero(preface, sizeof preface);
-    if (sent != (ssize_t)sizeof preface) {
+    if (!lane_proof_send(&attempt->proof, attempt->fd, CBX_LANE_PREFACE)) {
         lose(attempt, "the first bytes could not be sent");
         return;
     }
-    attempt->proving = true;
+    set_state(attempt, ATTEMPT_PROVING);
     ev_io_stop(dialer->loop, &attempt->io);
     ev_io_set(&attempt->io, attempt->fd, EV_READ);
     ev_io_start(dialer->loop, &attempt->io);
@@ -146,7 +174,7 @@ on_event(struct ev_loop *loop, ev_io *watcher, int events)
     (void)loop;
     (void)events;
     struct attempt *attempt = watcher->data;
-    if (attempt->proving)
+    if (attempt->state == ATTEMPT_PROVING)
         on_answer(attempt);
     else
         on_connected(attempt);
@@ -159,7 +187,7 @@ on_limit(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)events;
     struct direct_dialer *dialer = watcher->data;
     for (uint32_t i = 0; i < dialer->to.count; i++) {
-        if (dialer->attempt[i].fd >= 0)
+        if (is_open(&dialer->attempt[i]))
             note(&dialer->attempt[i], "no answer in time");
     }
     stop(dialer);
@@ -196,7 +224,7 @@ begin(struct attempt *attempt)
     struct sockaddr_storage address;
     socklen_t size = address_of(attempt->candidate, &address);
     if (size == 0)
-        return "no address";
+        return "not a numeric address";
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return strerror(errno);
@@ -208,6 +236,7 @@ begin(struct attempt *attempt)
         return text;
     }
     attempt->fd = fd;
+    set_state(attempt, ATTEMPT_CONNECTING);
     attempt->dialer->open++;
     ev_io_set(&attempt->io, fd, EV_WRITE);
     ev_io_start(attempt->dialer->loop, &attempt->io);
@@ -227,10 +256,12 @@ direct_dialer_new(struct ev_loop *loop, const struct candidates *to,
     dialer->arg = arg;
     dialer->ticket = *ticket;
     dialer->to = *to;
-    (void)snprintf(dialer->trouble, sizeof dialer->trouble, "there is no address to try");
+    (void)snprintf(dialer->trouble, sizeof dialer->trouble, "no address to try");
     for (uint32_t i = 0; i < to->count; i++) {
         struct attempt *attempt = &dialer->attempt[i];
-        *attempt = (struct attempt){.dialer = dialer, .fd = -1, .candidate = dialer->to.item[i]};
+        attempt->dialer = dialer;
+        attempt->candidate = dialer->to.item[i];
+        attempt->proof.ticket = &dialer->ticket;
         ev_init(&attempt->io, on_event);
         attempt->io.data = attempt;
         const char *trouble = begin(attempt);

@@ -47,7 +47,7 @@ trouble(struct agent_lane *lane, const char *text)
 {
     (void)snprintf(lane->trouble, sizeof lane->trouble, "%s", text);
     if (!lane->said)
-        cbx_log_info("no lane to the hub, ssh goes on: %s", text);
+        cbx_log_info("no lane to the hub, continuing over SSH: %s", text);
     lane->said = true;
     ask_later(lane);
 }
@@ -62,7 +62,7 @@ on_up(void *arg, struct cbx_carrier *carrier, const struct cbx_lane_ticket *tick
     lane_dialer_free(lane->dialer);
     lane->dialer = NULL;
     if (result < 0) {
-        trouble(lane, "the link that the lane was for is gone");
+        trouble(lane, "the link that the lane was for has ended");
         return;
     }
     lane->trouble[0] = '\0';

@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * CONNECTING (connector) -> PROVING (our preface went out, 32 bytes are awaited) -> over. The
- * socket is ours in PROVING only.
- */
 #include "agent/lanes/hub_lane_dialer.h"
+#include "agent/lanes/lane_proof.h"
 #include "agent/uplink/connector.h"
+#include "common/base/states.h"
 #include "common/trust/token.h"
-#include <errno.h>
 #include <ev.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
+
+enum state {
+    CONNECTING, /* the connector works */
+    PROVING,    /* our preface went out, the answer is awaited; the socket is ours */
+    OVER,       /* the owner was told, or is about to free us */
+};
+
+static const struct cbx_states states = {
+    .what = "hub lane to",
+    .state =
+        {
+            [CONNECTING] = {"connecting", CBX_STATE(PROVING) | CBX_STATE(OVER)},
+            [PROVING] = {"proving", CBX_STATE(OVER)},
+            [OVER] = {"over", 0},
+        },
+};
 
 struct lane_dialer {
     struct ev_loop *loop;
@@ -21,17 +33,26 @@ struct lane_dialer {
     struct connector *connector;
     struct cbx_lane_ticket ticket;
     int64_t timeout_ms;
-    int fd; /* -1: not ours */
+    enum state state;
+    int fd; /* -1: none, or not ours */
     ev_io readable;
     ev_timer limit;
-    uint8_t answer[CBX_LANE_MAC];
-    size_t answered;
+    struct lane_proof proof;
     char address[CBX_ADDRESS_TEXT_MAX];
 };
 
 static void
+set_state(struct lane_dialer *dialer, enum state state)
+{
+    if (cbx_states_allow(&states, dialer->address, dialer->state, state))
+        dialer->state = state;
+}
+
+static void
 stop(struct lane_dialer *dialer)
 {
+    if (dialer->state != OVER)
+        set_state(dialer, OVER);
     connector_free(dialer->connector);
     dialer->connector = NULL;
     ev_io_stop(dialer->loop, &dialer->readable);
@@ -51,10 +72,6 @@ fail(struct lane_dialer *dialer, const char *text)
 static void
 finish(struct lane_dialer *dialer)
 {
-    if (!cbx_lane_answer_holds(&dialer->ticket, dialer->answer)) {
-        fail(dialer, "whoever answers there does not know the lane's secret");
-        return;
-    }
     ev_io_stop(dialer->loop, &dialer->readable);
     struct cbx_carrier *carrier = cbx_carrier_fd(dialer->loop, dialer->fd, dialer->fd);
     if (!carrier) {
@@ -72,19 +89,21 @@ on_answer(struct ev_loop *loop, ev_io *watcher, int events)
     (void)loop;
     (void)events;
     struct lane_dialer *dialer = watcher->data;
-    ssize_t got = recv(dialer->fd, dialer->answer + dialer->answered,
-                       sizeof dialer->answer - dialer->answered, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got <= 0) {
-        fail(dialer,
-             "the connection was closed before the lane was answered: does something between "
-             "let only SSH through?");
-        return;
-    }
-    dialer->answered += (size_t)got;
-    if (dialer->answered == sizeof dialer->answer)
+    switch (lane_proof_hear(&dialer->proof, dialer->fd)) {
+    case LANE_PROOF_MORE:
+        break;
+    case LANE_PROOF_HOLDS:
         finish(dialer);
+        break;
+    case LANE_PROOF_WRONG:
+        fail(dialer, "what answers at the hub's port failed authentication (it does not know the "
+                     "lane's secret)");
+        break;
+    case LANE_PROOF_CLOSED:
+        fail(dialer, "the connection was closed before the lane was answered: does something "
+                     "between let only SSH through?");
+        break;
+    }
 }
 
 static void
@@ -98,14 +117,11 @@ on_limit(struct ev_loop *loop, ev_timer *watcher, int events)
 static void
 prove(struct lane_dialer *dialer)
 {
-    uint8_t preface[CBX_LANE_PREFACE];
-    cbx_lane_preface(&dialer->ticket, preface);
-    ssize_t sent = send(dialer->fd, preface, sizeof preface, MSG_NOSIGNAL | MSG_DONTWAIT);
-    sodium_memzero(preface, sizeof preface);
-    if (sent != (ssize_t)sizeof preface) {
+    if (!lane_proof_send(&dialer->proof, dialer->fd, CBX_LANE_PREFACE)) {
         fail(dialer, "the lane's first bytes could not be sent");
         return;
     }
+    set_state(dialer, PROVING);
     ev_io_set(&dialer->readable, dialer->fd, EV_READ);
     ev_io_start(dialer->loop, &dialer->readable);
     ev_timer_set(&dialer->limit, (double)dialer->timeout_ms / 1000., 0.);
@@ -118,13 +134,11 @@ connected(void *arg, struct tcp_buffer *tcp)
     struct lane_dialer *dialer = arg;
     connector_free(dialer->connector);
     dialer->connector = NULL;
-    dialer->fd = tcp_buffer_release(tcp);
-    if (dialer->fd < 0) {
-        tcp_buffer_free(tcp);
-        fail(dialer, "a lane cannot pass a proxy that itself wants TLS");
-        return;
-    }
-    prove(dialer);
+    dialer->fd = lane_proof_socket(tcp);
+    if (dialer->fd >= 0)
+        prove(dialer);
+    else
+        fail(dialer, lane_proof_no_socket);
 }
 
 static void
@@ -149,6 +163,7 @@ lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
     dialer->ops = ops;
     dialer->arg = arg;
     dialer->ticket = *ticket;
+    dialer->proof.ticket = &dialer->ticket;
     dialer->timeout_ms = timeout_ms;
     dialer->fd = -1;
     strncpy(dialer->address, address, sizeof dialer->address - 1);

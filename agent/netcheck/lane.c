@@ -1,40 +1,66 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * CONNECTING -> HALF (all of the preface but its last byte went out; nothing may come) -> WHOLE
- * (the hub closes) -> over. What lets only SSH through ends the connection in HALF, at the latest.
- */
+/* What lets only SSH through ends the connection in HALF, at the latest. */
 #include "agent/netcheck/netcheck.h"
 
+#include "agent/lanes/lane_proof.h"
 #include "agent/uplink/connector.h"
+#include "common/base/states.h"
 #include "common/link/lane.h"
+#include "common/trust/token.h"
 
-#include <errno.h>
 #include <ev.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 enum { QUIET_MS = 250 };
+static const char NOT_SENT[] = "a lane's first bytes could not be sent";
+
+enum state {
+    CONNECTING, /* the connector works */
+    HALF,       /* all of the preface but its last byte went out; nothing may come */
+    WHOLE,      /* the last byte, too: the hub closes */
+    OVER,
+};
+
+static const struct cbx_states states = {
+    .what = "netcheck lane to",
+    .state =
+        {
+            [CONNECTING] = {"connecting", CBX_STATE(HALF) | CBX_STATE(OVER)},
+            [HALF] = {"half", CBX_STATE(WHOLE) | CBX_STATE(OVER)},
+            [WHOLE] = {"whole", CBX_STATE(OVER)},
+            [OVER] = {"over", 0},
+        },
+};
 
 struct netcheck_lane {
     struct ev_loop *loop;
     void (*done)(void *arg, const char *trouble);
     void *arg;
     struct connector *connector;
-    int fd; /* -1: not ours */
-    bool whole;
+    enum state state;
+    int fd; /* -1: none */
     int64_t timeout_ms;
     ev_io readable;
     ev_timer timer; /* HALF: how long nothing came; WHOLE: the limit */
-    uint8_t preface[CBX_LANE_PREFACE];
+    char address[CBX_ADDRESS_TEXT_MAX];
+    struct cbx_lane_ticket ticket; /* of our own making: no hub knows it */
+    struct lane_proof proof;
 };
+
+static void
+set_state(struct netcheck_lane *lane, enum state state)
+{
+    if (cbx_states_allow(&states, lane->address, lane->state, state))
+        lane->state = state;
+}
 
 static void
 stop(struct netcheck_lane *lane)
 {
+    if (lane->state != OVER)
+        set_state(lane, OVER);
     connector_free(lane->connector);
     lane->connector = NULL;
     ev_io_stop(lane->loop, &lane->readable);
@@ -60,29 +86,23 @@ set_timer(struct netcheck_lane *lane, int64_t milliseconds)
     ev_timer_start(lane->loop, &lane->timer);
 }
 
-static bool
-put(struct netcheck_lane *lane, size_t from, size_t length)
-{
-    ssize_t sent = send(lane->fd, lane->preface + from, length, MSG_NOSIGNAL | MSG_DONTWAIT);
-    return sent == (ssize_t)length;
-}
-
 static void
 on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
     (void)loop;
     (void)events;
     struct netcheck_lane *lane = timer->data;
-    if (lane->whole) {
+    if (lane->state == WHOLE) {
         finish(lane, "the hub's port did not answer a lane's first bytes: something between holds "
                      "them back, or no hub with lanes is there");
         return;
     }
-    lane->whole = true;
-    if (put(lane, sizeof lane->preface - 1, 1))
-        set_timer(lane, lane->timeout_ms);
-    else
-        finish(lane, "a lane's first bytes could not be sent");
+    if (!lane_proof_send(&lane->proof, lane->fd, CBX_LANE_PREFACE)) {
+        finish(lane, NOT_SENT);
+        return;
+    }
+    set_state(lane, WHOLE);
+    set_timer(lane, lane->timeout_ms);
 }
 
 static void
@@ -91,15 +111,12 @@ on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     (void)loop;
     (void)events;
     struct netcheck_lane *lane = watcher->data;
-    char bytes[256];
-    ssize_t got = recv(lane->fd, bytes, sizeof bytes, MSG_DONTWAIT);
-    if (got < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
-    if (got > 0)
-        finish(lane, "something that is no hub with lanes answered a lane's first bytes");
-    else if (lane->whole)
+    enum lane_proof_result result = lane_proof_hear(&lane->proof, lane->fd);
+    if (lane->proof.heard > 0)
+        finish(lane, "something that is not a hub with lanes answered a lane's first bytes");
+    else if (result == LANE_PROOF_CLOSED && lane->state == WHOLE)
         finish(lane, "");
-    else
+    else if (result == LANE_PROOF_CLOSED)
         finish(lane, "the connection was closed in the middle of a lane's first bytes: something "
                      "between lets only SSH through, or the hub knows no lanes");
 }
@@ -110,16 +127,16 @@ connected(void *arg, struct tcp_buffer *tcp)
     struct netcheck_lane *lane = arg;
     connector_free(lane->connector);
     lane->connector = NULL;
-    lane->fd = tcp_buffer_release(tcp);
+    lane->fd = lane_proof_socket(tcp);
     if (lane->fd < 0) {
-        tcp_buffer_free(tcp);
-        finish(lane, "a lane cannot pass a proxy that itself wants TLS");
+        finish(lane, lane_proof_no_socket);
         return;
     }
-    if (!put(lane, 0, sizeof lane->preface - 1)) {
-        finish(lane, "a lane's first bytes could not be sent");
+    if (!lane_proof_send(&lane->proof, lane->fd, CBX_LANE_PREFACE - 1)) {
+        finish(lane, NOT_SENT);
         return;
     }
+    set_state(lane, HALF);
     ev_io_set(&lane->readable, lane->fd, EV_READ);
     ev_io_start(lane->loop, &lane->readable);
     set_timer(lane, QUIET_MS);
@@ -142,10 +159,9 @@ netcheck_lane_new(struct ev_loop *loop, const char *address, const char *via, in
     struct netcheck_lane *lane = calloc(1, sizeof *lane);
     if (lane == NULL)
         return NULL;
-    struct cbx_lane_ticket ticket;
-    cbx_lane_ticket_make(&ticket, CBX_CIPHER_CHACHA20POLY1305);
-    cbx_lane_preface(&ticket, lane->preface);
-    sodium_memzero(&ticket, sizeof ticket);
+    cbx_lane_ticket_make(&lane->ticket, CBX_CIPHER_CHACHA20POLY1305);
+    lane->proof.ticket = &lane->ticket;
+    (void)snprintf(lane->address, sizeof lane->address, "%s", address);
     lane->loop = loop;
     lane->done = done;
     lane->arg = arg;
