@@ -4,10 +4,10 @@
 #include "agent/mesh/candidates.h"
 #include "agent/uplink/ssh_command_argv.h"
 #include "common/base/names.h"
+#include "common/command/config_file.h"
 #include "common/command/control.h"
 
 #include <errno.h>
-#include <ini.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,33 +69,11 @@ set_duration(int64_t *place, const char *value, struct cbx_error *error)
     return CBX_OK;
 }
 
-/* "1048576", "64M", "64MiB": powers of 1,024. */
-static int
-parse_size(const char *value, uint64_t *out)
-{
-    static const char units[] = "KMGT";
-    if (value[0] < '0' || value[0] > '9')
-        return CBX_ERR_FORMAT;
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(value, &end, 10);
-    const char *unit = *end != '\0' ? strchr(units, *end) : NULL;
-    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
-    if (unit != NULL)
-        end++;
-    if (unit != NULL && strcmp(end, "iB") == 0)
-        end += 2;
-    if (errno != 0 || *end != '\0' || (number << shift) >> shift != number)
-        return CBX_ERR_FORMAT;
-    *out = number << shift;
-    return CBX_OK;
-}
-
 static int
 set_size(uint64_t *place, const char *value, struct cbx_error *error)
 {
     uint64_t size;
-    if (parse_size(value, &size) != CBX_OK || size < BUDGET_MIN || size > BUDGET_MAX)
+    if (cbx_size_parse(value, &size) != CBX_OK || size < BUDGET_MIN || size > BUDGET_MAX)
         return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no size; take 256K to 1T, such as 128M",
                         value);
     *place = size;
@@ -214,85 +192,31 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
 
 /* ---- the file ---- */
 
-struct file_reader {
-    struct agent_settings *settings;
-    FILE *file;
-    int line;        /* of what is being read */
-    int failed_line; /* 0: none; the first one counts */
-    struct cbx_error *error;
-};
-
-static void
-file_failed(struct file_reader *reader)
+static const char *
+file_name(size_t index, bool *repeats)
 {
-    if (reader->failed_line == 0)
-        reader->failed_line = reader->line;
-}
-
-/* libinih's way to get a line: it would split long ones in two and end others at a NUL byte, here
- * they are refused. What follows a wrong line is not read: it may have no end. */
-static char *
-next_line(char *text, int size, void *stream)
-{
-    struct file_reader *reader = stream;
-    memset(text, '\n', (size_t)size); /* the last NUL is then the one that fgets wrote */
-    if (reader->failed_line != 0 || fgets(text, size, reader->file) == NULL)
-        return NULL;
-    reader->line++;
-    size_t used = (size_t)((char *)memrchr(text, '\0', (size_t)size) - text);
-    if (strlen(text) != used)
-        cbx_fail(reader->error, CBX_ERR_FORMAT, "a NUL byte: this is no text file; write one");
-    else if (text[used - 1] != '\n' && !feof(reader->file))
-        cbx_fail(reader->error, CBX_ERR_LIMIT, "the line is too long, split it over several");
-    else
-        return text;
-    file_failed(reader);
-    return NULL;
+    _Static_assert(sizeof setting_options / sizeof setting_options[0] <= CBX_CONFIG_NAMES_MAX,
+                   "room to see each once");
+    *repeats = setting_options[index + 1].repeats;
+    return setting_options[index + 1].name; /* the first one names the file itself */
 }
 
 static int
-on_key(void *user, const char *section, const char *name, const char *value)
+file_set(void *arg, size_t index, const char *value, struct cbx_error *error)
 {
-    struct file_reader *reader = user;
-    if (reader->failed_line != 0)
-        return 1;
-    struct cbx_error error = {""};
-    int result;
-    if (section[0] != '\0' && strcmp(section, "agent") != 0)
-        result = cbx_fail(&error, CBX_ERR_NOTFOUND, "unknown section [%s]; only [agent] is known",
-                          section);
-    else
-        result = agent_settings_set(reader->settings, name, value, &error);
-    if (result == CBX_OK)
-        return 1;
-    cbx_fail(reader->error, result, "%s: %s", name, error.text);
-    file_failed(reader);
-    return 0;
+    return agent_settings_set(arg, setting_options[index + 1].name, value, error);
 }
 
 int
 agent_settings_load(struct agent_settings *settings, const char *path, struct cbx_error *error)
 {
-    struct cbx_error cause = {""};
-    struct file_reader reader = {.settings = settings, .error = &cause};
-    reader.file = fopen(path, "re");
-    if (reader.file == NULL)
-        return cbx_fail(error, CBX_ERR_IO, "cannot open %s: %s", path, strerror(errno));
-    int bad = ini_parse_stream(next_line, &reader, on_key, &reader);
-    bool unread = ferror(reader.file) != 0;
-    fclose(reader.file);
-    if (unread)
-        return cbx_fail(error, CBX_ERR_IO, "cannot read %s", path);
-    if (bad < 0)
-        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    /* A line that is no setting at all counts only when it comes before the first wrong setting. */
-    if (bad > 0 && (reader.failed_line == 0 || bad < reader.failed_line))
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "%s:%d: neither [SECTION] nor KEY = VALUE; correct or remove the line",
-                        path, bad);
-    if (reader.failed_line > 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "%s:%d: %s", path, reader.failed_line, cause.text);
-    return CBX_OK;
+    static const struct cbx_config_file file = {
+        .section = "agent",
+        .manual = "cbx-agent(1)",
+        .name = file_name,
+        .set = file_set,
+    };
+    return cbx_config_file_read(path, &file, settings, error);
 }
 
 /* ---- all of it ---- */

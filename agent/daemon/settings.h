@@ -32,7 +32,7 @@ struct agent_settings {
 /* The options of every command that runs an agent; the same names are keys of the file. */
 /* clang-format off */
 #define AGENT_SETTINGS_OPTIONS                                                                     \
-    {"config", "FILE", "settings, one KEY = VALUE a line; keys are the names below", false},       \
+    {"config", "FILE", "settings, one NAME = VALUE a line, with the names below", false},       \
     {"proxy", "ADDR:PORT|off",                                                                     \
      "where SOCKS5 and HTTP CONNECT listen (" AGENT_PROXY_DEFAULT ")", false},                     \
     {"expose", "SPEC", "fewer ports than the invite allows: 8080,5432=10.83.0.7:5432", true},      \

@@ -175,3 +175,28 @@ cbx_duration_parse(const char *text, int64_t *milliseconds)
     }
     return CBX_ERR_FORMAT;
 }
+
+int
+cbx_size_parse(const char *text, uint64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    uint64_t value = 0;
+    const char *at = text;
+    for (; is_digit(*at); at++) {
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*at - '0'), &value))
+            return CBX_ERR_FORMAT;
+    }
+    if (at == text)
+        return CBX_ERR_FORMAT;
+    const char *unit = *at != '\0' ? strchr(units, *at) : NULL;
+    unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
+    if (unit != NULL)
+        at++;
+    if (unit != NULL && strcmp(at, "iB") == 0)
+        at += 2;
+    if (*at != '\0' || value > UINT64_MAX >> shift)
+        return CBX_ERR_FORMAT;
+    *bytes = value << shift;
+    return 0;
+}

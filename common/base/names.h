@@ -37,4 +37,8 @@ int cbx_port_parse(const char *text, size_t length, uint16_t *port);
  * CBX_ERR_FORMAT (no unit, overflow, junk, negative). */
 int cbx_duration_parse(const char *text, int64_t *milliseconds);
 
+/* Bytes: a whole number, or one with a unit of 1,024's powers: "64K", "512M", "1GiB", "1T". 0 or
+ * CBX_ERR_FORMAT. */
+int cbx_size_parse(const char *text, uint64_t *bytes);
+
 #endif

@@ -147,7 +147,7 @@ addresses_parse_public(const char *text, char out[CBX_ADDRESS_TEXT_MAX], struct 
 
     if (cbx_host_port_parse(text, host, sizeof host, &port) != 0)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "--public %s: not HOST:PORT, as hub.example.org:7000 or [2001:db8::1]:7000",
+                        "'%s' is not HOST:PORT, such as hub.example.org:7000 or [2001:db8::1]:7000",
                         text);
     (void)snprintf(out, CBX_ADDRESS_TEXT_MAX, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host,
                    (unsigned)port);

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "hub/daemon/settings.h"
 #include "common/base/names.h"
+#include "common/command/config_file.h"
 #include "hub/daemon/addresses.h"
-#include <errno.h>
-#include <ini.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -68,12 +66,10 @@ list_clear(struct run_list *list)
 }
 
 static int
-list_add(struct run_list *list, const struct setting *setting, const char *value,
-         struct cbx_error *error)
+list_add(struct run_list *list, const char *value, struct cbx_error *error)
 {
     if (list->count == LISTEN_ADDRESSES_MAX)
-        return cbx_fail(error, CBX_ERR_USAGE, "more than %d times %s", LISTEN_ADDRESSES_MAX,
-                        setting->name);
+        return cbx_fail(error, CBX_ERR_USAGE, "given more than %d times", LISTEN_ADDRESSES_MAX);
     char *copy = strdup(value);
     if (copy == NULL)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
@@ -82,27 +78,25 @@ list_add(struct run_list *list, const struct setting *setting, const char *value
 }
 
 static int
-add_listen(struct run_list *list, const struct setting *setting, const char *value,
-           struct cbx_error *error)
+add_listen(struct run_list *list, const char *value, struct cbx_error *error)
 {
     char host[256];
     uint16_t port;
 
     if (cbx_listen_parse(value, host, sizeof host, &port) != 0)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "%s %s: not ADDR:PORT, as 127.0.0.1:7000, 0.0.0.0:7000 or [::]:7000",
-                        setting->name, value);
-    return list_add(list, setting, value, error);
+                        "'%s' is not ADDR:PORT, such as 127.0.0.1:7000, 0.0.0.0:7000 or [::]:7000",
+                        value);
+    return list_add(list, value, error);
 }
 
 static int
-add_public(struct run_list *list, const struct setting *setting, const char *value,
-           struct cbx_error *error)
+add_public(struct run_list *list, const char *value, struct cbx_error *error)
 {
     char canonical[CBX_ADDRESS_TEXT_MAX];
     int result = addresses_parse_public(value, canonical, error);
 
-    return result != 0 ? result : list_add(list, setting, canonical, error);
+    return result != 0 ? result : list_add(list, canonical, error);
 }
 
 static int
@@ -118,11 +112,10 @@ set_text(char **text, const char *value, struct cbx_error *error)
 }
 
 static int
-set_switch(bool *on, const struct setting *setting, const char *value, struct cbx_error *error)
+set_switch(bool *on, const char *value, struct cbx_error *error)
 {
     if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "%s %s: not yes or no; write one of them",
-                        setting->name, value);
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not yes or no; write one of them", value);
     *on = strcmp(value, "yes") == 0;
     return 0;
 }
@@ -131,34 +124,17 @@ static int
 set_direct(bool *direct, const char *value, struct cbx_error *error)
 {
     if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "direct %s: not auto or off", value);
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not auto or off; write one of them", value);
     *direct = strcmp(value, "auto") == 0;
     return 0;
 }
 
-/* Whole number with an optional unit K, M or G (of 1024), also written KiB, MiB, GiB. */
 static int
-parse_size(const char *text, bool units, uint64_t *out)
+parse_count(const char *text, uint64_t *out)
 {
-    static const struct {
-        const char *unit;
-        unsigned shift;
-    } known[] = {{"", 0}, {"K", 10}, {"M", 20}, {"G", 30}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}};
-    char *end = NULL;
+    size_t length = strlen(text);
 
-    if (text[0] < '0' || text[0] > '9')
-        return CBX_ERR_FORMAT;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (errno != 0)
-        return CBX_ERR_FORMAT;
-    for (size_t i = 0; i < (units ? sizeof known / sizeof *known : 1); i++) {
-        if (strcmp(end, known[i].unit) != 0 || number > UINT64_MAX >> known[i].shift)
-            continue;
-        *out = (uint64_t)number << known[i].shift;
-        return 0;
-    }
-    return CBX_ERR_FORMAT;
+    return strspn(text, "0123456789") == length ? cbx_size_parse(text, out) : CBX_ERR_FORMAT;
 }
 
 static int
@@ -168,9 +144,9 @@ out_of_range(const struct setting *setting, const char *value, struct cbx_error 
                        : setting->kind == SETTING_SIZE   ? " bytes"
                                                          : "";
 
-    return cbx_fail(error, CBX_ERR_USAGE, "%s %s: not between %llu%s and %llu%s", setting->name,
-                    value, (unsigned long long)setting->least, unit,
-                    (unsigned long long)setting->most, unit);
+    return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not between %llu%s and %llu%s", value,
+                    (unsigned long long)setting->least, unit, (unsigned long long)setting->most,
+                    unit);
 }
 
 static int
@@ -183,12 +159,13 @@ set_number(struct run_config *config, const struct setting *setting, const char 
     if (setting->kind == SETTING_DURATION) {
         if (cbx_duration_parse(value, &ms) != 0)
             return cbx_fail(error, CBX_ERR_USAGE,
-                            "%s %s: not a duration with a unit, as 500ms, 15s or 2m", setting->name,
-                            value);
+                            "'%s' is not a duration with a unit, such as 500ms, 15s or 2m", value);
         number = (uint64_t)ms;
-    } else if (parse_size(value, setting->kind == SETTING_SIZE, &number) != 0) {
-        return cbx_fail(error, CBX_ERR_USAGE, "%s %s: not a %s", setting->name, value,
-                        setting->kind == SETTING_SIZE ? "size, as 256M or 1G" : "whole number");
+    } else if (setting->kind == SETTING_SIZE) {
+        if (cbx_size_parse(value, &number) != 0)
+            return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a size, such as 256M or 1G", value);
+    } else if (parse_count(value, &number) != 0) {
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a whole number", value);
     }
     if (number < setting->least || number > setting->most)
         return out_of_range(setting, value, error);
@@ -205,13 +182,13 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
 {
     switch (setting->kind) {
     case SETTING_LISTEN:
-        return add_listen(field(config, setting), setting, value, error);
+        return add_listen(field(config, setting), value, error);
     case SETTING_PUBLIC:
-        return add_public(field(config, setting), setting, value, error);
+        return add_public(field(config, setting), value, error);
     case SETTING_TEXT:
         return set_text(field(config, setting), value, error);
     case SETTING_SWITCH:
-        return set_switch(field(config, setting), setting, value, error);
+        return set_switch(field(config, setting), value, error);
     case SETTING_LANES:
         return cbx_lanes_parse(value, field(config, setting), error);
     case SETTING_DIRECT:
@@ -232,94 +209,33 @@ is_list(const struct setting *setting)
 
 /* ---- the file ---- */
 
-struct file_state {
-    struct run_config *config;
-    FILE *file;
-    int line;
-    int wrong_line; /* of the first error that we found; 0: none */
-    bool seen[SETTING_TOTAL];
-    struct cbx_error error;
-};
-
-/* fgets that counts lines: inih does not say where it is. Its own lines end at 200 characters, and
- * at a NUL byte. What follows a wrong line is not read: it may have no end. */
-static char *
-read_line(char *out, int size, void *arg)
+static const char *
+file_name(size_t index, bool *repeats)
 {
-    struct file_state *state = arg;
-
-    memset(out, '\n', (size_t)size); /* the last NUL is then the one that fgets wrote */
-    if (state->wrong_line != 0 || fgets(out, size, state->file) == NULL)
+    _Static_assert((int)SETTING_TOTAL <= (int)CBX_CONFIG_NAMES_MAX, "room to see each once");
+    if (index == SETTING_TOTAL)
         return NULL;
-    state->line++;
-    size_t used = (size_t)((char *)memrchr(out, '\0', (size_t)size) - out);
-    if (strlen(out) != used)
-        (void)cbx_fail(&state->error, CBX_ERR_USAGE, "a NUL byte: this is no text file; write one");
-    else if (out[used - 1] != '\n' && !feof(state->file))
-        (void)cbx_fail(&state->error, CBX_ERR_USAGE,
-                       "the line is longer than %d characters; shorten it", size - 2);
-    else
-        return out;
-    state->wrong_line = state->line;
-    return NULL;
+    *repeats = is_list(&settings[index]);
+    return settings[index].name;
 }
 
 static int
-take_setting(struct file_state *state, const char *section, const char *name, const char *value)
+file_set(void *arg, size_t index, const char *value, struct cbx_error *error)
 {
-    if (section[0] != '\0' && strcmp(section, "hub") != 0)
-        return cbx_fail(&state->error, CBX_ERR_USAGE, "unknown section [%s]; only [hub] is known",
-                        section);
-    for (size_t i = 0; i < SETTING_TOTAL; i++) {
-        if (strcmp(settings[i].name, name) != 0)
-            continue;
-        if (state->seen[i] && !is_list(&settings[i]))
-            return cbx_fail(&state->error, CBX_ERR_USAGE, "%s stands there twice; remove one",
-                            name);
-        state->seen[i] = true;
-        return apply(state->config, &settings[i], value, &state->error);
-    }
-    return cbx_fail(&state->error, CBX_ERR_USAGE,
-                    "unknown name %s; cbx-hub(1) lists those there are", name);
-}
-
-static int
-on_setting(void *arg, const char *section, const char *name, const char *value)
-{
-    struct file_state *state = arg;
-
-    if (state->wrong_line != 0)
-        return 0;
-    if (take_setting(state, section, name, value) == 0)
-        return 1;
-    state->wrong_line = state->line;
-    return 0;
+    return apply(arg, &settings[index], value, error);
 }
 
 int
 run_config_file(struct run_config *config, const char *path, struct cbx_error *error)
 {
-    struct file_state state = {.config = config, .file = fopen(path, "re")};
+    static const struct cbx_config_file file = {
+        .section = "hub",
+        .manual = "cbx-hub(1)",
+        .name = file_name,
+        .set = file_set,
+    };
 
-    if (state.file == NULL)
-        return cbx_fail(error, CBX_ERR_IO, "cannot open the configuration %s: %s", path,
-                        strerror(errno));
-    ini_allow_multiline = false;
-    int first = ini_parse_stream(read_line, &state, on_setting, &state);
-    bool unread = ferror(state.file) != 0;
-    (void)fclose(state.file);
-    if (unread)
-        return cbx_fail(error, CBX_ERR_IO, "cannot read the configuration %s", path);
-    if (first < 0)
-        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    if (state.wrong_line != 0 && (first == 0 || first >= state.wrong_line))
-        return cbx_fail(error, CBX_ERR_USAGE, "%s:%d: %s", path, state.wrong_line,
-                        state.error.text);
-    if (first != 0)
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "%s:%d: neither [SECTION] nor NAME = VALUE; correct or remove the line",
-                        path, first);
-    return 0;
+    return cbx_config_file_read(path, &file, config, error);
 }
 
 /* ---- the whole ---- */
@@ -357,8 +273,7 @@ take_flags(struct run_config *config, const struct cbx_args *args, const struct 
         result =
             apply(config, setting, setting->kind == SETTING_SWITCH ? "yes" : values[i], &inner);
     if (result != 0)
-        (void)cbx_fail(error, result, "%s%s", strncmp(inner.text, "--", 2) == 0 ? "" : "--",
-                       inner.text);
+        (void)cbx_fail(error, result, "--%s: %s", setting->name, inner.text);
     return result;
 }
 
@@ -386,7 +301,7 @@ run_config_read(struct run_config *config, const struct cbx_args *args, struct c
     for (size_t i = 0; i < SETTING_TOTAL && result == 0; i++)
         result = take_flags(config, args, &settings[i], error);
     if (result == 0 && config->listen.count == 0)
-        result = list_add(&config->listen, &settings[0], "127.0.0.1:7000", error);
+        result = list_add(&config->listen, "127.0.0.1:7000", error);
     return result != 0 ? result : check_together(config, error);
 }
 

@@ -252,6 +252,50 @@ bad_durations_are_refused(void **state)
     assert_true(milliseconds == 42);
 }
 
+static void
+sizes_are_read(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+    } good[] = {{"0", 0},
+                {"1048576", 1048576},
+                {"64K", 65536},
+                {"64KiB", 65536},
+                {"3M", UINT64_C(3) << 20},
+                {"1GiB", UINT64_C(1) << 30},
+                {"16T", UINT64_C(16) << 40},
+                {"16777215T", UINT64_C(16777215) << 40},
+                {"18446744073709551615", UINT64_MAX}};
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        uint64_t bytes = 42;
+        assert_int_equal(cbx_size_parse(good[i].text, &bytes), 0);
+        assert_true(bytes == good[i].bytes);
+    }
+    static const char *const bad[] = {"",
+                                      "K",
+                                      "-1",
+                                      "+1",
+                                      "1.5M",
+                                      "1 M",
+                                      " 1M",
+                                      "1M ",
+                                      "1MB",
+                                      "1Mi",
+                                      "1MiBx",
+                                      "1k",
+                                      "1P",
+                                      "0x10",
+                                      "1iB",
+                                      "16777216T",
+                                      "18446744073709551616"};
+    uint64_t bytes = 42;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(cbx_size_parse(bad[i], &bytes), CBX_ERR_FORMAT);
+    assert_true(bytes == 42);
+}
+
 int
 main(void)
 {
@@ -272,6 +316,7 @@ main(void)
         cmocka_unit_test(only_a_listening_address_may_have_port_0),
         cmocka_unit_test(durations_are_read),
         cmocka_unit_test(bad_durations_are_refused),
+        cmocka_unit_test(sizes_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
