@@ -14,6 +14,7 @@
 #include "agent/mesh/mesh.h"
 #include "common/crypto/aead_choice.h"
 #include "common/link/frame.h"
+#include "common/stream/open.h"
 #include "common/stream/record.h"
 #include "common/stream/window.h"
 #include "hub/core/internal.h"

@@ -159,7 +159,7 @@ bool
 mesh_move_stranded(struct mesh_stream *stream, enum cbx_reason reason)
 {
     struct mesh *mesh = stream->mesh;
-    bool resuming = stream->core.resuming;
+    bool resuming = cbx_stream_resuming(&stream->core);
     bool direct = stream->core.circuit.link && !mesh_link_is_hub(mesh, stream->core.circuit.link);
     bool wait = resuming && (reason == CBX_REASON_NO_SESSION || reason == CBX_REASON_OVERLOADED);
     if (mesh->closing || stream->lost || !may_pass(reason, resuming) ||
@@ -257,8 +257,9 @@ move_running(struct mesh *mesh, int64_t now)
     TAILQ_FOREACH(stream, &mesh->streams, entry) {
         const struct cbx_link *link = stream->core.circuit.link;
         struct cbx_link *path = mesh_path(stream->peer);
-        if (stream->peer->move_due && stream->core.dialer && link && !stream->core.resuming &&
-            cbx_stream_movable(&stream->core) && path && link != path)
+        if (stream->peer->move_due && stream->core.dialer && link &&
+            !cbx_stream_resuming(&stream->core) && cbx_stream_movable(&stream->core) && path &&
+            link != path)
             move(stream, path, now);
     }
     struct mesh_peer *peer, *next;
@@ -283,7 +284,8 @@ asks_direct(const struct mesh_stream *stream)
 {
     const struct mesh *mesh = stream->mesh;
     const struct cbx_link *link = stream->core.circuit.link;
-    return stream->core.resuming && link && !mesh_link_is_hub(mesh, link) && mesh->phase == MESH_UP;
+    return cbx_stream_resuming(&stream->core) && link && !mesh_link_is_hub(mesh, link) &&
+           mesh->phase == MESH_UP;
 }
 
 static struct cbx_link *

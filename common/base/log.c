@@ -35,6 +35,12 @@ cbx_log_times(bool on)
     log_times = on;
 }
 
+bool
+cbx_log_wants(enum cbx_log_level level)
+{
+    return level <= log_level;
+}
+
 /* Bytes of the UTF-8 sequence at text when a terminal shows it as a character, else 0. Overlong
  * forms do not count, nor do the control characters U+0080 to U+009F. */
 static size_t
@@ -100,7 +106,7 @@ append_time(char *line, size_t size)
 void
 cbx_log(enum cbx_log_level level, const char *format, ...)
 {
-    if (level > log_level)
+    if (!cbx_log_wants(level))
         return;
     int saved_errno = errno;
     char text[TEXT_MAX];

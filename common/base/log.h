@@ -15,6 +15,8 @@ void cbx_log_init(const char *name, enum cbx_log_level level);
 void cbx_log_times(bool on);
 void cbx_log(enum cbx_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* Whether a line of that level is written: for callers that would have to prepare it. */
+bool cbx_log_wants(enum cbx_log_level level);
 
 #define cbx_log_error(...) cbx_log(CBX_LOG_ERROR, __VA_ARGS__)
 #define cbx_log_warn(...) cbx_log(CBX_LOG_WARN, __VA_ARGS__)

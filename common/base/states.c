@@ -3,6 +3,8 @@
 
 #include "common/base/log.h"
 
+#include <stdio.h>
+
 bool
 cbx_states_allow(const struct cbx_states *states, const char *who, unsigned from, unsigned to)
 {
@@ -13,4 +15,15 @@ cbx_states_allow(const struct cbx_states *states, const char *who, unsigned from
     }
     cbx_log_debug("%s %s: %s -> %s", states->what, who, before, after);
     return true;
+}
+
+bool
+cbx_states_allow_number(const struct cbx_states *states, const char *kind, uint32_t number,
+                        unsigned from, unsigned to)
+{
+    char who[64];
+    if ((states->state[from].next & CBX_STATE(to)) != 0 && !cbx_log_wants(CBX_LOG_DEBUG))
+        return true;
+    (void)snprintf(who, sizeof who, "%s %u", kind, (unsigned)number);
+    return cbx_states_allow(states, who, from, to);
 }

@@ -23,5 +23,8 @@ struct cbx_states {
 
 /* Whether from may become to. who tells one machine of its kind from another, for the log. */
 bool cbx_states_allow(const struct cbx_states *states, const char *who, unsigned from, unsigned to);
+/* The same where a kind and a number tell which; nothing is formatted unless it is logged. */
+bool cbx_states_allow_number(const struct cbx_states *states, const char *kind, uint32_t number,
+                             unsigned from, unsigned to);
 
 #endif

@@ -1,37 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What came, on its way to the program. What one read of a link brought is gathered and given to
- * each program in one call: a write per record would wake it for each. What a program does not take
- * waits in its stream's queue, which the stream's credit bounds.
- */
-#include "common/stream/internal.h"
+#include "common/stream/push.h"
+#include "common/stream/end.h"
+#include "common/stream/queue.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { TAIL_ROOM = 4096, VECTORS = CBX_STREAM_GATHER };
-
-static void
-drop_first(struct cbx_stream *stream)
-{
-    struct cbx_queued *queued = STAILQ_FIRST(&stream->queue);
-    STAILQ_REMOVE_HEAD(&stream->queue, entry);
-    if (STAILQ_EMPTY(&stream->queue))
-        stream->queue_tail = NULL;
-    cbx_slice_drop(&queued->slice);
-    free(queued);
-}
-
-void
-cbx_stream_drop_queue(struct cbx_stream *stream)
-{
-    struct cbx_stream_env *env = stream->env;
-    for (uint32_t i = 0; i < env->gathered_count; i++) {
-        if (env->gathered[i].stream == stream)
-            env->gathered[i].stream = NULL;
-    }
-    while (!STAILQ_EMPTY(&stream->queue))
-        drop_first(stream);
-}
 
 static void
 consumed(struct cbx_stream *stream, uint64_t bytes, int64_t now)
@@ -41,7 +15,7 @@ consumed(struct cbx_stream *stream, uint64_t bytes, int64_t now)
         stream->credit_due = true;
         cbx_circuit_control_ready(&stream->circuit);
     } else {
-        stream->env->ops->delayed_acks(stream);
+        stream->env->ops->ack_delayed(stream);
     }
 }
 
@@ -152,14 +126,14 @@ give(struct cbx_stream_env *env, uint32_t begin, int64_t now)
 void
 cbx_stream_flush(struct cbx_stream_env *env, int64_t now)
 {
-    if (env->giving)
+    if (env->flushing)
         return; /* called by what this one does */
-    env->giving = true;
+    env->flushing = true;
     for (uint32_t i = 0; i < env->gathered_count; i++) {
         if (env->gathered[i].stream)
             give(env, i, now);
     }
-    env->giving = false;
+    env->flushing = false;
     for (uint32_t i = 0; i < env->gathered_count; i++)
         cbx_slice_drop(&env->gathered[i].slice);
     env->gathered_count = 0;
@@ -188,7 +162,7 @@ cbx_stream_end_input(struct cbx_stream *stream)
 {
     if (stream->read != CBX_READ_FIN || !STAILQ_EMPTY(&stream->queue))
         return;
-    stream->read = CBX_READ_ENDED;
+    cbx_stream_set_read(stream, CBX_READ_ENDED);
     stream->env->ops->push_end(stream);
     stream->credit_due = true;
     cbx_circuit_control_ready(&stream->circuit);
@@ -216,7 +190,7 @@ cbx_stream_writable(struct cbx_stream *stream, int64_t now)
                 queued->slice.length = (uint32_t)vector[i].iov_len;
                 return;
             }
-            drop_first(stream);
+            cbx_stream_drop_first(stream);
         }
     }
     if (!stream->is_over)

@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * A stream goes on over another circuit (rules 18, 19; PROTOCOL.md, "Going on elsewhere").
- *
- *   dialer: leaves its circuit, says RESUME (new epoch, what it has), sends no data until RESUMED
- *   target: takes RESUME, leaves its old circuit, answers RESUMED (what it has), sends at once
- *
- * What was sent and not acknowledged is opened when the new epoch begins, and each end drops what
- * the other says it has; the rest goes out before any new byte. An attempt that is lost is followed
- * by one in a greater epoch: what was opened stays so.
- */
-#include "common/stream/internal.h"
+#include "common/stream/resume.h"
+#include "common/stream/end.h"
+#include "common/stream/epoch.h"
+#include "common/stream/push.h"
+#include "common/stream/queue.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,30 +12,13 @@ enum { EPOCH_SHIFT = 16 };
 
 /* ---- what goes out anew ---- */
 
-static void
-drop_again_first(struct cbx_stream *stream)
-{
-    struct cbx_queued *queued = STAILQ_FIRST(&stream->again);
-    STAILQ_REMOVE_HEAD(&stream->again, entry);
-    cbx_slice_drop(&queued->slice);
-    free(queued);
-}
-
-void
-cbx_stream_drop_kept(struct cbx_stream *stream)
-{
-    while (!STAILQ_EMPTY(&stream->again))
-        drop_again_first(stream);
-    cbx_kept_clear(&stream->kept);
-}
-
 /* Takes up to size bytes from the front; to: where they go, or NULL. */
 static size_t
-take_again(struct cbx_stream *stream, uint8_t *to, size_t size)
+take_retransmit(struct cbx_stream *stream, uint8_t *to, size_t size)
 {
     size_t done = 0;
-    while (done < size && !STAILQ_EMPTY(&stream->again)) {
-        struct cbx_slice *slice = &STAILQ_FIRST(&stream->again)->slice;
+    while (done < size && !STAILQ_EMPTY(&stream->retransmit)) {
+        struct cbx_slice *slice = &STAILQ_FIRST(&stream->retransmit)->slice;
         size_t part = slice->length < size - done ? slice->length : size - done;
         if (to)
             memcpy(to + done, slice->data, part);
@@ -49,16 +26,16 @@ take_again(struct cbx_stream *stream, uint8_t *to, size_t size)
         slice->data += part;
         slice->length -= (uint32_t)part;
         if (slice->length == 0)
-            drop_again_first(stream);
+            cbx_stream_drop_retransmit_first(stream);
     }
-    stream->again_begin += done;
+    stream->retransmit_begin += done;
     return done;
 }
 
 size_t
-cbx_stream_pull_again(struct cbx_stream *stream, uint8_t *to, size_t size)
+cbx_stream_pull_retransmit(struct cbx_stream *stream, uint8_t *to, size_t size)
 {
-    return stream->out.again ? take_again(stream, to, size) : 0;
+    return stream->out.retransmit ? take_retransmit(stream, to, size) : 0;
 }
 
 static const struct cbx_record_keys *
@@ -73,7 +50,7 @@ keys_of(const struct cbx_stream *stream, uint64_t epoch)
 /* One kept record, opened, before everything else that goes out anew. The bytes may still wait in
  * the link that they were sent over: then a copy is opened, for nobody must read them there. */
 static int
-reopen(struct cbx_stream *stream, const struct cbx_kept_record *record)
+reopen(struct cbx_stream *stream, const struct cbx_unacked_record *record)
 {
     const struct cbx_record_keys *keys = keys_of(stream, record->epoch);
     struct cbx_queued *queued = calloc(1, sizeof *queued);
@@ -91,60 +68,37 @@ reopen(struct cbx_stream *stream, const struct cbx_kept_record *record)
         return keys ? CBX_ERR_NOMEM : CBX_ERR_STATE;
     }
     queued->slice.length = record->n;
-    STAILQ_INSERT_HEAD(&stream->again, queued, entry);
+    STAILQ_INSERT_HEAD(&stream->retransmit, queued, entry);
     return 0;
 }
 
 /* The first offset that can be sent again: what lies before it the far side has said it has. */
 static uint64_t
-first_kept(const struct cbx_stream *stream)
+first_unacked(const struct cbx_stream *stream)
 {
-    if (stream->kept.count)
-        return cbx_kept_at(&stream->kept, 0)->offset;
-    if (!STAILQ_EMPTY(&stream->again))
-        return stream->again_begin;
+    if (stream->unacked.count)
+        return cbx_unacked_at(&stream->unacked, 0)->offset;
+    if (!STAILQ_EMPTY(&stream->retransmit))
+        return stream->retransmit_begin;
     return stream->out.sent - (stream->write >= CBX_WRITE_FIN ? 1 : 0);
 }
 
 /* Opens everything kept: to be done while the keys that it was sealed with are there. */
 static int
-reopen_kept(struct cbx_stream *stream)
+reopen_unacked(struct cbx_stream *stream)
 {
-    struct cbx_kept *kept = &stream->kept;
-    stream->again_begin = first_kept(stream);
-    for (uint32_t i = kept->count; i-- > 0;) {
-        int result = reopen(stream, cbx_kept_at(kept, i));
+    struct cbx_unacked *unacked = &stream->unacked;
+    stream->retransmit_begin = first_unacked(stream);
+    for (uint32_t i = unacked->count; i-- > 0;) {
+        int result = reopen(stream, cbx_unacked_at(unacked, i));
         if (result < 0)
             return result;
     }
-    cbx_kept_clear(kept);
+    cbx_unacked_clear(unacked);
     return 0;
 }
 
 /* ---- the new epoch ---- */
-
-uint64_t
-cbx_stream_epoch(const struct cbx_stream *stream)
-{
-    uint64_t epoch = stream->send_keys.epoch;
-    if (stream->receive_keys.epoch > epoch)
-        epoch = stream->receive_keys.epoch;
-    if (stream->next_keys && stream->next_keys->epoch > epoch)
-        epoch = stream->next_keys->epoch;
-    return epoch;
-}
-
-static void
-begin_epoch(struct cbx_stream *stream, const struct cbx_record_keys *send,
-            const struct cbx_record_keys *receive)
-{
-    stream->send_keys = *send;
-    stream->receive_keys = *receive;
-    cbx_stream_drop_keys(&stream->next_keys);
-    cbx_stream_drop_keys(&stream->previous_keys);
-    stream->epoch_due = false;
-    stream->accept_due = stream->credit_due = false;
-}
 
 /* What we have, to be said in the frame that goes out now. The acknowledgement of a FIN follows in
  * a CREDIT of its own, which is known to have been sent. */
@@ -167,7 +121,7 @@ struct cbx_slice
 cbx_stream_build_resumed(struct cbx_stream *stream, int64_t now)
 {
     struct cbx_resume have = what_we_have(stream, now);
-    stream->resumed_due = false;
+    stream->resume = CBX_RESUME_NONE;
     return cbx_record_resumed(stream->env->aead, &stream->send_keys, stream->circuit.label, &have);
 }
 
@@ -189,7 +143,7 @@ plausible(const struct cbx_stream *stream, const struct cbx_resume *theirs)
     bool fin = stream->write >= CBX_WRITE_FIN;
     return theirs->received >= out->acked && theirs->received <= out->sent &&
            theirs->acked >= out->acked && theirs->acked <= theirs->received &&
-           theirs->limit >= theirs->acked && theirs->received >= first_kept(stream) &&
+           theirs->limit >= theirs->acked && theirs->received >= first_unacked(stream) &&
            theirs->ended == (fin && theirs->received == out->sent);
 }
 
@@ -199,14 +153,14 @@ go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
 {
     if (stream->write == CBX_WRITE_FIN && !theirs->ended) {
         cbx_send_take_back_fin(&stream->out);
-        stream->write = CBX_WRITE_EOF;
+        cbx_stream_set_write(stream, CBX_WRITE_EOF);
     }
     if (cbx_send_rewind(&stream->out, theirs->received, theirs->acked, theirs->limit, now) < 0) {
         cbx_stream_fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
-    if (theirs->received > stream->again_begin)
-        (void)take_again(stream, NULL, theirs->received - stream->again_begin);
+    if (theirs->received > stream->retransmit_begin)
+        (void)take_retransmit(stream, NULL, theirs->received - stream->retransmit_begin);
     cbx_stream_wake_blocked(stream->env); /* what came is acknowledged with this */
     stream->epoch_began = stream->out.sent;
     if (stream->read == CBX_READ_ENDED)
@@ -214,7 +168,7 @@ go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
     if (stream->credit_due) /* also what the program took since RESUME */
         cbx_circuit_control_ready(&stream->circuit);
     if (stream->write == CBX_WRITE_FIN && stream->out.acked == stream->out.sent)
-        stream->write = CBX_WRITE_DONE;
+        cbx_stream_set_write(stream, CBX_WRITE_DONE);
     cbx_circuit_data_ready(&stream->circuit);
     cbx_stream_check_done(stream);
 }
@@ -231,6 +185,7 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     uint32_t label = link->control_count < CBX_LINK_CONTROL_MAX ? cbx_link_label(link) : 0;
     if (label == 0 || cbx_window_move(&stream->in, budget, stream->received, now) < 0)
         return CBX_ERR_LIMIT;
+    const struct cbx_circuit_ops *ops = stream->circuit.ops;
     cbx_circuit_remove(&stream->circuit);
     struct cbx_open resume = *open;
     memcpy(resume.stream_id, stream->id, sizeof resume.stream_id);
@@ -238,13 +193,13 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     resume.epoch = ((cbx_stream_epoch(stream) >> EPOCH_SHIFT) + 1) << EPOCH_SHIFT;
     struct cbx_record_keys send, receive;
     cbx_stream_derive(stream->id, session, resume.epoch, &send, &receive);
-    int result = reopen_kept(stream);
-    begin_epoch(stream, &send, &receive);
+    int result = reopen_unacked(stream);
+    cbx_stream_begin_epoch(stream, &send, &receive);
     cbx_record_keys_wipe(&send);
     cbx_record_keys_wipe(&receive);
-    stream->resuming = true;
+    stream->resume = CBX_RESUME_SENT;
     if (result == 0)
-        result = cbx_circuit_add(link, &stream->circuit, label, &cbx_stream_circuit_ops);
+        result = cbx_circuit_add(link, &stream->circuit, label, ops);
     if (result == 0)
         result = say_resume(stream, &resume, now);
     if (result == 0)
@@ -258,13 +213,13 @@ void
 cbx_stream_take_resumed(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now)
 {
     struct cbx_resume theirs;
-    if (!stream->resuming ||
+    if (!cbx_stream_resuming(stream) ||
         cbx_record_open_resumed(stream->env->aead, &stream->receive_keys, frame, &theirs) < 0 ||
         !plausible(stream, &theirs)) {
         cbx_stream_fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
-    stream->resuming = false;
+    stream->resume = CBX_RESUME_NONE;
     go_on(stream, &theirs, now);
     stream->env->ops->resumed(stream);
 }
@@ -291,12 +246,13 @@ cbx_stream_take_resume(struct cbx_stream *stream, struct cbx_link *link, struct 
     if (result == 0)
         result = cbx_window_move(&stream->in, budget, stream->received, now);
     if (result == 0) {
+        const struct cbx_circuit_ops *ops = stream->circuit.ops;
         cbx_circuit_remove(&stream->circuit);
-        cbx_kept_forget(&stream->kept, theirs.received);
-        result = reopen_kept(stream);
-        begin_epoch(stream, &send, &receive);
+        cbx_unacked_forget(&stream->unacked, theirs.received);
+        result = reopen_unacked(stream);
+        cbx_stream_begin_epoch(stream, &send, &receive);
         if (result == 0)
-            result = cbx_circuit_add(link, &stream->circuit, frame->label, &cbx_stream_circuit_ops);
+            result = cbx_circuit_add(link, &stream->circuit, frame->label, ops);
         if (result < 0) {
             cbx_stream_lost(stream, CBX_REASON_INTERNAL);
             result = CBX_ERR_NOMEM;
@@ -306,7 +262,7 @@ cbx_stream_take_resume(struct cbx_stream *stream, struct cbx_link *link, struct 
     cbx_record_keys_wipe(&receive);
     if (result < 0)
         return result;
-    stream->resumed_due = true;
+    stream->resume = CBX_RESUME_DUE;
     cbx_circuit_control_ready(&stream->circuit);
     go_on(stream, &theirs, now);
     return 0;

@@ -6,48 +6,48 @@
 
 enum { ROOM_FIRST = 4, SLACK_MAX = 1024 * 1024 };
 
-struct cbx_kept_record *
-cbx_kept_at(const struct cbx_kept *kept, uint32_t index)
+struct cbx_unacked_record *
+cbx_unacked_at(const struct cbx_unacked *unacked, uint32_t index)
 {
-    return &kept->ring[(kept->first + index) & (kept->room - 1)];
+    return &unacked->ring[(unacked->first + index) & (unacked->room - 1)];
 }
 
 static int
-grow(struct cbx_kept *kept)
+grow(struct cbx_unacked *unacked)
 {
-    uint32_t room = kept->room ? 2 * kept->room : ROOM_FIRST;
-    struct cbx_kept_record *ring = calloc(room, sizeof *ring);
+    uint32_t room = unacked->room ? 2 * unacked->room : ROOM_FIRST;
+    struct cbx_unacked_record *ring = calloc(room, sizeof *ring);
     if (!ring)
         return CBX_ERR_NOMEM;
-    for (uint32_t i = 0; i < kept->count; i++)
-        ring[i] = *cbx_kept_at(kept, i);
-    free(kept->ring);
-    kept->ring = ring;
-    kept->room = room;
-    kept->first = 0;
+    for (uint32_t i = 0; i < unacked->count; i++)
+        ring[i] = *cbx_unacked_at(unacked, i);
+    free(unacked->ring);
+    unacked->ring = ring;
+    unacked->room = room;
+    unacked->first = 0;
     return 0;
 }
 
 static uint32_t
-sealed_length(const struct cbx_kept_record *record)
+sealed_length(const struct cbx_unacked_record *record)
 {
     return record->n + CBX_AEAD_TAG;
 }
 
 /* What a small record holds beside itself; nothing is gained by copying a large one. */
 static uint32_t
-slack(const struct cbx_kept_record *record)
+slack(const struct cbx_unacked_record *record)
 {
     uint32_t length = sealed_length(record), capacity = record->slab->capacity;
     return length < capacity / 2 ? capacity - length : 0;
 }
 
 int
-cbx_kept_add(struct cbx_kept *kept, struct cbx_kept_record record)
+cbx_unacked_add(struct cbx_unacked *unacked, struct cbx_unacked_record record)
 {
-    if (kept->count == kept->room && grow(kept) < 0)
+    if (unacked->count == unacked->room && grow(unacked) < 0)
         return CBX_ERR_NOMEM;
-    if (slack(&record) + *kept->slack > SLACK_MAX) {
+    if (slack(&record) + *unacked->slack > SLACK_MAX) {
         struct cbx_slice copy = cbx_slice_copy_exact(record.text, sealed_length(&record));
         if (!copy.slab)
             return CBX_ERR_NOMEM;
@@ -56,36 +56,37 @@ cbx_kept_add(struct cbx_kept *kept, struct cbx_kept_record record)
     } else {
         cbx_slab_ref(record.slab);
     }
-    *kept->slack += slack(&record);
-    *cbx_kept_at(kept, kept->count++) = record;
+    *unacked->slack += slack(&record);
+    *cbx_unacked_at(unacked, unacked->count++) = record;
     return 0;
 }
 
 static void
-forget_first(struct cbx_kept *kept)
+forget_first(struct cbx_unacked *unacked)
 {
-    struct cbx_kept_record *record = cbx_kept_at(kept, 0);
-    *kept->slack -= slack(record);
+    struct cbx_unacked_record *record = cbx_unacked_at(unacked, 0);
+    *unacked->slack -= slack(record);
     cbx_slab_unref(record->slab);
-    kept->first = (kept->first + 1) & (kept->room - 1);
-    kept->count--;
+    unacked->first = (unacked->first + 1) & (unacked->room - 1);
+    unacked->count--;
 }
 
 void
-cbx_kept_forget(struct cbx_kept *kept, uint64_t offset)
+cbx_unacked_forget(struct cbx_unacked *unacked, uint64_t offset)
 {
-    while (kept->count && cbx_kept_at(kept, 0)->offset + cbx_kept_at(kept, 0)->n <= offset)
-        forget_first(kept);
-    if (kept->count == 0)
-        cbx_kept_clear(kept); /* a stream at rest is small */
+    while (unacked->count &&
+           cbx_unacked_at(unacked, 0)->offset + cbx_unacked_at(unacked, 0)->n <= offset)
+        forget_first(unacked);
+    if (unacked->count == 0)
+        cbx_unacked_clear(unacked); /* a stream at rest is small */
 }
 
 void
-cbx_kept_clear(struct cbx_kept *kept)
+cbx_unacked_clear(struct cbx_unacked *unacked)
 {
-    while (kept->count)
-        forget_first(kept);
-    free(kept->ring);
-    kept->ring = NULL;
-    kept->first = kept->room = 0;
+    while (unacked->count)
+        forget_first(unacked);
+    free(unacked->ring);
+    unacked->ring = NULL;
+    unacked->first = unacked->room = 0;
 }

@@ -12,7 +12,7 @@
 #include "common/base/slab.h"
 #include <stdint.h>
 
-struct cbx_kept_record {
+struct cbx_unacked_record {
     struct cbx_slab *slab;
     uint8_t *text;    /* n bytes, sealed, and the tag */
     uint64_t offset;  /* of the first byte in its stream */
@@ -22,17 +22,17 @@ struct cbx_kept_record {
 };
 
 /* In the order of offsets, without gaps. Zeroed memory but for slack is the empty list. */
-struct cbx_kept {
+struct cbx_unacked {
     uint64_t *slack; /* bytes held beside small records, in all lists that share this; borrowed */
-    struct cbx_kept_record *ring;
+    struct cbx_unacked_record *ring;
     uint32_t first, count, room; /* room: a power of two, 0 when empty */
 };
 
 /* Takes a reference of its own. CBX_ERR_NOMEM. */
-int cbx_kept_add(struct cbx_kept *kept, struct cbx_kept_record record);
-struct cbx_kept_record *cbx_kept_at(const struct cbx_kept *kept, uint32_t index);
+int cbx_unacked_add(struct cbx_unacked *unacked, struct cbx_unacked_record record);
+struct cbx_unacked_record *cbx_unacked_at(const struct cbx_unacked *unacked, uint32_t index);
 /* Forgets the records that end at or before this offset. */
-void cbx_kept_forget(struct cbx_kept *kept, uint64_t offset);
-void cbx_kept_clear(struct cbx_kept *kept);
+void cbx_unacked_forget(struct cbx_unacked *unacked, uint64_t offset);
+void cbx_unacked_clear(struct cbx_unacked *unacked);
 
 #endif

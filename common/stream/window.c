@@ -221,8 +221,8 @@ cbx_send_room(const struct cbx_send_window *window)
 {
     uint64_t used = *window->pool_used, total = window->pool_total, common = total - total / 4;
     uint64_t wanted = cbx_send_wanted(window);
-    if (window->again)
-        return least(wanted, window->again); /* in the pool already */
+    if (window->retransmit)
+        return least(wanted, window->retransmit); /* in the pool already */
     uint64_t pool = used < common ? common - used : 0;
     /* The last quarter is for floors only, so that a few stalled streams do not stop the others. */
     uint64_t unacked = window->sent - window->acked;
@@ -277,9 +277,9 @@ cbx_send_sent(struct cbx_send_window *window, uint64_t bytes)
         join_spans(window);
     window->span[window->spans++] = (struct cbx_send_span){.end = window->sent, .records = 1};
     window->records++;
-    uint64_t again = least(bytes, window->again);
-    window->again -= again;
-    *window->pool_used += bytes - again;
+    uint64_t retransmit = least(bytes, window->retransmit);
+    window->retransmit -= retransmit;
+    *window->pool_used += bytes - retransmit;
 }
 
 int
@@ -289,7 +289,7 @@ cbx_send_rewind(struct cbx_send_window *window, uint64_t received, uint64_t acke
     if (received > window->sent || acked > received || acked < window->acked || limit < acked)
         return CBX_ERR_LIMIT;
     *window->pool_used -= acked - window->acked;
-    window->again += window->sent - received;
+    window->retransmit += window->sent - received;
     window->sent = received;
     window->acked = acked;
     window->limit = limit;
@@ -332,7 +332,7 @@ cbx_send_close(struct cbx_send_window *window)
 {
     if (!window->pool_used)
         return;
-    *window->pool_used -= window->sent + window->again - window->acked;
+    *window->pool_used -= window->sent + window->retransmit - window->acked;
     window->acked = window->sent;
-    window->again = 0;
+    window->retransmit = 0;
 }

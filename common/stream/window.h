@@ -79,7 +79,7 @@ struct cbx_send_window {
     uint64_t sent;
     uint64_t acked;
     uint64_t limit;
-    uint64_t again;      /* bytes from sent on that went out once and must go out anew */
+    uint64_t retransmit; /* bytes from sent on that went out once and must go out anew */
     uint64_t *pool_used; /* the agent's unacknowledged bytes, borrowed */
     uint64_t pool_total;
     int64_t meter_began;

@@ -238,11 +238,11 @@ step(void)
 }
 
 static uint64_t
-again_bytes(const struct cbx_stream *stream)
+retransmit_bytes(const struct cbx_stream *stream)
 {
     uint64_t bytes = 0;
     const struct cbx_queued *queued;
-    STAILQ_FOREACH(queued, &stream->again, entry)
+    STAILQ_FOREACH(queued, &stream->retransmit, entry)
         bytes += queued->slice.length;
     return bytes;
 }
@@ -264,8 +264,9 @@ check_ends(void)
         check(one->budget.used <= one->budget.total && one->spare.used <= one->spare.total);
         check(!one->link.failed);
         const struct cbx_send_window *out = &one->stream.out;
-        check(one->send_used == out->sent + out->again - out->acked);
-        check(one->stream.resuming || out->again == again_bytes(&one->stream) || one->over);
+        check(one->send_used == out->sent + out->retransmit - out->acked);
+        check(cbx_stream_resuming(&one->stream) ||
+              out->retransmit == retransmit_bytes(&one->stream) || one->over);
     }
 }
 

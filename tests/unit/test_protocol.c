@@ -5,6 +5,7 @@
  */
 #include "common/crypto/aead_choice.h"
 #include "common/session/rendezvous.h"
+#include "common/stream/open.h"
 #include "common/stream/record.h"
 #include <setjmp.h>
 #include <sodium.h>

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/crypto/aead_choice.h"
+#include "common/stream/open.h"
 #include "common/stream/record.h"
 #include <string.h>
 

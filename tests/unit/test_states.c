@@ -66,12 +66,24 @@ an_illegal_one_is_refused_and_logged(void **state)
                         "test: door 3: a bug: state open cannot follow open\n");
 }
 
+static void
+a_number_tells_which_one_it_was(void **state)
+{
+    (void)state;
+    cbx_log_init("test", CBX_LOG_DEBUG);
+    assert_true(cbx_states_allow_number(&door, "side", 7, CLOSED, OPENING));
+    cbx_log_init("test", CBX_LOG_INFO);
+    assert_true(cbx_states_allow_number(&door, "side", 7, CLOSED, OPENING));
+    assert_false(cbx_states_allow_number(&door, "side", 7, CLOSED, OPEN));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_legal_transition_is_logged_at_debug_level_only),
         cmocka_unit_test(an_illegal_one_is_refused_and_logged),
+        cmocka_unit_test(a_number_tells_which_one_it_was),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

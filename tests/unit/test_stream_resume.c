@@ -41,7 +41,7 @@ assert_moved(void)
     assert_int_equal(target->taken, 0);
     assert_int_equal(dialer->resumed, 1);
     assert_int_equal(dialer->over + target->over, 0);
-    assert_false(dialer->stream.resuming);
+    assert_false(cbx_stream_resuming(&dialer->stream));
     assert_false(dialer->link.failed || target->link.failed);
 }
 
@@ -102,7 +102,7 @@ what_waits_for_the_program_stays(void **state)
     move_on();
     assert_moved();
     assert_int_equal(target->frames[CBX_FRAME_DATA], before);
-    assert_int_equal(dialer->stream.out.again, 0);
+    assert_int_equal(dialer->stream.out.retransmit, 0);
     assert_ends_well();
 }
 
@@ -200,7 +200,7 @@ a_smaller_budget(void **state)
     assert_true(dialer->stream.out.limit < limit);
     assert_true(small.used > 0 && small.used <= small.total);
     assert_int_equal(target->budget.used, 0);
-    assert_true(dialer->stream.out.again > 0);
+    assert_true(dialer->stream.out.retransmit > 0);
     assert_ends_well();
     assert_int_equal(small.used, 0);
 }
@@ -384,7 +384,7 @@ kept_records_of_two_epochs(void **state)
     pair.filter = runs_dry;
     pair_give(&pair, PAIR_DIALER, 10000, false);
     pair_move(&pair);
-    assert_true(dialer->stream.kept.count >= 2);
+    assert_true(dialer->stream.unacked.count >= 2);
     move_on();
     assert_moved();
     assert_ends_well();
