@@ -3,11 +3,10 @@
 #include "agent/cmd/commands.h"
 #include "agent/cmd/token_input.h"
 #include "common/base/log.h"
+#include "common/os/descriptors.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <sodium.h>
-#include <unistd.h>
 
 static const struct cbx_option common_options[] = {
     {"state", "DIR", "state folder (else CBX_STATE, STATE_DIRECTORY, ~/.local/state/cbx/agent)",
@@ -161,22 +160,10 @@ static const struct cbx_program program = {
     .common = common_options,
 };
 
-/* Descriptors 0 to 2 must be something, or a socket would take their place. */
-static void
-fill_standard_descriptors(void)
-{
-    int fd;
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        (void)close(fd);
-}
-
 int
 main(int argc, char **argv)
 {
-    fill_standard_descriptors();
+    cbx_descriptors_fill_standard();
     cbx_log_init("cbx-agent", CBX_LOG_INFO);
     if (sodium_init() < 0) {
         cbx_log_error("libsodium does not start");

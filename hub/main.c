@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* cbx-hub: the tables of commands and options, and main. */
 #include "common/base/log.h"
+#include "common/os/descriptors.h"
 #include "hub/cmd/cmd.h"
-#include <fcntl.h>
-#include <unistd.h>
 
 static const struct cbx_option common_options[] = {
     {"state", "DIR", "the hub's folder (else CBX_STATE, ~/.local/state/cbx/hub)", false},
@@ -100,23 +99,10 @@ static const struct cbx_program program = {
     .common = common_options,
 };
 
-/* Descriptors 0 to 2 must be something, or a socket would take their place. */
-static void
-fill_standard_descriptors(void)
-{
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        (void)close(fd);
-}
-
 int
 main(int argc, char **argv)
 {
-    fill_standard_descriptors();
+    cbx_descriptors_fill_standard();
     cbx_log_init("cbx-hub", CBX_LOG_INFO);
     return cbx_cli_main(&program, argc, argv);
 }

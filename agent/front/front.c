@@ -4,9 +4,8 @@
  * proxy (clients that have not said what they want), targets (incoming streams that connect) and
  * conns (sockets with a stream). One limit holds over all of them.
  *
- * The listener pauses at the limit, or when descriptors run out, and looks again every RESUME_S:
- * clients wait in the kernel's queue meanwhile. Each cause is said once a minute
- * at most and counted each time.
+ * The listener pauses at the limit, or when descriptors run out (common/os/accept.h); each pause is
+ * counted.
  */
 #include "agent/front/front.h"
 
@@ -15,7 +14,7 @@
 #include "agent/front/target.h"
 #include "common/base/log.h"
 #include "common/base/names.h"
-#include "common/os/descriptors.h"
+#include "common/os/accept.h"
 #include "common/os/socket.h"
 
 #include <errno.h>
@@ -31,14 +30,12 @@
 enum {
     TIMEOUT_DEFAULT_MS = 10 * 1000,
     CONNECTIONS_DEFAULT = 8192,
-    ACCEPT_BATCH = 64, /* then others have their turn */
     BACKLOG = 1024,
     ADDRESS_TEXT_MAX = 80,
     HOST_MAX = 64,
 };
-static const double resume_s = 0.1, say_again_s = 60.0;
 
-/* Why the listener paused, for words and counters. */
+/* Why the listener paused. */
 enum pause { PAUSE_LIMIT, PAUSE_SYSTEM, PAUSE_CAUSES };
 
 struct front {
@@ -48,13 +45,10 @@ struct front {
     struct target_set targets;
     LIST_HEAD(, front_dial) dials;
     uint32_t connections_max;
-    int listener; /* -1: none */
-    struct ev_io accepting;
-    struct ev_timer resume;
+    struct cbx_acceptor acceptor;
     char address[ADDRESS_TEXT_MAX];
     uint64_t accepted;
     uint64_t paused[PAUSE_CAUSES];
-    double said[PAUSE_CAUSES];
 };
 
 struct front_dial {
@@ -71,70 +65,43 @@ connections(const struct front *front)
 }
 
 static void
-pause_accepting(struct front *front, enum pause cause, const char *text)
+take_client(void *arg, int fd, const struct sockaddr *from)
 {
-    ev_io_stop(front->loop, &front->accepting);
-    ev_timer_set(&front->resume, resume_s, 0.);
-    ev_timer_start(front->loop, &front->resume);
-    front->paused[cause]++;
-    double now = ev_now(front->loop);
-    if (now - front->said[cause] < say_again_s)
-        return;
-    front->said[cause] = now;
-    cbx_log_warn("proxy %s: %s; new clients wait", front->address, text);
+    (void)from;
+    struct front *front = arg;
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    front->accepted++;
+    proxy_take(&front->proxy, fd);
 }
 
-static void
-on_resume(struct ev_loop *loop, struct ev_timer *timer, int events)
-{
-    (void)events;
-    struct front *front = timer->data;
-    ev_io_start(loop, &front->accepting);
-}
-
-/* False: enough for now. */
 static bool
-accept_one(struct front *front)
+is_full(void *arg)
 {
-    if (connections(front) >= front->connections_max) {
-        pause_accepting(front, PAUSE_LIMIT, "the limit of connections is reached");
-        return false;
-    }
-    if (cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, front->listener, 0)) {
-        pause_accepting(front, PAUSE_SYSTEM,
-                        "no descriptor is free (raise LimitNOFILE or ulimit -n)");
-        return false;
-    }
-    int fd = accept4(front->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0) {
-        int on = 1;
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        front->accepted++;
-        proxy_take(&front->proxy, fd);
-        return true;
-    }
-    switch (errno) {
-    case EAGAIN:
-        return false;
-    case ECONNABORTED:
-    case EINTR:
-    case EPERM: /* a firewall's word about this client */
-    case EPROTO:
-        return true;
-    default:
-        pause_accepting(front, PAUSE_SYSTEM, strerror(errno));
-        return false;
-    }
+    const struct front *front = arg;
+    return connections(front) >= front->connections_max;
 }
 
 static void
-on_accept(struct ev_loop *loop, struct ev_io *io, int events)
+on_paused(void *arg, int cause, bool say)
 {
-    (void)loop;
-    (void)events;
-    for (int i = 0; i < ACCEPT_BATCH && accept_one(io->data); i++)
-        ;
+    struct front *front = arg;
+    const char *text = "the limit of connections is reached";
+    front->paused[cause == CBX_ACCEPT_FULL ? PAUSE_LIMIT : PAUSE_SYSTEM]++;
+    if (cause == EMFILE)
+        text = "no descriptor is free (raise LimitNOFILE or ulimit -n)";
+    else if (cause != CBX_ACCEPT_FULL)
+        text = strerror(cause);
+    if (say)
+        cbx_log_warn("proxy %s: %s; new clients wait", front->address, text);
 }
+
+static const struct cbx_acceptor_ops acceptor_ops = {
+    .use = CBX_DESCRIPTORS_CLIENTS,
+    .take = take_client,
+    .full = is_full,
+    .paused = on_paused,
+};
 
 union address {
     struct sockaddr any;
@@ -152,13 +119,13 @@ is_loopback(const union address *address)
 
 /* The address really bound, as text. */
 static void
-note_address(struct front *front)
+note_address(struct front *front, int listener)
 {
     union address bound;
     memset(&bound, 0, sizeof bound);
     socklen_t size = sizeof bound;
     char host[HOST_MAX], port[8];
-    if (getsockname(front->listener, &bound.any, &size) != 0 ||
+    if (getsockname(listener, &bound.any, &size) != 0 ||
         getnameinfo(&bound.any, size, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
@@ -204,16 +171,15 @@ open_listener(struct front *front, const char *text, struct cbx_error *error)
     if (getaddrinfo(numeric, service, &hints, &info) != 0)
         return cbx_fail(error, CBX_ERR_USAGE, "proxy \"%s\": give a numeric address, as 127.0.0.1",
                         text);
-    front->listener = bind_address(info);
+    int fd = bind_address(info);
     int cause = errno;
     freeaddrinfo(info);
-    if (front->listener < 0)
+    if (fd < 0)
         return cbx_fail(error, CBX_ERR_IO,
                         "proxy %s: %s; choose another port with --proxy, or --proxy off", text,
                         strerror(cause));
-    note_address(front);
-    ev_io_set(&front->accepting, front->listener, EV_READ);
-    ev_io_start(front->loop, &front->accepting);
+    note_address(front, fd);
+    cbx_acceptor_start(&front->acceptor, front->loop, fd, &acceptor_ops, front);
     return 0;
 }
 
@@ -246,14 +212,9 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
         return NULL;
     }
     front->loop = loop;
-    front->listener = -1;
     front->connections_max = (uint32_t)or_default(config->connections_max, CONNECTIONS_DEFAULT);
     LIST_INIT(&front->dials);
-    for (int cause = 0; cause < PAUSE_CAUSES; cause++)
-        front->said[cause] = -say_again_s;
-    ev_io_init(&front->accepting, on_accept, -1, EV_READ);
-    ev_timer_init(&front->resume, on_resume, resume_s, 0.);
-    front->accepting.data = front->resume.data = front;
+    cbx_acceptor_start(&front->acceptor, loop, -1, &acceptor_ops, front);
     conn_set_init(&front->conns, loop);
     proxy_init(&front->proxy, &front->conns,
                or_default(config->handshake_timeout_ms, TIMEOUT_DEFAULT_MS));
@@ -282,10 +243,7 @@ front_free(struct front *front)
 {
     if (front == NULL)
         return;
-    ev_io_stop(front->loop, &front->accepting);
-    ev_timer_stop(front->loop, &front->resume);
-    if (front->listener >= 0)
-        close(front->listener);
+    cbx_acceptor_stop(&front->acceptor);
     proxy_clear(&front->proxy);
     target_set_clear(&front->targets);
     conn_set_clear(&front->conns);

@@ -5,18 +5,17 @@
  * then handed out or closed; either way they are forgotten here. When all places (or those of one
  * address) are taken, the oldest silent one goes: silence cannot keep peers out.
  *
- * A flood costs at most ACCEPT_BATCH connections a turn of the loop. Without a free descriptor one
- * is kept to accept and close with; when even that fails, accepting rests until the next tick.
+ * Without a free descriptor connections are closed at once (common/os/accept.h): whoever tries
+ * several addresses learns soon that this one does not answer.
  */
 #include "agent/lanes/direct_listener.h"
 #include "agent/mesh/candidates.h"
 #include "common/base/clock.h"
 #include "common/base/names.h"
-#include "common/os/descriptors.h"
+#include "common/os/accept.h"
 #include "common/os/socket.h"
 #include <errno.h>
 #include <ev.h>
-#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <sodium.h>
@@ -27,7 +26,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64, ACCEPT_BATCH = 16, ADDRESS_BYTES = 16 };
+enum { BACKLOG = 64, ADDRESS_BYTES = 16 };
 static const double TICK_S = 0.25;
 
 struct first_bytes {
@@ -48,11 +47,10 @@ struct direct_listener {
     struct ev_loop *loop;
     enum direct_verdict (*took)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]);
     void *arg;
-    ev_io readable;
-    ev_timer tick;                    /* runs while somebody waits, or accepting rests */
+    struct cbx_acceptor acceptor;
+    ev_timer tick;                    /* runs while somebody waits */
     TAILQ_HEAD(, stranger) strangers; /* oldest first */
     uint32_t waiting;
-    int spare;
     uint16_t port;
     char bound[DIRECT_BOUND_MAX];
     struct {
@@ -142,14 +140,14 @@ on_preface(struct ev_loop *loop, ev_io *watcher, int events)
 
 /* IPv4 whole, IPv6 by /64. */
 static void
-address_of(const struct sockaddr_storage *from, uint8_t out[ADDRESS_BYTES])
+address_of(const struct sockaddr *from, uint8_t out[ADDRESS_BYTES])
 {
     memset(out, 0, ADDRESS_BYTES);
-    if (from->ss_family == AF_INET6) {
-        const struct in6_addr *six = &((const struct sockaddr_in6 *)from)->sin6_addr;
+    if (from->sa_family == AF_INET6) {
+        const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)from)->sin6_addr;
         memcpy(out, six->s6_addr, IN6_IS_ADDR_V4MAPPED(six) ? 16 : 8);
-    } else if (from->ss_family == AF_INET) {
-        memcpy(out, &((const struct sockaddr_in *)from)->sin_addr, 4);
+    } else if (from->sa_family == AF_INET) {
+        memcpy(out, &((const struct sockaddr_in *)(const void *)from)->sin_addr, 4);
     }
 }
 
@@ -174,7 +172,7 @@ make_room(struct direct_listener *listener, const uint8_t address[ADDRESS_BYTES]
 
 static bool
 let_wait(struct direct_listener *listener, int fd, const struct first_bytes *first,
-         const struct sockaddr_storage *from)
+         const struct sockaddr *from)
 {
     struct stranger *stranger = calloc(1, sizeof *stranger);
     if (!stranger)
@@ -196,11 +194,12 @@ let_wait(struct direct_listener *listener, int fd, const struct first_bytes *fir
 }
 
 static void
-admit(struct direct_listener *listener, int fd, const struct sockaddr_storage *from)
+admit(void *arg, int fd, const struct sockaddr *from)
 {
+    struct direct_listener *listener = arg;
     struct first_bytes first = {0};
     listener->count.accepted++;
-    cbx_socket_unpace(fd, (const struct sockaddr *)from);
+    cbx_socket_unpace(fd, from);
     switch (read_more(fd, &first)) {
     case WHOLE:
         hand_out(listener, fd, &first);
@@ -217,76 +216,20 @@ admit(struct direct_listener *listener, int fd, const struct sockaddr_storage *f
     close(fd);
 }
 
-/* ---- accepting ---- */
-
 static void
-rest(struct direct_listener *listener)
+on_turned_away(void *arg)
 {
-    ev_io_stop(listener->loop, &listener->readable);
-    if (!ev_is_active(&listener->tick))
-        ev_timer_again(listener->loop, &listener->tick);
+    struct direct_listener *listener = arg;
+    listener->count.exhausted++;
 }
 
-/* Out of descriptors: with the spare one the first in the queue is taken and closed. */
-static bool
-turn_away(struct direct_listener *listener)
-{
-    if (listener->spare < 0)
-        return false;
-    close(listener->spare);
-    int fd = accept4(listener->readable.fd, NULL, NULL, SOCK_CLOEXEC);
-    if (fd >= 0)
-        close(fd);
-    listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    listener->count.exhausted += fd >= 0;
-    return fd >= 0;
-}
+static const struct cbx_acceptor_ops acceptor_ops = {
+    .use = CBX_DESCRIPTORS_CLIENTS,
+    .take = admit,
+    .turned_away = on_turned_away,
+};
 
-/* False: enough for now. */
-static bool
-accept_one(struct direct_listener *listener)
-{
-    struct sockaddr_storage from = {0};
-    socklen_t length = sizeof from;
-    int fd = accept4(listener->readable.fd, (struct sockaddr *)&from, &length,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0 && cbx_descriptor_is_reserved(fd)) {
-        listener->count.exhausted++;
-        close(fd);
-        return true;
-    }
-    if (fd >= 0) {
-        admit(listener, fd, &from);
-        return true;
-    }
-    switch (errno) {
-    case EAGAIN:
-        return false;
-    case ECONNABORTED:
-    case EINTR:
-    case EPERM:
-    case EPROTO:
-        return true;
-    case EMFILE:
-    case ENFILE:
-        if (turn_away(listener))
-            return true;
-        break;
-    default:
-        break;
-    }
-    rest(listener);
-    return false;
-}
-
-static void
-on_connection(struct ev_loop *loop, ev_io *watcher, int events)
-{
-    (void)loop;
-    (void)events;
-    for (int i = 0; i < ACCEPT_BATCH && accept_one(watcher->data); i++)
-        ;
-}
+/* ---- time ---- */
 
 static void
 on_tick(struct ev_loop *loop, ev_timer *timer, int events)
@@ -299,9 +242,6 @@ on_tick(struct ev_loop *loop, ev_timer *timer, int events)
         listener->count.silent++;
         forget(stranger, false);
     }
-    if (listener->spare < 0)
-        listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    ev_io_start(loop, &listener->readable);
     if (listener->waiting == 0)
         ev_timer_stop(loop, timer);
 }
@@ -395,11 +335,9 @@ direct_listener_new(struct ev_loop *loop, const char *where,
         free(listener);
         return NULL;
     }
-    listener->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    ev_io_init(&listener->readable, on_connection, fd, EV_READ);
+    cbx_acceptor_start(&listener->acceptor, loop, fd, &acceptor_ops, listener);
     ev_timer_init(&listener->tick, on_tick, 0., TICK_S);
-    listener->readable.data = listener->tick.data = listener;
-    ev_io_start(loop, &listener->readable);
+    listener->tick.data = listener;
     return listener;
 }
 
@@ -411,10 +349,7 @@ direct_listener_free(struct direct_listener *listener)
     while (!TAILQ_EMPTY(&listener->strangers))
         forget(TAILQ_FIRST(&listener->strangers), false);
     ev_timer_stop(listener->loop, &listener->tick);
-    ev_io_stop(listener->loop, &listener->readable);
-    close(listener->readable.fd);
-    if (listener->spare >= 0)
-        close(listener->spare);
+    cbx_acceptor_stop(&listener->acceptor);
     free(listener);
 }
 

@@ -16,7 +16,7 @@
 #include "common/command/control.h"
 
 #include "common/base/log.h"
-#include "common/os/descriptors.h"
+#include "common/os/accept.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -30,22 +30,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { READ_SIZE = 16 * 1024, ACCEPT_BATCH = 16, FDS_MAX = 4 };
-
-/* How long accept pauses when descriptors or memory have run out. */
-static const double ACCEPT_PAUSE_S = 0.2;
-/* It is said once, and again only when it had been well for that long. */
-static const double SAY_AGAIN_S = 60.;
+enum { READ_SIZE = 16 * 1024, FDS_MAX = 4 };
 
 struct cbx_control {
     struct ev_loop *loop;
     const struct cbx_control_ops *ops;
     void *arg;
-    int fd;
+    struct cbx_acceptor acceptor;
     char path[PATH_MAX];
-    ev_io accept_ready;
-    ev_timer accept_again;
-    double said_at; /* when accept last paused; 0: never */
     struct cbx_control_client *clients;
     unsigned client_count;
 };
@@ -357,8 +349,9 @@ client_new(struct cbx_control *control, int fd)
 
 /* Descriptors that those without a request yet may bring. */
 static uint32_t
-promised(const struct cbx_control *control)
+promised(void *arg)
 {
+    const struct cbx_control *control = arg;
     uint32_t count = 1;
     for (const struct cbx_control_client *at = control->clients; at != NULL; at = at->next)
         count += !at->reported;
@@ -366,57 +359,36 @@ promised(const struct cbx_control *control)
 }
 
 static void
-pause_accepting(struct cbx_control *control, int cause)
+take_client(void *arg, int fd, const struct sockaddr *from)
 {
-    ev_io_stop(control->loop, &control->accept_ready);
-    ev_timer_set(&control->accept_again, ACCEPT_PAUSE_S, 0.);
-    ev_timer_start(control->loop, &control->accept_again);
-    double now = ev_now(control->loop);
-    if (control->said_at == 0. || now - control->said_at > SAY_AGAIN_S)
-        cbx_log_warn("control: cannot accept: %s; commands wait", strerror(cause));
-    control->said_at = now;
-}
-
-static void
-on_accept(struct ev_loop *loop, ev_io *watcher, int events)
-{
-    (void)loop;
-    (void)events;
-    struct cbx_control *control = watcher->data;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        if (cbx_descriptors_scarce(CBX_DESCRIPTORS_COMMANDS, control->fd, promised(control))) {
-            pause_accepting(control, EMFILE);
-            return;
-        }
-        int fd = accept4(control->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
-            continue;
-        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
-        if (fd < 0) {
-            pause_accepting(control, errno);
-            return;
-        }
-        if (!cbx_peer_is_uid(fd, geteuid())) {
-            cbx_log_warn("control: a process of another user was turned away");
-            close(fd);
-        } else if (control->client_count >= CBX_CONTROL_CLIENTS_MAX) {
-            cbx_log_warn("control: more than %d commands at once, one was turned away",
-                         CBX_CONTROL_CLIENTS_MAX);
-            close(fd);
-        } else {
-            client_new(control, fd);
-        }
+    (void)from;
+    struct cbx_control *control = arg;
+    if (!cbx_peer_is_uid(fd, geteuid())) {
+        cbx_log_warn("control: rejected a process of another user");
+        close(fd);
+    } else if (control->client_count >= CBX_CONTROL_CLIENTS_MAX) {
+        cbx_log_warn("control: rejected a command, since more than %d run at once",
+                     CBX_CONTROL_CLIENTS_MAX);
+        close(fd);
+    } else {
+        client_new(control, fd);
     }
 }
 
 static void
-on_accept_again(struct ev_loop *loop, ev_timer *watcher, int events)
+on_paused(void *arg, int cause, bool say)
 {
-    (void)events;
-    struct cbx_control *control = watcher->data;
-    ev_io_start(loop, &control->accept_ready);
+    (void)arg;
+    if (say)
+        cbx_log_warn("control: cannot accept: %s; commands wait", strerror(cause));
 }
+
+static const struct cbx_acceptor_ops acceptor_ops = {
+    .use = CBX_DESCRIPTORS_COMMANDS,
+    .take = take_client,
+    .promised = promised,
+    .paused = on_paused,
+};
 
 /* A socket that a dead process left is taken away, anything else of that name is not. */
 static int
@@ -481,12 +453,7 @@ cbx_control_listen(struct ev_loop *loop, const char *state_dir, const struct cbx
         free(control);
         return NULL;
     }
-    control->fd = result;
-    ev_io_init(&control->accept_ready, on_accept, control->fd, EV_READ);
-    control->accept_ready.data = control;
-    ev_init(&control->accept_again, on_accept_again);
-    control->accept_again.data = control;
-    ev_io_start(loop, &control->accept_ready);
+    cbx_acceptor_start(&control->acceptor, loop, result, &acceptor_ops, control);
     return control;
 }
 
@@ -500,9 +467,7 @@ cbx_control_free(struct cbx_control *control)
         (void)client_flush(control->clients);
         client_free(control->clients);
     }
-    ev_io_stop(control->loop, &control->accept_ready);
-    ev_timer_stop(control->loop, &control->accept_again);
-    close(control->fd);
+    cbx_acceptor_stop(&control->acceptor);
     (void)unlink(control->path);
     free(control);
 }

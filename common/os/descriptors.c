@@ -10,6 +10,17 @@
 enum { LOOK_AT_ONCE = 256 };
 
 void
+cbx_descriptors_fill_standard(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+}
+
+void
 cbx_descriptors_raise(void)
 {
     struct rlimit limit;
@@ -28,7 +39,15 @@ first_reserved(enum cbx_descriptors_use use)
         return UINT64_MAX;
     uint64_t all = limit.rlim_cur;
     uint64_t reserve = all / 4 < CBX_DESCRIPTORS_RESERVE ? all / 4 : CBX_DESCRIPTORS_RESERVE;
-    return all - (use == CBX_DESCRIPTORS_COMMANDS ? reserve / 2 : reserve);
+    switch (use) {
+    case CBX_DESCRIPTORS_CLIENTS:
+        return all - reserve;
+    case CBX_DESCRIPTORS_COMMANDS:
+        return all - reserve / 2;
+    case CBX_DESCRIPTORS_PROMISED:
+        break;
+    }
+    return all;
 }
 
 bool

@@ -13,8 +13,16 @@
 /* The number kept back; a quarter of the limit where that is less. */
 enum { CBX_DESCRIPTORS_RESERVE = 32 };
 
-/* Commands may use half of what clients leave: the rest is for files and the way to the hub. */
-enum cbx_descriptors_use { CBX_DESCRIPTORS_CLIENTS, CBX_DESCRIPTORS_COMMANDS };
+/* Commands may use half of what clients leave: the rest is for files and the way to the hub. What
+ * was promised to a client that was let in may use them all. */
+enum cbx_descriptors_use {
+    CBX_DESCRIPTORS_CLIENTS,
+    CBX_DESCRIPTORS_COMMANDS,
+    CBX_DESCRIPTORS_PROMISED
+};
+
+/* First in main: descriptors 0 to 2 must be something, or a socket would take their place. */
+void cbx_descriptors_fill_standard(void);
 
 /* Raises the soft limit (often 1,024) to the hard one. */
 void cbx_descriptors_raise(void);

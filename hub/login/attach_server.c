@@ -6,6 +6,7 @@
  * its owner wants; it then only forgets to report.
  */
 #include "common/base/log.h"
+#include "common/os/accept.h"
 #include "hub/login/attach.h"
 #include <errno.h>
 #include <ev.h>
@@ -19,7 +20,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { DESCRIPTORS_MAX = 8, PAUSE_MS = 200 };
+enum { DESCRIPTORS_MAX = 8 };
 
 struct waiting {
     struct attach_server *server;
@@ -44,8 +45,7 @@ struct attach_server {
     struct ev_loop *loop;
     const struct attach_server_ops *ops;
     void *arg;
-    ev_io readable;
-    ev_timer pause;
+    struct cbx_acceptor acceptor;
     int folder; /* the state folder, to reach the socket whatever the length of its name */
     struct waiting *waiting;
     uint32_t waiting_count;
@@ -337,8 +337,11 @@ is_ours(int socket)
 }
 
 static void
-admit(struct attach_server *server, int socket)
+admit(void *arg, int socket, const struct sockaddr *from)
 {
+    struct attach_server *server = arg;
+
+    (void)from;
     if (!is_ours(socket)) {
         refuse(server, socket, "it runs under another uid");
         return;
@@ -362,39 +365,9 @@ admit(struct attach_server *server, int socket)
     ev_timer_start(server->loop, &waiting->deadline);
 }
 
-static void
-on_connection(struct ev_loop *loop, ev_io *watcher, int events)
-{
-    struct attach_server *server = watcher->data;
-
-    (void)events;
-    for (;;) {
-        int socket = accept4(watcher->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (socket >= 0) {
-            admit(server, socket);
-            continue;
-        }
-        if (errno == EINTR || errno == ECONNABORTED)
-            continue;
-        if (errno != EAGAIN) {
-            /* Out of descriptors, most likely: polling on would spin. */
-            ev_io_stop(loop, watcher);
-            ev_timer_set(&server->pause, PAUSE_MS / 1000.0, 0);
-            ev_timer_start(loop, &server->pause);
-        }
-        return;
-    }
-}
-
-static void
-on_pause_over(struct ev_loop *loop, ev_timer *watcher, int events)
-{
-    struct attach_server *server = watcher->data;
-
-    (void)events;
-    ev_io_start(loop, &server->readable);
-}
+/* What it takes was promised when the connection was let in (listen.c). */
+static const struct cbx_acceptor_ops acceptor_ops = {.use = CBX_DESCRIPTORS_PROMISED,
+                                                     .take = admit};
 
 /* Through the folder's descriptor, since the folder's name may be longer than a socket address. */
 static int
@@ -441,10 +414,7 @@ attach_server_new(struct ev_loop *loop, const char *state_dir, const struct atta
     server->loop = loop;
     server->ops = ops;
     server->arg = arg;
-    ev_io_init(&server->readable, on_connection, fd, EV_READ);
-    ev_timer_init(&server->pause, on_pause_over, 0, 0);
-    server->readable.data = server->pause.data = server;
-    ev_io_start(loop, &server->readable);
+    cbx_acceptor_start(&server->acceptor, loop, fd, &acceptor_ops, server);
     return server;
 }
 
@@ -460,9 +430,7 @@ attach_server_free(struct attach_server *server)
     }
     for (struct tail *tail = server->tails; tail != NULL; tail = tail->next)
         tail->server = NULL;
-    ev_io_stop(server->loop, &server->readable);
-    ev_timer_stop(server->loop, &server->pause);
-    (void)close(server->readable.fd);
+    cbx_acceptor_stop(&server->acceptor);
     (void)unlinkat(server->folder, "attach.sock", 0);
     (void)close(server->folder);
     free(server);

@@ -2,7 +2,7 @@
 #include "hub/login/listen.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/os/descriptors.h"
+#include "common/os/accept.h"
 #include "common/os/socket.h"
 #include "hub/login/spawner.h"
 #include <errno.h>
@@ -17,8 +17,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
-enum { ACCEPT_BATCH = 64, FIRST_BYTES = 4 };
-enum { QUIET_US = 60 * 1000000 }; /* between two lines about exhausted descriptors */
+enum { FIRST_BYTES = 4 };
 
 static const double tick_s = 0.25;
 
@@ -36,7 +35,8 @@ struct conn {
 };
 
 struct listener {
-    ev_io readable;
+    struct listen *listen;
+    struct cbx_acceptor acceptor;
     char text[LISTEN_TEXT_MAX];
     struct sockaddr_storage address;
 };
@@ -49,12 +49,10 @@ struct listen {
     uint32_t listener_count;
     struct conn *conns;
     uint64_t last_id;
-    ev_timer tick;  /* runs while somebody's time may run out */
-    ev_timer pause; /* runs while no descriptor is free */
+    ev_timer tick; /* runs while somebody's time may run out */
     uint32_t running, ending;
     void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]);
     void *lane_arg;
-    int64_t said_exhausted_us;
     struct listen_counter {
         uint64_t accepted, logged_in, not_ssh, left, silent_timeouts, silent_dropped;
         uint64_t lanes, login_timeouts, login_failures, refused_full, refused_address, exhausted,
@@ -261,8 +259,9 @@ conn_new(struct listen *listen, int fd, const struct sockaddr *address)
 }
 
 static void
-admit(struct listen *listen, int fd, const struct sockaddr *address)
+admit(void *arg, int fd, const struct sockaddr *address)
 {
+    struct listen *listen = ((struct listener *)arg)->listen;
     struct admission_address from;
     uint64_t dropped = 0;
     struct conn *conn = admission_address_of(address, &from) ? conn_new(listen, fd, address) : NULL;
@@ -290,71 +289,33 @@ admit(struct listen *listen, int fd, const struct sockaddr *address)
         ev_timer_again(listen->loop, &listen->tick);
 }
 
-static void
-pause_accepting(struct listen *listen, int code)
-{
-    int64_t now_us = cbx_clock_us();
-
-    listen->counter.exhausted++;
-    if (listen->said_exhausted_us == 0 || now_us - listen->said_exhausted_us > QUIET_US)
-        cbx_log_error("cannot accept connections: %s; new ones wait until a descriptor is free "
-                      "(raise LimitNOFILE or ulimit -n)",
-                      strerror(code));
-    listen->said_exhausted_us = now_us;
-    for (uint32_t i = 0; i < listen->listener_count; i++)
-        ev_io_stop(listen->loop, &listen->listener[i].readable);
-    ev_timer_set(&listen->pause, LISTEN_PAUSE_MS / 1000.0, 0);
-    ev_timer_start(listen->loop, &listen->pause);
-}
-
 /* What those not attached yet are going to take: a socket and two pipes each, in place of the
  * socket that sshd gets. */
 static uint32_t
-promised_descriptors(const struct listen *listen)
+promised_descriptors(void *arg)
 {
+    const struct listen *listen = ((const struct listener *)arg)->listen;
+
     return 2 * admission_count(listen->admission) +
            admission_count_state(listen->admission, ADMISSION_SSHD);
 }
 
 static void
-on_pause_over(struct ev_loop *loop, ev_timer *watcher, int events)
+on_paused(void *arg, int cause, bool say)
 {
-    struct listen *listen = watcher->data;
+    struct listener *listener = arg;
 
-    (void)events;
-    for (uint32_t i = 0; i < listen->listener_count; i++)
-        ev_io_start(loop, &listen->listener[i].readable);
+    listener->listen->counter.exhausted++;
+    if (say)
+        cbx_log_error("cannot accept connections on %s: %s; new ones wait until a descriptor is "
+                      "free (raise LimitNOFILE or ulimit -n)",
+                      listener->text, strerror(cause));
 }
 
-static void
-on_connection(struct ev_loop *loop, ev_io *watcher, int events)
-{
-    struct listen *listen = watcher->data;
-
-    (void)loop;
-    (void)events;
-    for (int i = 0; i < ACCEPT_BATCH; i++) {
-        struct sockaddr_storage address;
-        socklen_t length = sizeof address;
-
-        if (cbx_descriptors_scarce(CBX_DESCRIPTORS_CLIENTS, watcher->fd,
-                                   promised_descriptors(listen))) {
-            pause_accepting(listen, EMFILE);
-            return;
-        }
-        int fd = accept4(watcher->fd, (struct sockaddr *)&address, &length,
-                         SOCK_NONBLOCK | SOCK_CLOEXEC);
-
-        if (fd >= 0) {
-            admit(listen, fd, (const struct sockaddr *)&address);
-            continue;
-        }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
-            pause_accepting(listen, errno);
-        if (errno != EINTR && errno != ECONNABORTED)
-            return;
-    }
-}
+static const struct cbx_acceptor_ops acceptor_ops = {.use = CBX_DESCRIPTORS_CLIENTS,
+                                                     .take = admit,
+                                                     .promised = promised_descriptors,
+                                                     .paused = on_paused};
 
 /* ---- time ---- */
 
@@ -426,8 +387,7 @@ listen_new(struct ev_loop *loop, const struct admission_config *admission, struc
     /* An attach of an earlier hub's sshd must not be taken for one of ours. */
     listen->last_id = (uint64_t)randombytes_uniform(1000000) * 1000;
     ev_timer_init(&listen->tick, on_tick, 0, tick_s);
-    ev_timer_init(&listen->pause, on_pause_over, 0, 0);
-    listen->tick.data = listen->pause.data = listen;
+    listen->tick.data = listen;
     return listen;
 }
 
@@ -444,11 +404,8 @@ listen_stop(struct listen *listen)
 {
     struct conn *conn = NULL, *next = NULL;
 
-    ev_timer_stop(listen->loop, &listen->pause);
-    for (uint32_t i = 0; i < listen->listener_count; i++) {
-        ev_io_stop(listen->loop, &listen->listener[i].readable);
-        (void)close(listen->listener[i].readable.fd);
-    }
+    for (uint32_t i = 0; i < listen->listener_count; i++)
+        cbx_acceptor_stop(&listen->listener[i].acceptor);
     listen->listener_count = 0;
     HASH_ITER(hh, listen->conns, conn, next) {
         if (conn->state < CONN_SSHD) {
@@ -483,9 +440,8 @@ listen_add(struct listen *listen, const char *address, struct cbx_error *error)
     socklen_t length = sizeof listener->address;
     (void)getsockname(fd, (struct sockaddr *)&listener->address, &length);
     listen_format((const struct sockaddr *)&listener->address, listener->text);
-    ev_io_init(&listener->readable, on_connection, fd, EV_READ);
-    listener->readable.data = listen;
-    ev_io_start(listen->loop, &listener->readable);
+    listener->listen = listen;
+    cbx_acceptor_start(&listener->acceptor, listen->loop, fd, &acceptor_ops, listener);
     return 0;
 }
 

@@ -32,7 +32,6 @@ enum {
     LISTEN_TEXT_MAX = 64, /* "[v6]:port" */
     LISTEN_NOTSENT_BYTES = 128 * 1024,
     LISTEN_ENDING_MS = 3000, /* from the core's close to SIGTERM */
-    LISTEN_PAUSE_MS = 200,   /* between tries to accept while no descriptor is free */
 };
 
 /* spawner is borrowed and must outlive it. NULL when memory is short. */

@@ -153,6 +153,23 @@ test_none_left_at_all_is_scarce(void **state)
 }
 
 static void
+test_standard_descriptors_are_filled(void **state)
+{
+    (void)state;
+    int saved = dup(STDIN_FILENO);
+    assert_true(saved >= 0);
+    (void)close(STDIN_FILENO);
+    unsigned lowest = (unsigned)saved + 1;
+    cbx_descriptors_fill_standard();
+    assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0);
+    int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    assert_in_range(next, STDERR_FILENO + 1, lowest);
+    (void)close(next);
+    assert_int_equal(dup2(saved, STDIN_FILENO), STDIN_FILENO);
+    (void)close(saved);
+}
+
+static void
 test_raising_goes_to_the_hard_limit(void **state)
 {
     (void)state;
@@ -181,6 +198,7 @@ main(void)
                                         remember_limit, restore_limit),
         cmocka_unit_test_setup_teardown(test_none_left_at_all_is_scarce, remember_limit,
                                         restore_limit),
+        cmocka_unit_test(test_standard_descriptors_are_filled),
         cmocka_unit_test_setup_teardown(test_raising_goes_to_the_hard_limit, remember_limit,
                                         restore_limit),
     };
