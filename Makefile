@@ -71,7 +71,7 @@ FUZZ_COVERAGE := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
 # Under the sanitizers gcc sees truncation where there is none, as its manual warns.
 SAN_WARN := $(if $(findstring clang,$(CC)),,-Wno-format-truncation)
 
-include_of = -I. $(if $(filter tests/% bench/%,$1),-Itests/lib -Itests/sim)
+include_of = -I. $(if $(filter tests/% bench/%,$1),-Itests/lib -Itests/sim -Itests/fuzz)
 
 # ---- what there is ----
 
@@ -85,22 +85,22 @@ FAILING := $(wildcard tests/lib/failing_*.c)
 TESTLIB := $(filter-out $(FAILING),$(wildcard tests/lib/*.c))
 SIMLIB := $(filter-out tests/sim/sim_%,$(wildcard tests/sim/*.c))
 # The simulator's programs whose allocations are made to fail too: they reach the engines.
-ALLOC_SIM := sim_streams sim_hostile_handshakes sim_hostile_trust sim_hostile_circuits sim_meet
-UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c)))
+ALLOC_SIM := sim_streams sim_hostile_handshakes sim_hostile_trust sim_hostile_circuits sim_rendezvous
+UNIT   := $(call asked,$(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c)))
 SIM    := $(call asked,$(patsubst tests/sim/%.c,%,$(wildcard tests/sim/sim_*.c)))
-FUZZ   := $(call asked,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c)))
+FUZZ   := $(call asked,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*/*/fuzz_*.c)))
 BENCH  := load $(patsubst bench/%.c,%,$(wildcard bench/*.c))
-HEADERS := $(wildcard common/*/*.h hub/*/*.h agent/*/*.h tests/*/*.h bench/*/*.h)
-SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c bench/*.c bench/*/*.c)
+HEADERS := $(wildcard common/*/*.h hub/*/*.h agent/*/*.h tests/*/*.h tests/*/*/*/*.h bench/*/*.h)
+SOURCES := $(COMMON) $(HUB) $(AGENT) $(wildcard tests/*/*.c tests/*/*/*.c tests/*/*/*/*.c bench/*.c bench/*/*.c)
 
 PROGRAMS := $(BUILD)/cbx-hub $(BUILD)/cbx-agent
 UNIT_PROGRAMS := $(UNIT:%=$(BUILD)/asan/unit/%)
-ALLOC_PROGRAMS := $(patsubst %,$(BUILD)/alloc/%,$(UNIT) $(call asked,$(ALLOC_SIM)))
-PLAIN_PROGRAMS := $(UNIT:%=$(BUILD)/plain/%)
+ALLOC_PROGRAMS := $(UNIT:%=$(BUILD)/alloc/unit/%) $(patsubst %,$(BUILD)/alloc/%,$(call asked,$(ALLOC_SIM)))
+PLAIN_PROGRAMS := $(UNIT:%=$(BUILD)/plain/unit/%)
 COV_PROGRAMS := $(UNIT:%=$(BUILD)/cov/unit/%) $(SIM:%=$(BUILD)/cov/%) \
 	$(BUILD)/cov/cbx-hub $(BUILD)/cov/cbx-agent
 SIM_PROGRAMS  := $(SIM:%=$(BUILD)/asan/%)
-FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/fuzz/%)
+FUZZ_PROGRAMS := $(FUZZ:%=$(BUILD)/fuzz/run/%)
 
 # $(call objects,DIRECTORY,SOURCES)
 objects = $(patsubst %.c,$1/obj/%.o,$2)
@@ -201,7 +201,7 @@ $(BUILD)/asan/unit/%: $(BUILD)/asan/obj/tests/unit/%.o $(BUILD)/asan/libcbx.a
 	$(call link,$(SAN) -pie,$(AGENT_LIBS) -lcmocka -lm)
 $(BUILD)/plain/libcbx.a: $(call objects,$(BUILD)/plain,$(LIBRARY))
 	$(archive)
-$(BUILD)/plain/test_%: $(BUILD)/plain/obj/tests/unit/test_%.o $(BUILD)/plain/libcbx.a
+$(BUILD)/plain/unit/%: $(BUILD)/plain/obj/tests/unit/%.o $(BUILD)/plain/libcbx.a
 	$(call link,$(PLAIN) -pie,$(AGENT_LIBS) -lcmocka -lm)
 $(BUILD)/cov/libcbx.a: $(call objects,$(BUILD)/cov,$(LIBRARY))
 	$(archive)
@@ -221,7 +221,7 @@ $(BUILD)/alloc/libcbx.a: $(BUILD)/alloc/names \
 		$(call objects,$(BUILD)/asan,$(filter-out $(TESTLIB),$(LIBRARY)))
 	$(archive)
 	$(Q)objcopy --redefine-syms=$< $@
-$(BUILD)/alloc/test_%: $(BUILD)/asan/obj/tests/unit/test_%.o \
+$(BUILD)/alloc/unit/%: $(BUILD)/asan/obj/tests/unit/%.o \
 		$(call objects,$(BUILD)/asan,$(TESTLIB) $(FAILING)) $(BUILD)/alloc/libcbx.a
 	$(call link,$(SAN) -pie $(FAILING_WRAP),$(AGENT_LIBS) -lcmocka -lm)
 $(BUILD)/alloc/sim_%: $(BUILD)/asan/obj/tests/sim/sim_%.o \
@@ -233,7 +233,7 @@ $(BUILD)/asan/sim_%: $(BUILD)/asan/obj/tests/sim/sim_%.o \
 # libFuzzer is clang's, whatever CC is.
 $(BUILD)/fuzz/libcbx.a: $(call objects,$(BUILD)/fuzz,$(LIBRARY))
 	$(archive)
-$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libcbx.a
+$(BUILD)/fuzz/run/%: $(BUILD)/fuzz/obj/tests/fuzz/%.o $(BUILD)/fuzz/libcbx.a
 	$(call link,$(SAN) -fsanitize=fuzzer -pie,$(AGENT_LIBS),clang)
 # The simulator without what needs cmocka, for benchmarks of the engines.
 BENCH_SIM := $(call objects,$(BUILD),$(filter-out tests/sim/hostile%,$(SIMLIB)))

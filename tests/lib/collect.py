@@ -32,9 +32,10 @@ SECONDS_MAX = {"unit": 120, "sim": 300, "e2e": 3600 if os.environ.get("CBX_FULL"
 AGAIN_SECONDS_MAX = 3600 if os.environ.get("CBX_FULL") else 600
 SECONDS_MAX.update(alloc=AGAIN_SECONDS_MAX, valgrind=AGAIN_SECONDS_MAX)
 # The simulator's programs whose allocations fail too, as in the Makefile; and what takes longest, first.
-ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits", "sim_meet"]
-LONGEST = ["test_agent_direct", "test_uplink", "test_stream_resume", "test_stream_flow", "test_stream"]
-LONGEST += ["test_registry", "test_conn"]
+ALLOC_SIM = ["sim_streams", "sim_hostile_handshakes", "sim_hostile_trust", "sim_hostile_circuits", "sim_rendezvous"]
+LONGEST = ["agent/lanes/test_direct", "agent/uplink/test_uplink", "common/stream/test_resume"]
+LONGEST += ["common/stream/test_stream_flow", "common/stream/test_stream", "hub/registry/test_registry"]
+LONGEST += ["agent/front/test_conn"]
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=24"]
 VALGRIND += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
 VALGRIND += ["--suppressions=tests/lib/valgrind.supp"]
@@ -110,8 +111,16 @@ def count_as_one(result):
     result.passed, result.failed, result.skipped = int(result.failed == 0), int(result.failed > 0), 0
 
 
-def run_program(kind, program, logs):
-    result = Result(f"{kind} {program.name.removeprefix('test_').removeprefix('sim_')}")
+def told(name):
+    """A test's name as people are told it: common/link/frame."""
+    folder, _, program = name.rpartition("/")
+    for prefix in ("test_", "sim_", "fuzz_"):
+        program = program.removeprefix(prefix)
+    return f"{folder}/{program}".lstrip("/")
+
+
+def run_program(kind, name, program, logs):
+    result = Result(f"{kind} {told(name)}")
     if not program.exists():
         result.failed = 1
         result.note = "it was not built"
@@ -133,7 +142,7 @@ def run_program(kind, program, logs):
         raw, status = late.stdout or b"", None
     result.seconds = time.monotonic() - started
     result.output = raw.decode(errors="replace")
-    (logs / f"{kind}-{program.name}.log").write_text(result.output)
+    (logs / f"{kind}-{name.replace('/', '-')}.log").write_text(result.output)
     count_tap(result.output, result)
     if status is None:
         result.failed = max(result.failed, 1)
@@ -152,12 +161,12 @@ def run_program(kind, program, logs):
     return result
 
 
-def fuzz_command(program, logs):
+def fuzz_command(name, program, logs):
     """From and into its own corpus, and from the one that is checked in."""
     corpora = [logs.parent / "corpus" / program.name]
     corpora[0].mkdir(parents=True, exist_ok=True)
-    if (ROOT / "tests/fuzz" / program.name).is_dir():
-        corpora.append(ROOT / "tests/fuzz" / program.name)
+    if (ROOT / "tests/fuzz" / name).is_dir():
+        corpora.append(ROOT / "tests/fuzz" / name)
     end = f"-runs={FUZZ_RUNS}" if FUZZ_RUNS else f"-max_total_time={FUZZ_SECONDS}"
     return [program, end, "-print_final_stats=1", f"-artifact_prefix={logs}/{program.name}-"] + corpora
 
@@ -182,8 +191,8 @@ def judge_fuzz(result, program, status):
         result.note = f"{runs:,} runs, {covered.group(1)} points of the code reached"
 
 
-def run_fuzz(program, logs):
-    result = Result(f"fuzz {program.name.removeprefix('fuzz_')}")
+def run_fuzz(name, program, logs):
+    result = Result(f"fuzz {told(name)}")
     if not program.exists():
         result.failed = 1
         result.note = "it was not built"
@@ -194,7 +203,7 @@ def run_fuzz(program, logs):
     with open(log, "wb") as out:
         try:
             status = subprocess.run(
-                fuzz_command(program, logs),
+                fuzz_command(name, program, logs),
                 cwd=ROOT,
                 env=dict(
                     os.environ,
@@ -217,8 +226,8 @@ def run_fuzz(program, logs):
     return result
 
 
-def run_one(kind, program, logs):
-    return run_fuzz(program, logs) if kind == "fuzz" else run_program(kind, program, logs)
+def run_one(kind, name, program, logs):
+    return run_fuzz(name, program, logs) if kind == "fuzz" else run_program(kind, name, program, logs)
 
 
 def run_e2e(build, only, logs, plane=None, quiet=False):
@@ -284,20 +293,22 @@ def run_all_e2e(kinds, build, only, logs):
 
 
 def programs(kind, build, tree, only):
-    """The programs there are sources for, built or not."""
+    """Name and place of the programs there are sources for, built or not."""
     source, pattern, place = {
         "unit": ("tests/unit", "test_*.c", build / tree / "unit"),
         "sim": ("tests/sim", "sim_*.c", build / tree),
-        "fuzz": ("tests/fuzz", "fuzz_*.c", build / "fuzz"),
-        "alloc": ("tests/unit", "test_*.c", build / "alloc"),
-        "valgrind": ("tests/unit", "test_*.c", build / "plain"),
+        "fuzz": ("tests/fuzz", "fuzz_*.c", build / "fuzz/run"),
+        "alloc": ("tests/unit", "test_*.c", build / "alloc/unit"),
+        "valgrind": ("tests/unit", "test_*.c", build / "plain/unit"),
     }[kind]
-    names = sorted(path.stem for path in (ROOT / source).glob(pattern))
+    paths = (ROOT / source).rglob(pattern)
+    names = sorted(str(path.relative_to(ROOT / source).with_suffix("")) for path in paths)
     if kind in ("alloc", "valgrind"):
         names = [name for name in LONGEST if name in names] + [n for n in names if n not in LONGEST]
+    found = [(name, place / name) for name in names]
     if kind == "alloc":
-        names += ALLOC_SIM
-    return [place / name for name in names if not only or only in name]
+        found += [(name, build / "alloc" / name) for name in ALLOC_SIM]
+    return [(name, path) for name, path in found if not only or only in name]
 
 
 def say(result, show_output):
@@ -307,7 +318,7 @@ def say(result, show_output):
     if result.skipped:
         counts += f", {result.skipped} skipped"
     note = f"  ({result.note})" if result.note else ""
-    print(f"{result.name:<24} {counts:<24} {result.seconds:6.1f} s{note}", flush=True)
+    print(f"{result.name:<36} {counts:<24} {result.seconds:6.1f} s{note}", flush=True)
     if result.failed and show_output:
         for line in result.output.splitlines()[-400:]:
             print(f"    {line}")
@@ -327,17 +338,17 @@ def main():
 
     results = []
     todo = [
-        (kind, program)
+        (kind, name, program)
         for kind in options.kinds
         if kind not in ("e2e", "planes")
-        for program in programs(kind, build, options.tree, options.only)
+        for name, program in programs(kind, build, options.tree, options.only)
     ]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        for result in pool.map(lambda pair: run_one(*pair, logs), todo):
+        for result in pool.map(lambda one: run_one(*one, logs), todo):
             say(result, show_output=True)
             results.append(result)
     for kind in ("unit", "sim", "alloc", "valgrind", "fuzz"):
-        if kind in options.kinds and not any(k == kind for k, _ in todo) and not options.only:
+        if kind in options.kinds and not any(one[0] == kind for one in todo) and not options.only:
             results.append(Result(kind))
             results[-1].failed = 1
             print(f"{kind}: there is no test program")

@@ -18,7 +18,7 @@ FOLDERS = ("common", "hub", "agent")
 
 def reports(build):
     """One report of gcov for each object, run or not."""
-    notes = [str(path) for folder in FOLDERS for path in (build / "obj" / folder).glob("*.gcno")]
+    notes = [str(path) for folder in FOLDERS for path in (build / "obj" / folder).rglob("*.gcno")]
     command = ["gcov", "--json-format", "--stdout", *sorted(notes)]
     # On standard error it names each file that no process has run.
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

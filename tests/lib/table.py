@@ -11,12 +11,22 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parents[1]
 FOLDERS = {"test_*.c": "unit", "sim_*.c": "sim", "test_*.py": "e2e", "fuzz_*.c": "fuzz"}
 RULES = range(1, 31)
-NAMED = re.compile(r"`([A-Za-z0-9_]+\.(?:c|py))?::([a-z][a-z0-9_]*)`")
+NAMED = re.compile(r"`([A-Za-z0-9_/]+\.(?:c|py))?::([a-z][a-z0-9_]*)`")
 
 
 def sources():
     """The text of each file of tests by its name."""
-    return {path.name: path.read_text() for glob, folder in FOLDERS.items() for path in TESTS.glob(f"{folder}/{glob}")}
+    return {
+        str(path.relative_to(TESTS / folder)): path.read_text()
+        for glob, folder in FOLDERS.items()
+        for path in (TESTS / folder).rglob(glob)
+    }
+
+
+def found_as(files, named):
+    """The one file whose path ends with what the table says, or None."""
+    paths = [path for path in files if path == named or path.endswith(f"/{named}")]
+    return paths[0] if len(paths) == 1 else None
 
 
 def runs(name, text, is_python):
@@ -38,13 +48,15 @@ def findings(readme, files):
         for file, name in NAMED.findall(line) if line.startswith("|") else ():
             last = file or last
             named += 1
-            if last not in files:
-                yield f"README.md:{number}: there is no {last}"
-            elif not runs(name, files[last], last.endswith(".py")):
+            path = found_as(files, last)
+            if path is None:
+                yield f"README.md:{number}: there is no {last}, or more than one"
+            elif not runs(name, files[path], path.endswith(".py")):
                 yield f"README.md:{number}: {last} has no test {name}"
     yield from (f"README.md: rule {rule} is not in the table" for rule in RULES if rule not in rules)
     for name in sorted(files):
-        if (name.endswith(".py") or name.startswith("sim_")) and f"`{name}`" not in readme:
+        base = name.rpartition("/")[2]
+        if (base.endswith(".py") or base.startswith("sim_")) and f"`{base}`" not in readme:
             yield f"README.md: {name} is not mentioned"
     if named == 0:
         yield "README.md: it names no test at all"

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #ifndef CBX_TEST_DATA
-#define CBX_TEST_DATA "tests/unit"
+#define CBX_TEST_DATA "tests/unit/common/crypto"
 #endif
 
 enum { MESSAGE_MAX = CBX_NOISE_PAYLOAD_MAX + CBX_NOISE_OVERHEAD };
