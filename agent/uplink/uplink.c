@@ -1,29 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An attempt goes through the hub's addresses in turn, beginning with the one that worked last:
+ * A round goes through the hub's addresses in turn, beginning with the one that worked last, one
+ * attempt (attempt.h) at each:
  *
- *     STOPPED ── start ──▶ CONNECTING ─▶ LOGIN ─▶ UP ── lost ──▶ WAITING ─▶ CONNECTING ...
- *                              ▲            │
- *                              └── next ────┴─ no address left: failed(), WAITING
+ *     STOPPED ── start ──▶ STARTING ─▶ TRYING ─▶ UP ── lost ──▶ WAITING ─▶ TRYING ...
+ *                                       ▲  │
+ *                                       └──┴─ no address left: failed(), WAITING
  *
- * One timer serves them all: zero wait before CONNECTING (so that uplink_start never calls back
- * inside), the limit of LOGIN, the wait of WAITING. Connector and login exist in the state of their
- * name only; the carrier belongs to the callee of up() and is not known here afterwards.
+ * The timer is the wait of zero of STARTING (so that uplink_start never calls back inside) and the
+ * wait of WAITING. The carrier belongs to the callee of up() and is not known here afterwards.
  *
  * When all addresses failed, the most telling failure is reported: a wrong host key before a
  * refused login before a broken protocol before an unreachable address.
- *
- * With an ssh-command, COMMAND stands in place of CONNECTING and LOGIN; it has its own limit.
  *
  * A network change starts a waiting uplink at once, unless the hub itself asked for the wait.
  */
 #include "agent/uplink/uplink.h"
 
+#include "agent/uplink/attempt.h"
 #include "agent/uplink/backoff.h"
-#include "agent/uplink/connector.h"
-#include "agent/uplink/ssh_login.h"
-#include "agent/uplink/ssh_command.h"
 #include "common/base/clock.h"
+#include "common/base/states.h"
 #include "common/os/netwatch.h"
 
 #include <ev.h>
@@ -32,16 +29,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEFAULT_CONNECT_TIMEOUT_MS = 15000, STABLE_LINK_MS = 10000, STATE_TEXT_MAX = 320 };
+enum { DEFAULT_CONNECT_TIMEOUT_MS = 15000, STABLE_LINK_MS = 10000 };
 
 enum state {
     STOPPED,
-    STARTING, /* the attempt begins at the next turn of the loop */
-    CONNECTING,
-    LOGIN,
-    COMMAND, /* in place of CONNECTING and LOGIN */
+    STARTING, /* the round begins at the next turn of the loop */
+    TRYING,   /* an attempt runs */
     UP,
     WAITING,
+};
+
+static const struct cbx_states states = {
+    .what = "uplink to",
+    .state =
+        {
+            [STOPPED] = {"stopped", CBX_STATE(STARTING)},
+            [STARTING] = {"starting", CBX_STATE(TRYING) | CBX_STATE(WAITING) | CBX_STATE(STOPPED)},
+            [TRYING] = {"trying", CBX_STATE(UP) | CBX_STATE(WAITING) | CBX_STATE(STOPPED)},
+            [UP] = {"up", CBX_STATE(WAITING) | CBX_STATE(STOPPED)},
+            [WAITING] = {"waiting", CBX_STATE(STARTING) | CBX_STATE(TRYING) | CBX_STATE(STOPPED)},
+        },
 };
 
 struct uplink {
@@ -50,19 +57,17 @@ struct uplink {
     void *arg;
     enum state state;
     ev_timer timer;
-    struct connector *connector;
-    struct ssh_login *login;
-    struct ssh_command *command;
+    struct attempt *attempt; /* in TRYING */
     struct netwatch *netwatch;
     struct backoff backoff;
     int64_t connect_timeout_ms;
     int64_t up_since_us;
     uint32_t address_count;
     uint32_t address; /* tried now */
-    uint32_t tried;   /* addresses in this attempt, the current one included */
+    uint32_t tried;   /* addresses in this round, the current one included */
     bool by_hub;      /* the wait is the hub's wish */
-    bool any_refused; /* in this attempt */
-    bool any_failed;  /* in this attempt: error and text below hold */
+    bool any_refused; /* in this round */
+    bool any_failed;  /* in this round: error and text below hold */
     bool has_key;
     enum uplink_error error;
     struct cbx_error text;
@@ -72,7 +77,7 @@ struct uplink {
     char *ssh_command, *folder;
     char user[CBX_USER_MAX + 1];
     char addresses[CBX_TOKEN_ADDRESSES_MAX][CBX_ADDRESS_TEXT_MAX];
-    char state_text[STATE_TEXT_MAX];
+    char waiting_text[32];
 };
 
 static void next_address(struct uplink *uplink);
@@ -80,19 +85,8 @@ static void next_address(struct uplink *uplink);
 static void
 set_state(struct uplink *uplink, enum state state)
 {
-    static const char *const names[] = {
-        [STOPPED] = "stopped",
-        [STARTING] = "connecting",
-        [CONNECTING] = "connecting to ",
-        [LOGIN] = "logging in",
-        [COMMAND] = "running ssh-command to ",
-        [UP] = "up",
-        [WAITING] = "waiting",
-    };
-    uplink->state = state;
-    (void)snprintf(uplink->state_text, sizeof uplink->state_text, "%s%s", names[state],
-                   state == CONNECTING || state == COMMAND ? uplink->addresses[uplink->address]
-                                                           : "");
+    if (cbx_states_allow(&states, uplink->addresses[uplink->address], uplink->state, state))
+        uplink->state = state;
 }
 
 static void
@@ -107,12 +101,8 @@ set_timer(struct uplink *uplink, int64_t milliseconds)
 static void
 drop_attempt(struct uplink *uplink)
 {
-    connector_free(uplink->connector);
-    ssh_login_free(uplink->login);
-    ssh_command_free(uplink->command);
-    uplink->connector = NULL;
-    uplink->login = NULL;
-    uplink->command = NULL;
+    attempt_free(uplink->attempt);
+    uplink->attempt = NULL;
     ev_timer_stop(uplink->loop, &uplink->timer);
 }
 
@@ -120,12 +110,12 @@ static void
 wait_for(struct uplink *uplink, int64_t milliseconds)
 {
     set_state(uplink, WAITING);
-    (void)snprintf(uplink->state_text, sizeof uplink->state_text, "waiting %.3g s",
+    (void)snprintf(uplink->waiting_text, sizeof uplink->waiting_text, "waiting %.3g s",
                    (double)milliseconds / 1000.);
     set_timer(uplink, milliseconds);
 }
 
-/* ---- the end of one address, and of all ---------------------------------------------------- */
+/* ---- the end of one address, and of all ---- */
 
 static unsigned
 weight(enum uplink_error error)
@@ -151,7 +141,7 @@ note_failure(struct uplink *uplink, enum uplink_error error, const char *text)
 
 /* The last thing that its callers do: the callee may stop or free the uplink. */
 static void
-attempt_failed(struct uplink *uplink)
+round_failed(struct uplink *uplink)
 {
     enum backoff_kind kind = uplink->any_refused ? BACKOFF_REFUSED : BACKOFF_OTHER;
     int64_t retry_ms = backoff_next(&uplink->backoff, kind, randombytes_uniform);
@@ -167,17 +157,17 @@ attempt_failed(struct uplink *uplink)
 }
 
 static void
-address_failed(struct uplink *uplink, enum uplink_error error, const char *text)
+on_attempt_failed(void *arg, enum uplink_error error, bool refused, const char *text)
 {
-    drop_attempt(uplink);
+    struct uplink *uplink = arg;
+    uplink->any_refused = uplink->any_refused || refused;
     note_failure(uplink, error, text);
+    drop_attempt(uplink);
     next_address(uplink);
 }
 
-/* ---- the login ----------------------------------------------------------------------------- */
-
 static void
-login_up(void *arg, struct cbx_carrier *carrier)
+on_attempt_up(void *arg, struct cbx_carrier *carrier)
 {
     struct uplink *uplink = arg;
     drop_attempt(uplink);
@@ -186,82 +176,29 @@ login_up(void *arg, struct cbx_carrier *carrier)
     uplink->ops->up(uplink->arg, carrier);
 }
 
-static void
-login_failed(void *arg, enum ssh_error error, const char *text)
-{
-    enum uplink_error as = error == SSH_HOST_KEY ? UPLINK_HOST_KEY
-                           : error == SSH_DENIED ? UPLINK_LOGIN_DENIED
-                                                 : UPLINK_PROTOCOL;
-    struct uplink *uplink = arg;
-    if (error == SSH_REFUSED)
-        uplink->any_refused = true;
-    address_failed(uplink, as, text);
-}
+static const struct attempt_ops attempt_ops = {.up = on_attempt_up, .failed = on_attempt_failed};
 
-static const struct ssh_login_ops login_ops = {.up = login_up, .failed = login_failed};
-
-static struct ssh_config
-login_config(const struct uplink *uplink)
-{
-    return (struct ssh_config){
-        .address = uplink->addresses[uplink->address],
-        .user = uplink->user,
-        .host_key_sha256 = uplink->host_key_sha256,
-        .key = &uplink->key,
-    };
-}
-
-/* ---- the connection ------------------------------------------------------------------------ */
-
-static void
-connected(void *arg, struct tcp_buffer *tcp)
-{
-    struct uplink *uplink = arg;
-    drop_attempt(uplink);
-    const struct ssh_config config = login_config(uplink);
-    uplink->login = ssh_login_new(uplink->loop, tcp, &config, &login_ops, uplink);
-    if (uplink->login == NULL) {
-        address_failed(uplink, UPLINK_UNREACHABLE, "out of memory");
-        return;
-    }
-    set_state(uplink, LOGIN);
-    set_timer(uplink, uplink->connect_timeout_ms);
-}
-
-static void
-connect_failed(void *arg, enum connector_error error, const char *text)
-{
-    struct uplink *uplink = arg;
-    if (error == CONNECTOR_REFUSED)
-        uplink->any_refused = true;
-    address_failed(uplink, UPLINK_UNREACHABLE, text);
-}
-
-static const struct connector_ops connector_ops = {.connected = connected,
-                                                   .failed = connect_failed};
+/* ---- the round ---- */
 
 /* False: memory is short. */
 static bool
-begin_connection(struct uplink *uplink)
+begin_attempt(struct uplink *uplink)
 {
-    uplink->connector = connector_new(uplink->loop, uplink->addresses[uplink->address], uplink->via,
-                                      uplink->connect_timeout_ms, &connector_ops, uplink);
-    set_state(uplink, CONNECTING);
-    return uplink->connector != NULL;
-}
-
-/* The same for a program that makes connection and login; it has a limit of its own. */
-static bool
-begin_command(struct uplink *uplink)
-{
-    const struct ssh_command_config config = {
-        .command = uplink->ssh_command,
+    const struct attempt_config config = {
+        .to =
+            {
+                .address = uplink->addresses[uplink->address],
+                .user = uplink->user,
+                .host_key_sha256 = uplink->host_key_sha256,
+                .key = &uplink->key,
+            },
+        .via = uplink->via,
+        .ssh_command = uplink->ssh_command,
         .folder = uplink->folder,
-        .to = login_config(uplink),
+        .timeout_ms = uplink->connect_timeout_ms,
     };
-    uplink->command = ssh_command_new(uplink->loop, &config, &login_ops, uplink);
-    set_state(uplink, COMMAND);
-    return uplink->command != NULL;
+    uplink->attempt = attempt_new(uplink->loop, &config, &attempt_ops, uplink);
+    return uplink->attempt != NULL;
 }
 
 static void
@@ -270,16 +207,20 @@ next_address(struct uplink *uplink)
     while (uplink->tried < uplink->address_count) {
         if (uplink->tried++ > 0)
             uplink->address = (uplink->address + 1) % uplink->address_count;
-        if (uplink->ssh_command != NULL ? begin_command(uplink) : begin_connection(uplink))
+        if (begin_attempt(uplink))
             return;
         note_failure(uplink, UPLINK_UNREACHABLE, "out of memory");
     }
-    attempt_failed(uplink);
+    round_failed(uplink);
 }
 
 static void
-begin_attempt(struct uplink *uplink)
+on_timer(struct ev_loop *loop, ev_timer *timer, int events)
 {
+    (void)loop;
+    (void)events;
+    struct uplink *uplink = timer->data;
+    set_state(uplink, TRYING);
     uplink->tried = 0;
     uplink->any_refused = false;
     uplink->any_failed = false;
@@ -291,22 +232,6 @@ begin_attempt(struct uplink *uplink)
 }
 
 static void
-on_timer(struct ev_loop *loop, ev_timer *timer, int events)
-{
-    (void)loop;
-    (void)events;
-    struct uplink *uplink = timer->data;
-    if (uplink->state != LOGIN) {
-        begin_attempt(uplink);
-        return;
-    }
-    struct cbx_error text;
-    cbx_fail(&text, 0, "%s: the SSH login did not end within %.3g s: is that the hub's port?",
-             uplink->addresses[uplink->address], (double)uplink->connect_timeout_ms / 1000.);
-    address_failed(uplink, UPLINK_PROTOCOL, text.text);
-}
-
-static void
 network_changed(void *arg)
 {
     struct uplink *uplink = arg;
@@ -314,7 +239,7 @@ network_changed(void *arg)
         uplink_start(uplink);
 }
 
-/* ---- what the header promises -------------------------------------------------------------- */
+/* ---- what the header promises ---- */
 
 static void
 copy_token(struct uplink *uplink, const struct cbx_token *where)
@@ -346,7 +271,6 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
     copy_token(uplink, config->where);
     ev_init(&uplink->timer, on_timer);
     uplink->timer.data = uplink;
-    set_state(uplink, STOPPED);
     uplink->via = config->via != NULL ? strdup(config->via) : NULL;
     uplink->netwatch = netwatch_new(loop, 0, network_changed, uplink);
     bool whole = uplink->netwatch != NULL && (config->via == NULL || uplink->via != NULL);
@@ -395,7 +319,8 @@ void
 uplink_stop(struct uplink *uplink)
 {
     drop_attempt(uplink);
-    set_state(uplink, STOPPED);
+    if (uplink->state != STOPPED)
+        set_state(uplink, STOPPED);
 }
 
 void
@@ -417,7 +342,19 @@ uplink_free(struct uplink *uplink)
 const char *
 uplink_state(const struct uplink *uplink)
 {
-    return uplink->state_text;
+    switch (uplink->state) {
+    case STOPPED:
+        return "stopped";
+    case STARTING:
+        return "connecting";
+    case TRYING:
+        return attempt_state(uplink->attempt);
+    case UP:
+        return "up";
+    case WAITING:
+        break;
+    }
+    return uplink->waiting_text;
 }
 
 const char *

@@ -7,6 +7,7 @@
 #ifndef AGENT_UPLINK_UPLINK_H
 #define AGENT_UPLINK_UPLINK_H
 
+#include "agent/uplink/attempt.h"
 #include "common/base/err.h"
 #include "common/link/carrier.h"
 #include "common/trust/identity.h"
@@ -14,13 +15,6 @@
 
 struct uplink;
 struct ev_loop;
-
-enum uplink_error {
-    UPLINK_UNREACHABLE,  /* name, route, refused, timed out: retried */
-    UPLINK_HOST_KEY,     /* the host key is not the pinned one: retried every 15 s */
-    UPLINK_LOGIN_DENIED, /* the hub's sshd does not take this key */
-    UPLINK_PROTOCOL,     /* not an SSH server, channel refused, ...: retried */
-};
 
 struct uplink_config {
     const struct cbx_token *where;  /* addresses, host key, user; copied */

@@ -815,7 +815,7 @@ a_silent_server_is_given_up(void **state)
     const struct uplink_config config = {.connect_timeout_ms = 200};
     server_start(&stage->other, stage->client.loop, 0, run_silence, NULL);
     client_new(&stage->client, stage->other.port, 0, &config);
-    expect_failure(&stage->client, UPLINK_PROTOCOL, "did not end within 0.2 s");
+    expect_failure(&stage->client, UPLINK_PROTOCOL, "did not finish within 0.2 s");
 }
 
 static void
