@@ -2,6 +2,7 @@
 #include "agent/cmd/token_input.h"
 
 #include "common/base/log.h"
+#include "common/disk/file.h"
 #include "common/disk/vault.h"
 
 #include <errno.h>

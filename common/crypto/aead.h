@@ -8,17 +8,10 @@
 #ifndef COMMON_CRYPTO_AEAD_H
 #define COMMON_CRYPTO_AEAD_H
 
+#include "common/crypto/cipher.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-enum cbx_cipher { /* wire numbers (PROTOCOL.md, "Sessions") */
-                  CBX_CIPHER_NONE = 0,
-                  CBX_CIPHER_AES256GCM = 1,
-                  CBX_CIPHER_CHACHA20POLY1305 = 2,
-};
-
-enum { CBX_AEAD_KEY = 32, CBX_AEAD_NONCE = 12, CBX_AEAD_TAG = 16 };
 
 /* Who does AES-256-GCM; both give the same bytes. */
 enum cbx_aes { CBX_AES_LIBCRYPTO, CBX_AES_IPSEC_MB };

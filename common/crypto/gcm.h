@@ -2,13 +2,16 @@
 /*
  * AES-256-GCM with the vector AES of newer CPUs, through Intel's Multi-Buffer Crypto for IPsec
  * library: 2.4 times as fast as OpenSSL 3.0's there. The library is taken where the machine has it
- * (libIPSec_MB.so.1) and never needed: aead.c measures it against libcrypto, the bytes are the
- * same. Lengths fit 32 bits and pointers are valid: then the library cannot fail.
+ * (libIPSec_MB.so.1) and never needed: aead_choice.c measures it against libcrypto, the bytes are
+ * the same. Lengths fit 32 bits and pointers are valid: then the library cannot fail.
  */
 #ifndef COMMON_CRYPTO_GCM_H
 #define COMMON_CRYPTO_GCM_H
 
-#include "common/crypto/aead.h"
+#include "common/crypto/cipher.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 struct cbx_gcm; /* an expanded key */
 

@@ -15,6 +15,7 @@
  */
 #include "common/disk/store.h"
 
+#include "common/disk/file.h"
 #include "common/disk/vault.h"
 
 #include <errno.h>

@@ -8,6 +8,7 @@
 #include "common/disk/vault.h"
 #include "common/base/bytes.h"
 
+#include "common/disk/file.h"
 #include "common/disk/vault_key.h"
 
 #include <errno.h>

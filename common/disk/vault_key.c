@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Where vault keys come from: key files and passphrases, and the derivation of both. */
 #include "common/disk/vault_key.h"
+#include "common/disk/file.h"
 
 #include <errno.h>
 #include <sodium.h>

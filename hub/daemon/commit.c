@@ -2,6 +2,7 @@
 #include "hub/daemon/commit.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/disk/file.h"
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>

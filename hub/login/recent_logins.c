@@ -3,6 +3,7 @@
 #include "common/base/bytes.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/disk/file.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"
 #include <limits.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "hub/login/sshd.h"
+#include "common/disk/file.h"
 #include "common/disk/vault.h"
 #include "hub/host/proc.h"
 #include "hub/login/host_key.h"

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "common/disk/file.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"
 

@@ -3,6 +3,7 @@
  * Sealed files. Each test has a folder of its own with a key file in it. Passphrase tests use the
  * least Argon2id cost, but for the one that looks at the default.
  */
+#include "common/disk/file.h"
 #include "common/disk/vault.h"
 
 #include <setjmp.h>

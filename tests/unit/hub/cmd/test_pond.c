@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "common/disk/file.h"
 #include "common/trust/trust.h"
 #include "hub/cmd/pond.h"
 

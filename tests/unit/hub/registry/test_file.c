@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The registry on disk, and sshd's view of it. */
+#include "common/disk/file.h"
 #include "registry_fixture.h"
 
 #include <ev.h>

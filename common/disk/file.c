@@ -3,7 +3,7 @@
  * Plain files, written so that a crash at any moment leaves the whole old file or the whole new
  * one: a temporary file in the same folder, fsync, rename, fsync of the folder.
  */
-#include "common/disk/vault.h"
+#include "common/disk/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
