@@ -6,15 +6,12 @@
  * out: getopt's unique prefixes would change their meaning when an option is added.
  */
 #include "common/command/cli.h"
+#include "common/base/version.h"
 
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-#ifndef CBX_VERSION
-#define CBX_VERSION "0.1.0"
-#endif
 
 enum { OPTIONS_MAX = 96, WORDS_MAX = 1024, HELP_COLUMN = 28, USAGE_TEXT_MAX = 1024 };
 

@@ -21,6 +21,9 @@
 #include "common/link/link_out.h"
 #include "common/link/link_state.h"
 
+/* A ping after that much silence, and the end of a link, unless the owner says otherwise. */
+enum { CBX_LINK_KEEPALIVE_US = 15 * 1000 * 1000, CBX_LINK_GONE_US = 45 * 1000 * 1000 };
+
 int cbx_link_init(struct cbx_link *link, const struct cbx_link_config *config,
                   const struct cbx_link_ops *ops, void *owner, int64_t now);
 /* Drops queues and buffers; circuits must have been removed. */

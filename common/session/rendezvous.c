@@ -113,18 +113,23 @@ cbx_rendezvous_seal(struct cbx_aead *aead, const struct cbx_session *session, co
                     const char *to, uint64_t counter, const struct cbx_rendezvous *rendezvous)
 {
     uint8_t ad[AD_MAX], key[CBX_AEAD_KEY], text[SEALED_MAX];
-    struct cbx_field fields[] = {cbx_field_text(from), cbx_field_text(to),
-                                 cbx_field_bytes(session->id, sizeof session->id),
-                                 cbx_field_uint(counter), cbx_field_bytes(text, 0)};
-    size_t ad_length = additional(ad, &fields[0], &fields[1], session->id, counter);
+    struct cbx_field fields[] = {
+        [CBX_RENDEZVOUS_FROM] = cbx_field_text(from),
+        [CBX_RENDEZVOUS_TO] = cbx_field_text(to),
+        [CBX_RENDEZVOUS_SESSION] = cbx_field_bytes(session->id, sizeof session->id),
+        [CBX_RENDEZVOUS_COUNTER] = cbx_field_uint(counter),
+        [CBX_RENDEZVOUS_SEALED] = cbx_field_bytes(text, 0),
+    };
+    size_t ad_length = additional(ad, &fields[CBX_RENDEZVOUS_FROM], &fields[CBX_RENDEZVOUS_TO],
+                                  session->id, counter);
     uint32_t length = cbx_rendezvous_write(rendezvous, text);
     derive(session->root_send, "cbx meet 1", NULL, key);
     int result = cbx_aead_seal(aead, session->cipher, key, counter, ad, ad_length, text, length);
     sodium_memzero(key, sizeof key);
     if (result < 0)
         return (struct cbx_slice){0};
-    fields[4].n = length + CBX_AEAD_TAG;
-    return cbx_frame_slice(CBX_FRAME_RENDEZVOUS, 0, fields, 5);
+    fields[CBX_RENDEZVOUS_SEALED].n = length + CBX_AEAD_TAG;
+    return cbx_frame_slice(CBX_FRAME_RENDEZVOUS, 0, fields, CBX_RENDEZVOUS_SEALED + 1);
 }
 
 int
@@ -132,16 +137,16 @@ cbx_rendezvous_open(struct cbx_aead *aead, const struct cbx_session *session,
                     const struct cbx_frame *frame, struct cbx_rendezvous *out)
 {
     uint8_t ad[AD_MAX], key[CBX_AEAD_KEY], text[SEALED_MAX];
-    const struct cbx_field *sealed = &frame->field[4];
+    const struct cbx_field *field = frame->field, *sealed = &field[CBX_RENDEZVOUS_SEALED];
+    uint64_t counter = field[CBX_RENDEZVOUS_COUNTER].u;
     memset(out, 0, sizeof *out);
     if (sealed->n < CBX_AEAD_TAG || sealed->n > sizeof text)
         return CBX_ERR_FORMAT;
     memcpy(text, sealed->p, sealed->n);
-    size_t ad_length =
-        additional(ad, &frame->field[0], &frame->field[1], frame->field[2].p, frame->field[3].u);
+    size_t ad_length = additional(ad, &field[CBX_RENDEZVOUS_FROM], &field[CBX_RENDEZVOUS_TO],
+                                  field[CBX_RENDEZVOUS_SESSION].p, counter);
     derive(session->root_receive, "cbx meet 1", NULL, key);
-    int result = cbx_aead_open(aead, session->cipher, key, frame->field[3].u, ad, ad_length, text,
-                               sealed->n);
+    int result = cbx_aead_open(aead, session->cipher, key, counter, ad, ad_length, text, sealed->n);
     sodium_memzero(key, sizeof key);
     return result < 0 ? result : cbx_rendezvous_read(text, sealed->n - CBX_AEAD_TAG, out);
 }

@@ -23,6 +23,22 @@ enum {
     PROLOGUE_SIZE = 5 + 32 + 32 + 32,
 };
 
+/* Elements of a message's payload; the cipher chosen is only in message 2. */
+enum payload_element {
+    PAYLOAD_AT_VERSION,
+    PAYLOAD_AT_INCARNATION,
+    PAYLOAD_AT_CIPHERS,
+    PAYLOAD_AT_SERIAL,
+    PAYLOAD_AT_CHOSEN,
+    PAYLOAD_ELEMENTS
+};
+
+static uint32_t
+payload_elements(bool with_choice)
+{
+    return with_choice ? PAYLOAD_ELEMENTS : PAYLOAD_AT_CHOSEN;
+}
+
 /* One handshake payload. chosen stays CBX_CIPHER_NONE in message 1. */
 struct payload {
     uint8_t incarnation[CBX_INCARNATION_SIZE];
@@ -57,7 +73,7 @@ payload_encode(const struct cbx_session_self *self, enum cbx_cipher chosen,
     msgpack_packer packer;
     msgpack_packer_init(&packer, out, fixed_write);
     out->length = 0;
-    int bad = msgpack_pack_array(&packer, chosen == CBX_CIPHER_NONE ? 4 : 5);
+    int bad = msgpack_pack_array(&packer, payload_elements(chosen != CBX_CIPHER_NONE));
     bad |= msgpack_pack_uint8(&packer, PAYLOAD_VERSION);
     bad |= msgpack_pack_bin(&packer, CBX_INCARNATION_SIZE);
     bad |= msgpack_pack_bin_body(&packer, self->incarnation, CBX_INCARNATION_SIZE);
@@ -85,19 +101,20 @@ is_bin(const msgpack_object *object, uint32_t least, uint32_t most)
 static int
 payload_read(const msgpack_object *root, bool with_choice, struct payload *out)
 {
-    if (root->type != MSGPACK_OBJECT_ARRAY || root->via.array.size != (with_choice ? 5u : 4u))
+    if (root->type != MSGPACK_OBJECT_ARRAY || root->via.array.size != payload_elements(with_choice))
         return CBX_ERR_FORMAT;
     const msgpack_object *item = root->via.array.ptr;
-    if (!is_uint(&item[0]) || item[0].via.u64 != PAYLOAD_VERSION ||
-        !is_bin(&item[1], CBX_INCARNATION_SIZE, CBX_INCARNATION_SIZE) ||
-        !is_bin(&item[2], 1, CBX_CIPHERS_MAX) || !is_uint(&item[3]) ||
-        (with_choice && !is_uint(&item[4])))
+    if (!is_uint(&item[PAYLOAD_AT_VERSION]) ||
+        item[PAYLOAD_AT_VERSION].via.u64 != PAYLOAD_VERSION ||
+        !is_bin(&item[PAYLOAD_AT_INCARNATION], CBX_INCARNATION_SIZE, CBX_INCARNATION_SIZE) ||
+        !is_bin(&item[PAYLOAD_AT_CIPHERS], 1, CBX_CIPHERS_MAX) ||
+        !is_uint(&item[PAYLOAD_AT_SERIAL]) || (with_choice && !is_uint(&item[PAYLOAD_AT_CHOSEN])))
         return CBX_ERR_FORMAT;
-    memcpy(out->incarnation, item[1].via.bin.ptr, CBX_INCARNATION_SIZE);
-    out->cipher_count = (uint8_t)item[2].via.bin.size;
-    memcpy(out->cipher, item[2].via.bin.ptr, out->cipher_count);
-    out->serial = item[3].via.u64;
-    out->chosen = with_choice ? item[4].via.u64 : CBX_CIPHER_NONE;
+    memcpy(out->incarnation, item[PAYLOAD_AT_INCARNATION].via.bin.ptr, CBX_INCARNATION_SIZE);
+    out->cipher_count = (uint8_t)item[PAYLOAD_AT_CIPHERS].via.bin.size;
+    memcpy(out->cipher, item[PAYLOAD_AT_CIPHERS].via.bin.ptr, out->cipher_count);
+    out->serial = item[PAYLOAD_AT_SERIAL].via.u64;
+    out->chosen = with_choice ? item[PAYLOAD_AT_CHOSEN].via.u64 : CBX_CIPHER_NONE;
     return 0;
 }
 

@@ -8,12 +8,21 @@
 #include <string.h>
 
 enum {
-    ELEMENTS = 5,
     PREFIX_LENGTH = 5,
     CHECKSUM_SIZE = 4,
     /* What fits behind the prefix in CBX_TOKEN_TEXT_MAX with its NUL. */
     BYTES_MAX = (CBX_TOKEN_TEXT_MAX - 1 - PREFIX_LENGTH) / 4 * 3,
     HOST_MAX = 253,
+};
+
+/* Elements of a token's array, in their order. */
+enum token_element {
+    TOKEN_ADDRESSES,
+    TOKEN_HOST_KEY,
+    TOKEN_USER,
+    TOKEN_POND,
+    TOKEN_SECRET,
+    TOKEN_ELEMENTS
 };
 
 static const char prefix[] = "cbx1_";
@@ -72,7 +81,7 @@ pack(struct cbx_mpbuf *buffer, const struct cbx_token *token)
 {
     msgpack_packer packer;
     msgpack_packer_init(&packer, buffer, cbx_mpbuf_write);
-    msgpack_pack_array(&packer, ELEMENTS);
+    msgpack_pack_array(&packer, TOKEN_ELEMENTS);
     msgpack_pack_array(&packer, token->address_count);
     for (uint32_t i = 0; i < token->address_count; i++)
         cbx_mp_pack_text(&packer, token->address[i]);
@@ -185,16 +194,17 @@ read_payload(const uint8_t *payload, size_t length, struct cbx_token *out, struc
 {
     msgpack_zone zone;
     const msgpack_object *field;
-    int result = cbx_mp_array(payload, length, ELEMENTS, 2, &zone, &field);
+    int result = cbx_mp_array(payload, length, TOKEN_ELEMENTS, 2, &zone, &field);
     if (result == CBX_ERR_NOMEM)
         return cbx_fail(error, result, "the token cannot be read: out of memory");
     if (result != 0)
         return cbx_fail(error, CBX_ERR_FORMAT, "the token is malformed");
-    bool read = read_addresses(&field[0], out) &&
-                cbx_mp_bin(&field[1], out->host_key_sha256, sizeof out->host_key_sha256) &&
-                cbx_mp_text(&field[2], out->user, sizeof out->user) &&
-                cbx_mp_bin(&field[3], out->pond_public, sizeof out->pond_public) &&
-                cbx_mp_bin(&field[4], out->secret, sizeof out->secret);
+    bool read =
+        read_addresses(&field[TOKEN_ADDRESSES], out) &&
+        cbx_mp_bin(&field[TOKEN_HOST_KEY], out->host_key_sha256, sizeof out->host_key_sha256) &&
+        cbx_mp_text(&field[TOKEN_USER], out->user, sizeof out->user) &&
+        cbx_mp_bin(&field[TOKEN_POND], out->pond_public, sizeof out->pond_public) &&
+        cbx_mp_bin(&field[TOKEN_SECRET], out->secret, sizeof out->secret);
     msgpack_zone_destroy(&zone);
     if (!read || !token_valid(out))
         return cbx_fail(error, CBX_ERR_FORMAT, "the token is malformed");

@@ -13,9 +13,34 @@
 #include <string.h>
 
 enum {
-    INVITE_ELEMENTS = 11,
-    PEER_ELEMENTS = 8,
     ROLE_MAX = 27, /* rule 2: leaves room for "-" and 13 characters in a slug */
+};
+
+/* Elements of the two arrays, in their order (PROTOCOL.md, "Certificates"). */
+enum invite_element {
+    INVITE_POND,
+    INVITE_SLUG,
+    INVITE_ROLE,
+    INVITE_EXPOSE,
+    INVITE_LABELS,
+    INVITE_USES,
+    INVITE_SERIAL,
+    INVITE_ISSUED,
+    INVITE_JOIN_BY,
+    INVITE_ENDS,
+    INVITE_SIGNING_KEY,
+    INVITE_ELEMENTS
+};
+enum peer_element {
+    PEER_POND,
+    PEER_SLUG,
+    PEER_IDENTITY,
+    PEER_EXCHANGE,
+    PEER_EXPOSE,
+    PEER_ISSUED,
+    PEER_ENDS,
+    PEER_INVITE_HASH,
+    PEER_ELEMENTS
 };
 
 static const char invite_context[] = "cbx invite 1";
@@ -272,15 +297,17 @@ static bool
 read_invite(const msgpack_object *field, struct cbx_invite_cert *out)
 {
     uint64_t uses;
-    if (!cbx_mp_text(&field[0], out->pond, sizeof out->pond) ||
-        !cbx_mp_text(&field[1], out->slug, sizeof out->slug) ||
-        !cbx_mp_text(&field[2], out->role, sizeof out->role) ||
-        !read_expose(&field[3], &out->expose) ||
-        !cbx_mp_text(&field[4], out->labels, sizeof out->labels) ||
-        !cbx_mp_uint(&field[5], UINT32_MAX, &uses) ||
-        !cbx_mp_uint(&field[6], UINT64_MAX, &out->serial) || !read_time(&field[7], &out->issued) ||
-        !read_time(&field[8], &out->join_by) || !read_time(&field[9], &out->ends) ||
-        !cbx_mp_bin(&field[10], out->signing_key, sizeof out->signing_key))
+    if (!cbx_mp_text(&field[INVITE_POND], out->pond, sizeof out->pond) ||
+        !cbx_mp_text(&field[INVITE_SLUG], out->slug, sizeof out->slug) ||
+        !cbx_mp_text(&field[INVITE_ROLE], out->role, sizeof out->role) ||
+        !read_expose(&field[INVITE_EXPOSE], &out->expose) ||
+        !cbx_mp_text(&field[INVITE_LABELS], out->labels, sizeof out->labels) ||
+        !cbx_mp_uint(&field[INVITE_USES], UINT32_MAX, &uses) ||
+        !cbx_mp_uint(&field[INVITE_SERIAL], UINT64_MAX, &out->serial) ||
+        !read_time(&field[INVITE_ISSUED], &out->issued) ||
+        !read_time(&field[INVITE_JOIN_BY], &out->join_by) ||
+        !read_time(&field[INVITE_ENDS], &out->ends) ||
+        !cbx_mp_bin(&field[INVITE_SIGNING_KEY], out->signing_key, sizeof out->signing_key))
         return false;
     out->uses = (uint32_t)uses;
     return true;
@@ -289,13 +316,14 @@ read_invite(const msgpack_object *field, struct cbx_invite_cert *out)
 static bool
 read_peer(const msgpack_object *field, struct cbx_peer_cert *out)
 {
-    return cbx_mp_text(&field[0], out->pond, sizeof out->pond) &&
-           cbx_mp_text(&field[1], out->slug, sizeof out->slug) &&
-           cbx_mp_bin(&field[2], out->identity, sizeof out->identity) &&
-           cbx_mp_bin(&field[3], out->exchange, sizeof out->exchange) &&
-           read_expose(&field[4], &out->expose) && read_time(&field[5], &out->issued) &&
-           read_time(&field[6], &out->ends) &&
-           cbx_mp_bin(&field[7], out->invite_hash, sizeof out->invite_hash);
+    return cbx_mp_text(&field[PEER_POND], out->pond, sizeof out->pond) &&
+           cbx_mp_text(&field[PEER_SLUG], out->slug, sizeof out->slug) &&
+           cbx_mp_bin(&field[PEER_IDENTITY], out->identity, sizeof out->identity) &&
+           cbx_mp_bin(&field[PEER_EXCHANGE], out->exchange, sizeof out->exchange) &&
+           read_expose(&field[PEER_EXPOSE], &out->expose) &&
+           read_time(&field[PEER_ISSUED], &out->issued) &&
+           read_time(&field[PEER_ENDS], &out->ends) &&
+           cbx_mp_bin(&field[PEER_INVITE_HASH], out->invite_hash, sizeof out->invite_hash);
 }
 
 static int
