@@ -14,6 +14,8 @@
  * settled at the end of the batch, where calls into the mesh, to the owner, and free are safe.
  * The stream pointer is live from dial or accept until closed or our own reset, and NULL otherwise.
  */
+#include "agent/front/conn.h"
+
 #include "agent/front/conn_io.h"
 
 #include "common/base/log.h"

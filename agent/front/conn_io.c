@@ -2,8 +2,6 @@
 /* The socket's side of a conn. The theory stands in conn.c. */
 #include "agent/front/conn_io.h"
 
-#include "common/base/log.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,100 +15,6 @@
 enum { DRAIN_SIZE = 4096, PULL_MAX = 65344 };
 /* How long a refused program may take to read our last words, and a probed port to close. */
 static const double patience_s = 2.0;
-
-int
-conn_events(const struct conn_state *state)
-{
-    int events = 0;
-    switch (state->phase) {
-    case CONN_DIALING:
-    case CONN_OPEN:
-        if (state->input == CONN_INPUT_OPEN && state->read_wanted)
-            events |= EV_READ;
-        if (state->words || (state->output == CONN_OUTPUT_OPEN && state->write_wanted))
-            events |= EV_WRITE;
-        return events;
-    case CONN_FAREWELL:
-        return state->words ? EV_WRITE : EV_READ;
-    case CONN_REFUSED:
-    case CONN_ENDED:
-    case CONN_OVER:
-        break;
-    }
-    return 0;
-}
-
-static void
-watch_one(struct ev_loop *loop, struct ev_io *io, bool wanted)
-{
-    if (wanted && !ev_is_active(io))
-        ev_io_start(loop, io);
-    else if (!wanted && ev_is_active(io))
-        ev_io_stop(loop, io);
-}
-
-/* libev hands changes to the kernel once per round, so stopping and starting costs nothing. */
-void
-conn_watch(struct conn *conn)
-{
-    if (conn->fd < 0)
-        return;
-    int events = conn_events(&conn->state);
-    watch_one(conn->set->loop, &conn->reading, (events & EV_READ) != 0);
-    watch_one(conn->set->loop, &conn->writing, (events & EV_WRITE) != 0);
-}
-
-/* To be settled at the end of the batch. */
-static void
-become_due(struct conn *conn)
-{
-    if (conn->due)
-        return;
-    conn->due = true;
-    TAILQ_INSERT_TAIL(&conn->set->due, conn, in_due);
-    ev_feed_event(conn->set->loop, &conn->set->after, EV_CUSTOM);
-}
-
-void
-conn_set_phase(struct conn *conn, enum conn_phase phase)
-{
-    conn->state.phase = phase;
-    conn_watch(conn);
-    if (phase >= CONN_REFUSED && phase != CONN_FAREWELL)
-        become_due(conn);
-}
-
-static void
-set_input(struct conn *conn, enum conn_input input)
-{
-    /* Halves only move on, never back. */
-    if (input <= conn->state.input) {
-        cbx_log_error("%s: input cannot go from state %d to %d", conn->what, (int)conn->state.input,
-                      (int)input);
-        return;
-    }
-    conn->state.input = input;
-    conn_watch(conn);
-    if (input == CONN_INPUT_BROKEN)
-        become_due(conn);
-}
-
-void
-conn_set_output(struct conn *conn, enum conn_output output)
-{
-    if (output <= conn->state.output) {
-        cbx_log_error("%s: output cannot go from state %d to %d", conn->what,
-                      (int)conn->state.output, (int)output);
-        return;
-    }
-    conn->state.output = output;
-    /* Where this fails the program is gone already, and input says so. */
-    if (output == CONN_OUTPUT_ENDED && conn->fd >= 0)
-        (void)shutdown(conn->fd, SHUT_WR);
-    conn_watch(conn);
-    if (output == CONN_OUTPUT_BROKEN)
-        become_due(conn);
-}
 
 static bool
 would_wait(int error)
@@ -215,12 +119,12 @@ end_pull(void *arg, void *buffer, size_t length)
         return got;
     }
     if (got == 0) {
-        set_input(conn, CONN_INPUT_ENDED);
+        conn_set_input(conn, CONN_INPUT_ENDED);
         return CBX_ERR_CLOSED;
     }
     if (would_wait(errno))
         return wait_for_input(conn);
-    set_input(conn, CONN_INPUT_BROKEN);
+    conn_set_input(conn, CONN_INPUT_BROKEN);
     return CBX_ERR_IO;
 }
 
@@ -278,7 +182,7 @@ end_opened(void *arg)
         conn->words_left = conn->speech->opened_length;
         (void)conn_say(conn);
     }
-    become_due(conn);
+    conn_become_due(conn);
 }
 
 void
@@ -289,7 +193,8 @@ conn_end_stream(struct conn *conn, enum conn_phase phase, enum cbx_reason reason
     conn->stream = NULL;
     conn->reason = reason;
     conn->by_target = by_target;
-    conn_set_phase(conn, phase);
+    if (conn->state.phase != phase) /* one that is over may be dropped */
+        conn_set_phase(conn, phase);
 }
 
 static void
