@@ -8,7 +8,7 @@
 #ifndef AGENT_DAEMON_PROCESS_H
 #define AGENT_DAEMON_PROCESS_H
 
-#include "agent/daemon/agent.h"
+#include "agent/daemon/start.h"
 #include "agent/daemon/state.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What lets only SSH through ends the connection in HALF, at the latest. */
-#include "agent/netcheck/netcheck.h"
+#include "agent/netcheck/lane.h"
 
 #include "agent/lanes/lane_proof.h"
 #include "agent/uplink/connector.h"

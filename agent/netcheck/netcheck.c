@@ -5,7 +5,9 @@
  */
 #include "agent/netcheck/netcheck.h"
 
-#include "agent/uplink/connector.h"
+#include "agent/netcheck/lane.h"
+#include "agent/netcheck/probe.h"
+#include "agent/uplink/proxy_choice.h"
 #include "common/command/human.h"
 
 #include <ctype.h>
@@ -107,10 +109,10 @@ best_address(const struct netcheck *check)
 
 /* Whether what was connected to is the proxy; no_proxy may have excepted the hub. */
 static bool
-went_through(const struct connector_proxy *proxy, const struct netcheck_found *found)
+went_through(const struct proxy_choice *proxy, const struct netcheck_found *found)
 {
     const char *port = strrchr(found->peer, ':');
-    return proxy->url[0] != '\0' && port != NULL && strtoul(port + 1, NULL, 10) == proxy->port;
+    return proxy->name[0] != '\0' && port != NULL && strtoul(port + 1, NULL, 10) == proxy->port;
 }
 
 static void
@@ -133,27 +135,27 @@ static void
 check_hub(const struct netcheck *check, json_t *checks, uint32_t best)
 {
     const struct netcheck_found *found = found_at(check, best);
-    struct connector_proxy proxy;
+    struct proxy_choice proxy;
     char took[CBX_HUMAN_MAX];
-    connector_proxy_of(check->config.via, &proxy);
+    proxy_choose(check->config.via, &proxy);
     bool through = went_through(&proxy, found);
     cbx_human_us(found->connect_us, took, sizeof took);
     json_t *hub;
     if (found->connected)
         hub = netcheck_add(checks, "hub", NETCHECK_OK, "", "%s%s%s answered in %s",
                            check->where.address[best], through ? " through the proxy " : "",
-                           through ? proxy.url : "", took);
+                           through ? proxy.name : "", took);
     else
         hub = netcheck_add(checks, "hub", NETCHECK_FAILED,
-                           proxy.url[0] != '\0' ? "check --via, https_proxy and ALL_PROXY; "
-                                                  "the proxy must let CONNECT through to that port"
-                           : found->refused     ? ask_operator
-                                                : "let TCP out to that address, or name a proxy "
-                                                  "with --via URL or https_proxy",
+                           proxy.name[0] != '\0' ? "check --via, https_proxy and ALL_PROXY; "
+                                                   "the proxy must let CONNECT through to that port"
+                           : found->refused      ? ask_operator
+                                                 : "let TCP out to that address, or name a proxy "
+                                                   "with --via URL or https_proxy",
                            "%s", found->text.text);
     json_object_set_new(hub, "address", json_string(check->where.address[best]));
     add_addresses(check, hub);
-    if (proxy.url[0] == '\0') {
+    if (proxy.name[0] == '\0') {
         (void)netcheck_add(checks, "proxy", NETCHECK_SKIPPED, "", "none is set");
         return;
     }
@@ -162,8 +164,8 @@ check_hub(const struct netcheck *check, json_t *checks, uint32_t best)
                                          : ", not used: no_proxy excepts the hub";
     json_t *one = netcheck_add(checks, "proxy", found->connected ? NETCHECK_OK : NETCHECK_FAILED,
                                found->connected ? "" : "the check above says what is wrong with it",
-                               "%s from %s%s", proxy.url, proxy.from, text);
-    json_object_set_new(one, "url", json_string(proxy.url));
+                               "%s from %s%s", proxy.name, proxy.from, text);
+    json_object_set_new(one, "url", json_string(proxy.name));
     json_object_set_new(one, "from", json_string(proxy.from));
     json_object_set_new(one, "used", json_boolean(through));
 }

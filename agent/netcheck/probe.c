@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* CONNECTING (connector) -> LOGIN (ssh_login; the timer is its limit) -> over. */
-#include "agent/netcheck/netcheck.h"
+#include "agent/netcheck/probe.h"
 
 #include "agent/uplink/connector.h"
 #include "common/base/clock.h"
+#include "common/trust/token.h"
 
 #include <ev.h>
 #include <netdb.h>

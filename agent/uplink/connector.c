@@ -12,6 +12,7 @@
  */
 #include "agent/uplink/connector.h"
 
+#include "agent/uplink/proxy_choice.h"
 #include "common/base/err.h"
 #include "common/base/names.h"
 #include "common/os/socket.h"
@@ -25,11 +26,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PROXY_NAME_MAX = 300, NOT_SENT_LOW_WATER = 128 * 1024 };
+enum { NOT_SENT_LOW_WATER = 128 * 1024 };
 
 struct watch {
     struct watch *next;
@@ -47,9 +47,8 @@ struct connector {
     struct watch *watches;
     int64_t timeout_ms;
     bool broken; /* setting up failed: said at the first turn of the loop */
-    bool tls_proxy;
+    struct proxy_choice proxy;
     char address[CBX_ADDRESS_TEXT_MAX];
-    char proxy[PROXY_NAME_MAX]; /* "http://host:port" without user and password, for messages */
     char detail[CURL_ERROR_SIZE];
 };
 
@@ -62,27 +61,27 @@ describe_tunnel(struct connector *c, long status, struct cbx_error *text)
         cbx_fail(text, 0,
                  "the proxy %s wants a user name and a password: give them as "
                  "--via http://USER:PASSWORD@HOST:PORT",
-                 c->proxy);
+                 c->proxy.name);
     else if (status == 403)
         cbx_fail(text, 0,
                  "the proxy %s does not allow CONNECT to %s (403): have that port allowed, or let "
                  "the hub listen on one that is",
-                 c->proxy, c->address);
+                 c->proxy.name, c->address);
     else
-        cbx_fail(text, 0, "the proxy %s answered CONNECT to %s with status %ld", c->proxy,
+        cbx_fail(text, 0, "the proxy %s answered CONNECT to %s with status %ld", c->proxy.name,
                  c->address, status);
 }
 
 static enum connector_error
 describe_connect(struct connector *c, struct cbx_error *text)
 {
-    const char *whom = c->proxy[0] != '\0' ? c->proxy : c->address;
-    const char *what = c->proxy[0] != '\0' ? "the proxy " : "";
+    const char *whom = c->proxy.name[0] != '\0' ? c->proxy.name : c->address;
+    const char *what = c->proxy.name[0] != '\0' ? "the proxy " : "";
     long os_errno = 0;
     (void)curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &os_errno);
     if (os_errno == ECONNREFUSED) {
         cbx_fail(text, 0, "connection refused by %s%s: nothing listens there, is %s running?", what,
-                 whom, c->proxy[0] != '\0' ? "it" : "the hub");
+                 whom, c->proxy.name[0] != '\0' ? "it" : "the hub");
         return CONNECTOR_REFUSED;
     }
     cbx_fail(text, 0, "cannot connect to %s%s: %s", what, whom,
@@ -103,15 +102,15 @@ describe(struct connector *c, CURLcode code, struct cbx_error *text)
                  c->address, cause);
     else if (code == CURLE_COULDNT_RESOLVE_PROXY)
         cbx_fail(text, 0, "the name of the proxy %s does not resolve: check --via or https_proxy",
-                 c->proxy);
+                 c->proxy.name);
     else if (code == CURLE_COULDNT_CONNECT)
         return describe_connect(c, text);
     else if (code == CURLE_OPERATION_TIMEDOUT)
         cbx_fail(text, 0, "%s%s%s did not answer within %.3g s: check the route and firewalls",
-                 c->address, c->proxy[0] != '\0' ? " through the proxy " : "", c->proxy,
+                 c->address, c->proxy.name[0] != '\0' ? " through the proxy " : "", c->proxy.name,
                  (double)c->timeout_ms / 1000.);
-    else if (c->proxy[0] != '\0')
-        cbx_fail(text, 0, "%s through the proxy %s: %s", c->address, c->proxy, cause);
+    else if (c->proxy.name[0] != '\0')
+        cbx_fail(text, 0, "%s through the proxy %s: %s", c->address, c->proxy.name, cause);
     else
         cbx_fail(text, 0, "%s: %s", c->address, cause);
     return CONNECTOR_OTHER;
@@ -169,7 +168,7 @@ make_tcp_buffer(struct connector *c)
     if (fd == CURL_SOCKET_BAD)
         return NULL;
     tune(fd);
-    if (c->tls_proxy) {
+    if (c->proxy.tls) {
         (void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, NULL); /* it dies with us */
         struct tcp_buffer *tcp = tcp_buffer_over_tunnel(c->loop, c->multi, c->easy, fd);
         if (tcp != NULL)
@@ -312,67 +311,14 @@ open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 
 /* ---- setting up ---------------------------------------------------------------------------- */
 
-static const char *
-choose_proxy(const char *via, const char **from)
-{
-    static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"};
-    *from = "--via";
-    if (via != NULL)
-        return via;
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        const char *value = getenv(names[i]);
-        *from = names[i];
-        if (value != NULL && value[0] != '\0')
-            return value;
-    }
-    return "";
-}
-
-/* The proxy's name for messages, which must not show its password. Whether it wants TLS. */
 static bool
-name_proxy(const char *proxy, char *out, size_t size)
-{
-    out[0] = '\0';
-    if (proxy[0] == '\0')
-        return false;
-    char *scheme = NULL, *host = NULL, *port = NULL;
-    CURLU *url = curl_url();
-    if (url != NULL && curl_url_set(url, CURLUPART_URL, proxy,
-                                    CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK) {
-        (void)curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
-        (void)curl_url_get(url, CURLUPART_HOST, &host, 0);
-        (void)curl_url_get(url, CURLUPART_PORT, &port, 0);
-    }
-    /* As libcurl reads it: without a scheme it is HTTP, and its ports are 443 and 1080. */
-    bool named = scheme != NULL && strstr(proxy, "://") != NULL;
-    bool tls = named && strcasecmp(scheme, "https") == 0;
-    (void)snprintf(out, size, "%s://%s:%s", named ? scheme : "http", host != NULL ? host : "?",
-                   port != NULL ? port
-                   : tls        ? "443"
-                                : "1080");
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_url_cleanup(url);
-    return tls;
-}
-
-void
-connector_proxy_of(const char *via, struct connector_proxy *out)
-{
-    (void)name_proxy(choose_proxy(via, &out->from), out->url, sizeof out->url);
-    const char *port = strrchr(out->url, ':');
-    out->port = port != NULL ? (uint16_t)strtoul(port + 1, NULL, 10) : 0;
-}
-
-static bool
-set_options(struct connector *c, const char *proxy)
+set_options(struct connector *c)
 {
     char url[CBX_ADDRESS_TEXT_MAX + 8];
     (void)snprintf(url, sizeof url, "http://%s", c->address);
     CURL *easy = c->easy;
     bool ok = curl_easy_setopt(easy, CURLOPT_URL, url) == CURLE_OK;
-    ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, proxy) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY, c->proxy.url) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_HTTPPROXYTUNNEL, 1L) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L) == CURLE_OK;
@@ -401,10 +347,9 @@ set_up(struct connector *c, const char *address, const char *via)
         (void)snprintf(c->detail, sizeof c->detail, "not an address of the form HOST:PORT");
         return false;
     }
-    const char *from, *proxy = choose_proxy(via, &from);
-    c->tls_proxy = name_proxy(proxy, c->proxy, sizeof c->proxy);
+    proxy_choose(via, &c->proxy);
     c->multi = curl_multi_init();
-    if (c->multi == NULL || !set_options(c, proxy))
+    if (c->multi == NULL || !set_options(c))
         return false;
     (void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, want_socket);
     (void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);

@@ -2,10 +2,7 @@
 /*
  * One attempt to reach one address by TCP, directly or through a proxy, by libcurl: names resolve
  * without blocking, IPv6 and IPv4 race, HTTP and SOCKS proxies work.
- *
- * The proxy is `via`, else the first that is set of https_proxy, HTTPS_PROXY, ALL_PROXY and
- * all_proxy; an empty one means none. libcurl obeys no_proxy. For a proxy behind TLS,
- * CURL_CA_BUNDLE or SSL_CERT_FILE name the certificates to trust in place of the system's.
+ * The proxy is proxy_choice.h's.
  */
 #ifndef AGENT_UPLINK_CONNECTOR_H
 #define AGENT_UPLINK_CONNECTOR_H
@@ -27,14 +24,6 @@ struct connector_ops {
     void (*connected)(void *arg, struct tcp_buffer *tcp); /* the buffer belongs to the callee */
     void (*failed)(void *arg, enum connector_error error, const char *text);
 };
-
-/* The proxy that connector_new would use with this via. */
-struct connector_proxy {
-    char url[300];    /* scheme, host and port, without user and password; "": none */
-    const char *from; /* "--via" or the variable's name */
-    uint16_t port;
-};
-void connector_proxy_of(const char *via, struct connector_proxy *out);
 
 /* address is "host:port" or "[v6]:port". timeout_ms bounds look-up, connection and proxy together.
  * NULL when memory is short. */

@@ -59,16 +59,4 @@ struct ssh_agent {
 size_t ssh_agent_answer(struct ssh_agent *agent, const uint8_t *request, size_t length,
                         uint8_t reply[SSH_AGENT_REPLY_MAX]);
 
-struct ssh_agent_socket;
-struct ev_loop;
-
-/* Listens at folder/ssh-agent.sock (0600, our own uid only); a stale one is replaced. agent is
- * borrowed. NULL with the cause in error. */
-struct ssh_agent_socket *ssh_agent_listen(struct ev_loop *loop, const char *folder,
-                                          struct ssh_agent *agent, struct cbx_error *error);
-/* The path for other processes, however long the folder's. */
-const char *ssh_agent_path(const struct ssh_agent_socket *socket);
-/* Ends all connections and removes the socket. */
-void ssh_agent_close(struct ssh_agent_socket *socket);
-
 #endif

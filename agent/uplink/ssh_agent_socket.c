@@ -4,7 +4,8 @@
  * said one request, then answered, and not read while an answer waits to be written: so each costs
  * one request's buffer, whatever it does. What cannot be a request ends that client alone.
  */
-#include "agent/uplink/ssh_agent.h"
+#include "agent/uplink/ssh_agent_socket.h"
+
 #include "common/base/bytes.h"
 #include "common/command/control.h"
 

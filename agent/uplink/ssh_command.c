@@ -12,7 +12,7 @@
 #include "agent/uplink/ssh_command.h"
 
 #include "agent/uplink/child.h"
-#include "agent/uplink/ssh_agent.h"
+#include "agent/uplink/ssh_agent_socket.h"
 #include "agent/uplink/ssh_command_argv.h"
 #include "agent/uplink/stdio_carrier.h"
 #include "common/base/states.h"

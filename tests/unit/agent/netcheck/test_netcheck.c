@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What needs no hub; the rest is in tests/e2e/test_netcheck.py. */
 #include "agent/netcheck/netcheck.h"
-#include "agent/uplink/connector.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,39 +68,6 @@ a_check_passes_when_the_hub_lets_us_in(void **state)
     assert_true(passes(SKIP, SKIP, SKIP, OK)); /* an ssh-command made the link */
     assert_false(passes(SKIP, SKIP, SKIP, BAD));
     assert_false(passes(SKIP, SKIP, SKIP, NONE));
-}
-
-static void
-a_proxy_is_named_without_its_password(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *url, *shown;
-        uint16_t port;
-    } cases[] = {
-        {"http://user:secret@10.0.0.1:3128", "http://10.0.0.1:3128", 3128},
-        {"https://u:secret@proxy.example", "https://proxy.example:443", 443},
-        {"socks5h://127.0.0.1", "socks5h://127.0.0.1:1080", 1080},
-        {"user:secret@10.0.0.1:8080", "http://10.0.0.1:8080", 8080},
-        {"http://user:sec ret@", "http://?:1080", 1080},
-    };
-    struct connector_proxy proxy;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        connector_proxy_of(cases[i].url, &proxy);
-        assert_string_equal(proxy.url, cases[i].shown);
-        assert_string_equal(proxy.from, "--via");
-        assert_int_equal(proxy.port, cases[i].port);
-    }
-    unsetenv("https_proxy");
-    unsetenv("HTTPS_PROXY");
-    unsetenv("all_proxy");
-    setenv("ALL_PROXY", "socks5h://a:b@127.0.0.1:9", 1);
-    connector_proxy_of(NULL, &proxy);
-    unsetenv("ALL_PROXY");
-    assert_string_equal(proxy.url, "socks5h://127.0.0.1:9");
-    assert_string_equal(proxy.from, "ALL_PROXY");
-    connector_proxy_of(NULL, &proxy);
-    assert_string_equal(proxy.url, "");
 }
 
 /* ---- against a socket of ours ---- */
@@ -219,7 +185,6 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_cleaned),
         cmocka_unit_test(a_check_passes_when_the_hub_lets_us_in),
-        cmocka_unit_test(a_proxy_is_named_without_its_password),
         cmocka_unit_test(a_closed_port_fails_the_hub_and_skips_the_rest),
         cmocka_unit_test(a_silent_port_fails_ssh_in_its_time),
         cmocka_unit_test(the_best_of_several_addresses_counts),

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "agent/uplink/ssh_agent.h"
+#include "agent/uplink/ssh_agent_socket.h"
 
 #include <errno.h>
 #include <ev.h>

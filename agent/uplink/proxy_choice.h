@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which proxy leads to the hub: `via`, else the first that is set of https_proxy, HTTPS_PROXY,
+ * ALL_PROXY and all_proxy; an empty one means none. libcurl obeys no_proxy by itself. For a proxy
+ * behind TLS, CURL_CA_BUNDLE or SSL_CERT_FILE name the certificates to trust in place of the
+ * system's.
+ */
+#ifndef AGENT_UPLINK_PROXY_CHOICE_H
+#define AGENT_UPLINK_PROXY_CHOICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct proxy_choice {
+    const char *url;  /* as given, "": none; it may hold a password; borrowed */
+    const char *from; /* "--via" or the variable's name */
+    bool tls;         /* the way to the proxy itself is TLS */
+    uint16_t port;
+    char name[300]; /* scheme, host and port, for people; "": none */
+};
+
+/* via: NULL for the environment's. */
+void proxy_choose(const char *via, struct proxy_choice *out);
+
+#endif

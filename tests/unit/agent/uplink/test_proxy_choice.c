@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* Which proxy is taken, and that messages never show its password. */
+#include "agent/uplink/proxy_choice.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+
+static void
+a_proxy_is_named_without_its_password(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *shown;
+        uint16_t port;
+    } cases[] = {
+        {"http://user:secret@10.0.0.1:3128", "http://10.0.0.1:3128", 3128},
+        {"https://u:secret@proxy.example", "https://proxy.example:443", 443},
+        {"socks5h://127.0.0.1", "socks5h://127.0.0.1:1080", 1080},
+        {"user:secret@10.0.0.1:8080", "http://10.0.0.1:8080", 8080},
+        {"http://user:sec ret@", "http://?:1080", 1080},
+    };
+    struct proxy_choice proxy;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        proxy_choose(cases[i].url, &proxy);
+        assert_string_equal(proxy.name, cases[i].shown);
+        assert_string_equal(proxy.url, cases[i].url);
+        assert_string_equal(proxy.from, "--via");
+        assert_int_equal(proxy.tls, i == 1);
+        assert_int_equal(proxy.port, cases[i].port);
+    }
+    unsetenv("https_proxy");
+    unsetenv("HTTPS_PROXY");
+    unsetenv("all_proxy");
+    setenv("ALL_PROXY", "socks5h://a:b@127.0.0.1:9", 1);
+    proxy_choose(NULL, &proxy);
+    unsetenv("ALL_PROXY");
+    assert_string_equal(proxy.name, "socks5h://127.0.0.1:9");
+    assert_string_equal(proxy.from, "ALL_PROXY");
+    proxy_choose(NULL, &proxy);
+    assert_string_equal(proxy.name, "");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_proxy_is_named_without_its_password),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
