@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RUNNING, with an owner, until child_end; then ENDING: SIGTERM when the timer fires, SIGKILL when
- * it fires again. A child is freed when it has been let go and the kernel has reported its exit,
- * whichever comes last. It leads a process group: what it started gets the same signals, and what
- * outlives it is killed.
+ * A child is freed when it has been let go and the kernel has reported its exit, whichever comes
+ * last. It leads a process group: what it started gets the same signals, and what outlives it is
+ * killed.
  *
  * All children stand in one list for child_end_all: they are the process's, as is the table that
  * the kernel keeps of them.
  */
 #include "agent/uplink/child.h"
 
-#include "common/base/log.h"
+#include "agent/uplink/child_log.h"
+#include "agent/uplink/spawn.h"
+#include "common/base/states.h"
 
 #include <errno.h>
 #include <ev.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,77 +27,48 @@
 
 enum { READS_A_TURN = 16, POLL_MS = 10 };
 
+enum child_state {
+    CHILD_RUNNING, /* it has an owner */
+    CHILD_EXITED,  /* reaped; the owner has not let go yet */
+    CHILD_ENDING,  /* let go: it may end by itself until the timer fires */
+    CHILD_TOLD,    /* SIGTERM was sent; SIGKILL when the timer fires */
+};
+
+static const struct cbx_states child_states = {
+    .what = "child",
+    .state =
+        {
+            [CHILD_RUNNING] = {"running", CBX_STATE(CHILD_EXITED) | CBX_STATE(CHILD_ENDING)},
+            [CHILD_EXITED] = {"exited", 0},
+            [CHILD_ENDING] = {"ending", CBX_STATE(CHILD_TOLD)},
+            [CHILD_TOLD] = {"told to end", 0},
+        },
+};
+
 struct child {
     LIST_ENTRY(child) entry;
     struct ev_loop *loop;
     void (*exited)(void *arg, int status); /* NULL: nobody waits for it */
     void *arg;
-    const char *name_in_log;
+    enum child_state state;
     pid_t pid; /* 0 once it was reaped */
-    bool let_go;
-    bool told_to_end; /* SIGTERM was sent */
     ev_child exit;
     ev_timer end;
     ev_io errors; /* its standard error; fd -1 once that has ended */
-    size_t length;
-    char line[CHILD_LINE_MAX + 1];
-    unsigned lines; /* ever; line n stands in tail[n % CHILD_TAIL_LINES] */
-    char tail[CHILD_TAIL_LINES][CHILD_LINE_MAX + 1];
-    char tail_text[CHILD_TAIL_LINES * (CHILD_LINE_MAX + 4)];
+    struct child_log log;
 };
 
 static LIST_HEAD(, child) children = LIST_HEAD_INITIALIZER(children);
 
+static void
+set_state(struct child *child, enum child_state state)
+{
+    if (cbx_states_allow_number(&child_states, child->log.name, (uint32_t)child->pid, child->state,
+                                state))
+        child->state = state;
+}
+
 /* ---- standard error ---- */
-
-/* One allowance for all children: each try to reach the hub is another one. */
-static bool
-may_log(ev_tstamp now, unsigned *unsaid)
-{
-    static double tokens = CHILD_LOG_BURST;
-    static ev_tstamp last;
-    static unsigned dropped;
-    double earned = (now - last) / CHILD_LOG_PERIOD_S;
-    last = now;
-    tokens = tokens + earned > CHILD_LOG_BURST ? CHILD_LOG_BURST : tokens + earned;
-    if (tokens < 1) {
-        dropped++;
-        return false;
-    }
-    tokens -= 1;
-    *unsaid = dropped;
-    dropped = 0;
-    return true;
-}
-
-static void
-end_line(struct child *child)
-{
-    unsigned unsaid;
-    if (child->length == 0)
-        return;
-    child->line[child->length] = '\0';
-    if (may_log(ev_now(child->loop), &unsaid)) {
-        if (unsaid > 0)
-            cbx_log_info("%s: %u lines over the limit were not logged", child->name_in_log, unsaid);
-        cbx_log_info("%s: %s", child->name_in_log, child->line);
-    }
-    memcpy(child->tail[child->lines++ % CHILD_TAIL_LINES], child->line, child->length + 1);
-    child->length = 0;
-}
-
-/* The text goes to terminals and into JSON: what is not printable becomes a '?'. */
-static void
-take_bytes(struct child *child, const char *bytes, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        char c = bytes[i];
-        if (c == '\n')
-            end_line(child);
-        else if (c != '\r' && child->length < CHILD_LINE_MAX)
-            child->line[child->length++] = (char)(c >= 0x20 && c < 0x7f ? c : '?');
-    }
-}
 
 static void
 close_errors(struct child *child)
@@ -118,9 +88,9 @@ read_errors(struct child *child)
     for (int i = 0; i < READS_A_TURN && child->errors.fd >= 0; i++) {
         ssize_t got = read(child->errors.fd, buffer, sizeof buffer);
         if (got > 0) {
-            take_bytes(child, buffer, (size_t)got);
+            child_log_take(&child->log, ev_now(child->loop), buffer, (size_t)got);
         } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
-            end_line(child);
+            child_log_end_line(&child->log, ev_now(child->loop));
             close_errors(child);
         } else {
             return;
@@ -139,15 +109,9 @@ on_errors(struct ev_loop *loop, ev_io *io, int events)
 const char *
 child_tail(struct child *child)
 {
-    size_t used = 0;
-    child->tail_text[0] = '\0';
     read_errors(child);
-    end_line(child);
-    unsigned first = child->lines > CHILD_TAIL_LINES ? child->lines - CHILD_TAIL_LINES : 0;
-    for (unsigned i = first; i < child->lines; i++)
-        used += (size_t)snprintf(child->tail_text + used, sizeof child->tail_text - used, "%s%s",
-                                 i > first ? " / " : "", child->tail[i % CHILD_TAIL_LINES]);
-    return child->tail_text;
+    child_log_end_line(&child->log, ev_now(child->loop));
+    return child_log_tail(&child->log);
 }
 
 /* ---- its end ---- */
@@ -184,8 +148,11 @@ on_exit_of_child(struct ev_loop *loop, ev_child *watcher, int events)
     (void)events;
     struct child *child = watcher->data;
     ev_child_stop(loop, watcher);
+    bool let_go = child->state != CHILD_RUNNING;
+    if (!let_go)
+        set_state(child, CHILD_EXITED);
     was_reaped(child);
-    if (child->let_go) {
+    if (let_go) {
         child_free(child);
         return;
     }
@@ -208,10 +175,11 @@ on_end(struct ev_loop *loop, ev_timer *timer, int events)
     (void)loop;
     (void)events;
     struct child *child = timer->data;
-    kill_group(child, child->told_to_end ? SIGKILL : SIGTERM);
-    if (!child->told_to_end)
-        set_end_timer(child, CHILD_KILL_MS);
-    child->told_to_end = true;
+    kill_group(child, child->state == CHILD_TOLD ? SIGKILL : SIGTERM);
+    if (child->state == CHILD_TOLD)
+        return;
+    set_end_timer(child, CHILD_KILL_MS);
+    set_state(child, CHILD_TOLD);
 }
 
 void
@@ -223,7 +191,7 @@ child_end(struct child *child)
         child_free(child);
         return;
     }
-    child->let_go = true;
+    set_state(child, CHILD_ENDING);
     close_errors(child);
     set_end_timer(child, CHILD_END_MS);
 }
@@ -285,101 +253,6 @@ child_status_text(int status, char *out, size_t size)
 
 /* ---- its start ---- */
 
-/* The environment with name=value in it, in one piece of memory. */
-static char **
-environment_with(const char *name, const char *value)
-{
-    size_t count = 0, length = name != NULL ? strlen(name) + strlen(value) + 2 : 0;
-    while (environ[count] != NULL)
-        count++;
-    char **made = malloc((count + 2) * sizeof *made + length);
-    if (made == NULL)
-        return NULL;
-    char *added = (char *)(made + count + 2);
-    size_t used = 0, name_length = name != NULL ? strlen(name) : 0;
-    for (size_t i = 0; i < count; i++) {
-        bool same = name != NULL && strncmp(environ[i], name, name_length) == 0 &&
-                    environ[i][name_length] == '=';
-        if (!same)
-            made[used++] = environ[i];
-    }
-    if (name != NULL) {
-        (void)snprintf(added, length, "%s=%s", name, value);
-        made[used++] = added;
-    }
-    made[used] = NULL;
-    return made;
-}
-
-/* What the agent ignores (SIGPIPE) an ssh client must not, nor what a thread may have blocked. */
-static int
-spawn(pid_t *pid, char *const *argv, char *const *environment, const int far[3])
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none, usual;
-    (void)sigemptyset(&none);
-    (void)sigemptyset(&usual);
-    (void)sigaddset(&usual, SIGPIPE);
-    int failed = posix_spawn_file_actions_init(&actions);
-    if (failed != 0)
-        return failed;
-    failed = posix_spawnattr_init(&attributes);
-    if (failed == 0) {
-        for (int i = 0; i < 3 && failed == 0; i++)
-            failed = posix_spawn_file_actions_adddup2(&actions, far[i], i);
-        (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGDEF |
-                                                        POSIX_SPAWN_SETSIGMASK);
-        (void)posix_spawnattr_setsigmask(&attributes, &none);
-        (void)posix_spawnattr_setsigdefault(&attributes, &usual);
-        if (failed == 0)
-            failed = posix_spawnp(pid, argv[0], &actions, &attributes, argv, environment);
-        (void)posix_spawnattr_destroy(&attributes);
-    }
-    (void)posix_spawn_file_actions_destroy(&actions);
-    return failed;
-}
-
-static void
-close_both(int pair[2])
-{
-    for (int i = 0; i < 2; i++) {
-        if (pair[i] >= 0)
-            (void)close(pair[i]);
-        pair[i] = -1;
-    }
-}
-
-/* Runs the program; on success ours holds our ends: to its input, from its output and errors. */
-static int
-start(char *const *argv, const char *name, const char *value, pid_t *pid, int ours[3],
-      struct cbx_error *error)
-{
-    int pipes[3][2] = {{-1, -1}, {-1, -1}, {-1, -1}};
-    int failed = 0;
-    for (int i = 0; i < 3 && failed == 0; i++)
-        failed = pipe2(pipes[i], O_CLOEXEC) == 0 ? 0 : errno;
-    char **environment = failed == 0 ? environment_with(name, value) : NULL;
-    if (failed == 0 && environment == NULL)
-        failed = ENOMEM;
-    if (failed == 0) {
-        const int far[3] = {pipes[0][0], pipes[1][1], pipes[2][1]};
-        failed = spawn(pid, argv, environment, far);
-    }
-    free(environment);
-    for (int i = 0; i < 3 && failed == 0; i++) {
-        int *end = &pipes[i][i == 0 ? 1 : 0];
-        ours[i] = *end;
-        *end = -1;
-        (void)fcntl(ours[i], F_SETFL, O_NONBLOCK); /* nothing else is set on a new pipe */
-    }
-    for (int i = 0; i < 3; i++)
-        close_both(pipes[i]);
-    if (failed != 0)
-        return cbx_fail(error, CBX_ERR_IO, "%s cannot be run: %s", argv[0], strerror(failed));
-    return CBX_OK;
-}
-
 struct child *
 child_start(struct ev_loop *loop, char *const *argv, const char *name, const char *value,
             const char *name_in_log, int *input, int *output, struct cbx_error *error)
@@ -390,14 +263,14 @@ child_start(struct ev_loop *loop, char *const *argv, const char *name, const cha
         cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
-    if (start(argv, name, value, &child->pid, ours, error) != CBX_OK) {
+    if (spawn_piped(argv, name, value, &child->pid, ours, error) != CBX_OK) {
         free(child);
         return NULL;
     }
     *input = ours[0];
     *output = ours[1];
     child->loop = loop;
-    child->name_in_log = name_in_log;
+    child->log.name = name_in_log;
     ev_child_init(&child->exit, on_exit_of_child, child->pid, 0);
     ev_init(&child->end, on_end);
     ev_io_init(&child->errors, on_errors, ours[2], EV_READ);

@@ -15,12 +15,8 @@ struct child;
 struct ev_loop;
 
 enum {
-    CHILD_LINE_MAX = 300,    /* of standard error; longer lines are cut */
-    CHILD_TAIL_LINES = 3,    /* the last ones, for error texts */
-    CHILD_END_MS = 1000,     /* after its pipes were closed, SIGTERM */
-    CHILD_KILL_MS = 1000,    /* after that, SIGKILL */
-    CHILD_LOG_BURST = 20,    /* lines of all children that are logged at once ... */
-    CHILD_LOG_PERIOD_S = 10, /* ... and then one in this time */
+    CHILD_END_MS = 1000,  /* after its pipes were closed, SIGTERM */
+    CHILD_KILL_MS = 1000, /* after that, SIGKILL */
 };
 
 /*

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "agent/uplink/child.h"
+#include "agent/uplink/child_log.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "slow.h"
