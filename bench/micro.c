@@ -17,7 +17,8 @@
 #include "common/stream/open.h"
 #include "common/stream/record.h"
 #include "common/stream/window.h"
-#include "hub/core/internal.h"
+#include "hub/core/circuit.h"
+#include "hub/core/link.h"
 #include "pipe.h"
 #include "world.h"
 #include <sodium.h>

@@ -17,7 +17,7 @@
  * Memory is what malloc counts, before and after agents come: the hub's is what is freed when the
  * hub is.
  */
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include "pipe.h"
 #include "world.h"
 #include <malloc.h>

@@ -8,6 +8,7 @@
 #include "agent/uplink/uplink.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/version.h"
 #include "common/os/host_mark.h"
 
 #include <sodium.h>
@@ -249,7 +250,7 @@ agent_engine_begin(struct agent *agent, const struct agent_membership *membershi
         .dial_timeout_us = settings->dial_timeout_ms * 1000,
         .receive_budget = settings->receive_budget,
         .send_budget = settings->send_budget,
-        .software = "cbx-agent 0.1",
+        .software = "cbx-agent " CBX_VERSION,
         .lanes = settings->lanes,
         .direct = agent->direct != NULL,
     };

@@ -6,6 +6,7 @@
 #include "common/base/names.h"
 #include "common/command/config_file.h"
 #include "common/command/control.h"
+#include "common/link/link.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -250,8 +251,9 @@ apply_options(struct agent_settings *settings, const struct cbx_args *args, stru
 static int
 check_together(const struct agent_settings *settings, struct cbx_error *error)
 {
-    int64_t keepalive = settings->keepalive_ms != 0 ? settings->keepalive_ms : 15000;
-    int64_t gone = settings->gone_ms != 0 ? settings->gone_ms : 45000;
+    int64_t keepalive =
+        settings->keepalive_ms != 0 ? settings->keepalive_ms : CBX_LINK_KEEPALIVE_US / 1000;
+    int64_t gone = settings->gone_ms != 0 ? settings->gone_ms : CBX_LINK_GONE_US / 1000;
     if (gone <= keepalive)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "gone (%lld ms) must be longer than keepalive (%lld ms)", (long long)gone,

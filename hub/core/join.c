@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Joins (rule 6): a link that was logged in with an invite's key submits a peer certificate. */
+#include "hub/core/join.h"
 #include "common/base/log.h"
-#include "hub/core/internal.h"
+#include "hub/core/bye.h"
+#include "hub/core/directory.h"
+#include "hub/core/link.h"
 #include <string.h>
 
 static const char *
@@ -43,26 +45,24 @@ hub_join_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_e
     struct hub_core *core = link->core;
     if (link->kind != REG_LOGIN_INVITE)
         return cbx_fail(error, CBX_ERR_STATE, "JOIN on a link that is no join link");
+    const struct cbx_field *cert = &frame->field[CBX_JOIN_PEER];
     struct reg_login login = registry_login(core->registry, link->fingerprint);
     enum cbx_reason reason = CBX_REASON_USED;
     struct cbx_error why = {""};
     struct reg_peer *peer = NULL, *replaced = NULL;
     int result = CBX_ERR_NOTFOUND;
     if (login.kind == REG_LOGIN_INVITE)
-        result = registry_join(core->registry, login.invite, frame->field[0].p, frame->field[0].n,
-                               core->ops->now_unix_ms(core->arg) / 1000, &peer, &replaced, &reason,
-                               &why);
+        result = registry_join(core->registry, login.invite, cert->p, cert->n, hub_now_unix(core),
+                               &peer, &replaced, &reason, &why);
     drop_replaced(core, replaced, peer);
     if (result < 0) {
         core->count.refused[reason]++;
         hub_link_bye(link, reason, 0, join_text(reason, &why));
         return 0;
     }
-    cbx_log_info("%s.%s.cbx joined from %s", peer->slug, peer->pond, link->address);
+    cbx_log_info("%s joined from %s", link->name, link->address);
     core->count.joined++;
-    link->phase = HUB_COMMITTING;
-    link->deadline = 0;
-    link->ticket = hub_core_commit(core);
+    hub_link_await_commit(link);
     hub_directory_tell(core, peer, false);
     return 0;
 }
@@ -71,8 +71,5 @@ void
 hub_join_done(struct hub_link *link)
 {
     cbx_link_send(&link->pump.link, CBX_FRAME_JOINED, 0, NULL, 0);
-    link->phase = HUB_CLOSING;
-    link->deadline = hub_now(link->core) + HUB_CLOSING_US;
-    cbx_pump_close_soon(&link->pump);
-    hub_link_wake(link);
+    hub_link_close(link);
 }

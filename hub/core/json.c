@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What people and scripts are told; the shapes are in PROTOCOL.md, "What commands answer". */
+#include "hub/core/json.h"
 #include "common/command/listing.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
+#include "hub/core/plane.h"
 #include <string.h>
 
 static json_t *
@@ -92,14 +93,13 @@ hub_core_status_json(const struct hub_core *core)
     }
     for (struct reg_peer *peer = registry_peers(core->registry); peer; peer = peer->next)
         peers++;
-    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, "
-                     "s:o}",
-                     "software", core->config.software ? core->config.software : "cbx-hub", "since",
-                     (json_int_t)core->started_unix, "links", links, "attached", ready, "peers",
-                     peers, "circuits", (json_int_t)core->circuit_count, "queued_bytes",
-                     (json_int_t)core->held, "allowance_bytes", (json_int_t)core->allowances.sum,
-                     "queue_max", (json_int_t)core->allowances.total, "slab_bytes",
-                     (json_int_t)cbx_slab_bytes(), "lanes", cbx_lanes_name(core->config.lanes),
-                     "direct", core->config.direct ? "auto" : "off", "planes",
-                     hub_planes_json(core), "counters", counters_json(&core->count));
+    return json_pack(
+        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, "
+        "s:o}",
+        "software", core->config.software, "since", (json_int_t)core->started_unix, "links", links,
+        "attached", ready, "peers", peers, "circuits", (json_int_t)core->circuit_count,
+        "queued_bytes", (json_int_t)core->held, "allowance_bytes", (json_int_t)core->allowances.sum,
+        "queue_max", (json_int_t)core->allowances.total, "slab_bytes", (json_int_t)cbx_slab_bytes(),
+        "lanes", cbx_lanes_name(core->config.lanes), "direct", core->config.direct ? "auto" : "off",
+        "planes", hub_planes_json(core), "counters", counters_json(&core->count));
 }

@@ -1,13 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Lanes of agents (rule 28). An attached agent asks; the hub makes id and secret, good once and for
- * 30 s, and answers over the link; whoever then connects and proves to know them gets the link's
- * lane. One promise a link: a new one replaces the older. The promise is struck out before the
- * proof is looked at, so that nobody can try twice.
- */
-#include "common/base/log.h"
+#include "hub/core/lane.h"
 #include "common/crypto/aead_choice.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include <sodium.h>
 
 static const int64_t PROMISE_US = 30 * 1000 * 1000;
@@ -38,7 +32,8 @@ hub_lane_forget(struct hub_link *link)
 static int
 refuse(struct hub_link *link, enum cbx_reason reason, const char *text)
 {
-    struct cbx_field fields[] = {cbx_field_uint(reason), cbx_field_text(text)};
+    const struct cbx_field fields[] = {
+        [CBX_NO_LANE_REASON] = cbx_field_uint(reason), [CBX_NO_LANE_TEXT] = cbx_field_text(text)};
     link->core->count.lanes_refused++;
     return cbx_link_send(&link->pump.link, CBX_FRAME_NO_LANE, 0, fields, 2);
 }
@@ -57,10 +52,11 @@ promise_lane(struct hub_link *link, enum cbx_cipher wish, int64_t now)
         return refuse(link, CBX_REASON_OVERLOADED, "the hub is out of memory");
     promise->until = now + PROMISE_US;
     cbx_link_expect_lane(&link->pump.link, promise->ticket.id);
-    struct cbx_field fields[] = {
-        cbx_field_bytes(promise->ticket.id, sizeof promise->ticket.id),
-        cbx_field_bytes(promise->ticket.secret, sizeof promise->ticket.secret),
-        cbx_field_uint(promise->ticket.cipher)};
+    const struct cbx_lane_ticket *ticket = &promise->ticket;
+    const struct cbx_field fields[] = {
+        [CBX_LANE_FRAME_ID] = cbx_field_bytes(ticket->id, sizeof ticket->id),
+        [CBX_LANE_FRAME_SECRET] = cbx_field_bytes(ticket->secret, sizeof ticket->secret),
+        [CBX_LANE_FRAME_CIPHER] = cbx_field_uint(ticket->cipher)};
     return cbx_link_send(&link->pump.link, CBX_FRAME_LANE, 0, fields, 3);
 }
 
@@ -74,8 +70,8 @@ hub_lane_get(struct hub_link *link, const struct cbx_frame *frame, int64_t now)
     if (link->core->config.lanes == CBX_LANES_OFF)
         return refuse(link, CBX_REASON_DENIED, "the hub runs with --lanes off");
     if (link->pump.lane)
-        return refuse(link, CBX_REASON_DENIED, "this link has a lane");
-    return promise_lane(link, (enum cbx_cipher)frame->field[0].u, now);
+        return refuse(link, CBX_REASON_DENIED, "this link has a lane already");
+    return promise_lane(link, (enum cbx_cipher)frame->field[CBX_LANE_GET_CIPHER].u, now);
 }
 
 /* The link that waits for this very preface, struck out; its ticket in *out. */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Which plane each link is on, since when, and why not on a lane. */
-#include "hub/core/internal.h"
+#include "hub/core/plane.h"
+#include "hub/core/lane.h"
+#include "hub/core/link.h"
 #include <string.h>
 
-const char *
-hub_plane_name(enum hub_plane plane)
+static const char *
+plane_name(enum hub_plane plane)
 {
     return plane == HUB_PLANE_RELAY ? "relay" : "ssh";
 }
@@ -56,14 +57,13 @@ hub_plane_peer(const struct hub_link *link, json_t *out)
     bool relay = hub_lane_up(link);
     int64_t since = link->since_unix;
     if (relay)
-        since = link->core->ops->now_unix_ms(link->core->arg) / 1000 -
-                (hub_now(link->core) - inner->moved_at) / 1000000;
+        since = hub_now_unix(link->core) - (hub_now(link->core) - inner->moved_at) / 1000000;
     add_link(link, bytes);
     json_t *planes = json_object();
     for (int i = 0; i < HUB_PLANES; i++)
-        json_object_set_new(planes, hub_plane_name((enum hub_plane)i), bytes_json(&bytes[i]));
+        json_object_set_new(planes, plane_name((enum hub_plane)i), bytes_json(&bytes[i]));
     json_object_set_new(out, "plane",
-                        json_string(hub_plane_name(relay ? HUB_PLANE_RELAY : HUB_PLANE_SSH)));
+                        json_string(plane_name(relay ? HUB_PLANE_RELAY : HUB_PLANE_SSH)));
     json_object_set_new(out, "plane_since", json_integer(since));
     json_object_set_new(out, "plane_reason", json_string(relay ? "" : why_not_relay(link)));
     json_object_set_new(out, "bytes", planes);
@@ -85,7 +85,7 @@ hub_planes_json(const struct hub_core *core)
     for (int i = 0; i < HUB_PLANES; i++) {
         json_t *plane = bytes_json(&bytes[i]);
         json_object_set_new(plane, "links", json_integer(links[i]));
-        json_object_set_new(out, hub_plane_name((enum hub_plane)i), plane);
+        json_object_set_new(out, plane_name((enum hub_plane)i), plane);
     }
     return out;
 }

@@ -5,6 +5,8 @@
 #include "common/base/names.h"
 #include "common/command/control.h"
 #include "common/trust/identity.h"
+#include "hub/core/edit.h"
+#include "hub/core/json.h"
 #include "hub/daemon/addresses.h"
 #include <sodium.h>
 #include <stdlib.h>

@@ -2,7 +2,10 @@
 #include "hub/daemon/serve.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/version.h"
 #include "hub/core/core.h"
+#include "hub/core/edit.h"
+#include "hub/core/lane.h"
 #include "hub/daemon/addresses.h"
 #include "hub/daemon/commit.h"
 #include "hub/daemon/control.h"
@@ -26,10 +29,6 @@ enum {
     PASSES = 4,           /* of flush and commit before one sleep */
     SIGNALS = 3,
 };
-
-#ifndef CBX_VERSION
-#define CBX_VERSION "0.1.0"
-#endif
 
 enum phase { RUNNING, SAYING_GOODBYE, DRAINING };
 
@@ -227,7 +226,7 @@ on_attached(void *arg, uint64_t connection, const char *fingerprint, struct cbx_
     }
     int result = hub_core_attach(serve->core, carrier, fingerprint, connection, address);
     if (result != 0)
-        cbx_log_warn("connection %llu from %s logged in with %s and was turned away: %s",
+        cbx_log_warn("connection %llu from %s logged in with %s and was rejected: %s",
                      (unsigned long long)connection, address, fingerprint,
                      result == CBX_ERR_NOTFOUND ? "no invite and no peer has this key"
                                                 : cbx_err_name(result));
@@ -243,7 +242,7 @@ on_lane(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE])
     if (carrier == NULL)
         (void)close(fd);
     else if (!hub_core_lane(serve->core, carrier, preface))
-        cbx_log_info("a lane that nobody waits for was closed");
+        cbx_log_info("unexpected lane connection, closed");
 }
 
 static void

@@ -2,6 +2,7 @@
 #include "hub/daemon/settings.h"
 #include "common/base/names.h"
 #include "common/command/config_file.h"
+#include "common/link/link.h"
 #include "hub/daemon/addresses.h"
 #include <stddef.h>
 #include <stdlib.h>
@@ -246,8 +247,8 @@ run_config_defaults(struct run_config *config)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
     *config = (struct run_config){
-        .keepalive_ms = 15000,
-        .gone_ms = 45000,
+        .keepalive_ms = CBX_LINK_KEEPALIVE_US / 1000,
+        .gone_ms = CBX_LINK_GONE_US / 1000,
         .login_grace_ms = 10000,
         .allowance_grace_ms = 10000,
         .queue_max = (uint64_t)1 << 30,

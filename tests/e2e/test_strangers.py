@@ -66,7 +66,7 @@ def test_attach_that_never_speaks_is_closed_in_words(pond):
     agent = RawAgent(pond.world, pond.hub.invite("mute")).join()
     link = agent.open_link()
     with Counted(pond.hub_counters, "never_spoke"):
-        assert "said nothing" in bye_of(link)[2]
+        assert "no HELLO or JOIN came in time" in bye_of(link)[2]
     agent.attach()
 
 
@@ -74,7 +74,7 @@ def test_join_link_that_never_speaks_is_closed_in_words(pond):
     agent = RawAgent(pond.world, pond.hub.invite("mute"))
     link = agent.open_join()
     with Counted(pond.hub_counters, "never_spoke"):
-        assert "said nothing" in bye_of(link)[2]
+        assert "no HELLO or JOIN came in time" in bye_of(link)[2]
     agent.join()
 
 

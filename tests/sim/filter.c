@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "filter.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include "pipe.h"
 #include <assert.h>
 #include <stdlib.h>

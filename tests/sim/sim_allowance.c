@@ -6,7 +6,8 @@
  */
 #include "agent/mesh/internal.h"
 #include "filter.h"
-#include "hub/core/internal.h"
+#include "hub/core/circuit.h"
+#include "hub/core/link.h"
 #include "pipe.h"
 #include "world.h"
 #include <assert.h>

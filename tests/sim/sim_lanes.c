@@ -4,7 +4,7 @@
  * lane that is cut or tampered with is given up at once, nothing false is delivered, and the agent
  * is back over its first carrier without a new login. CBX_SEED replays a run.
  */
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -9,7 +9,7 @@
  * was ended; no circuit, queued byte or granted byte is left; what else each test names.
  */
 #include "agent/mesh/internal.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include "world.h"
 #include <assert.h>
 #include <setjmp.h>

@@ -7,7 +7,7 @@
 #include "agent/mesh/direct.h"
 #include "agent/mesh/internal.h"
 #include "filter.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,6 +5,7 @@
  */
 #include "agent/mesh/mesh.h"
 #include "hub/core/core.h"
+#include "hub/core/json.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>

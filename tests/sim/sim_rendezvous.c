@@ -9,7 +9,7 @@
 #include "common/session/rendezvous.h"
 #include "direct.h"
 #include "filter.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
 #include "world.h"
 #include <setjmp.h>
 #include <sodium.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Two agents and a hub, byte-exact under chopping, delays and stalls. CBX_SEED replays a run. */
+#include "hub/core/json.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,7 +5,10 @@
 #include "common/trust/token.h"
 #include "direct.h"
 #include "filter.h"
-#include "hub/core/internal.h"
+#include "hub/core/circuit.h"
+#include "hub/core/edit.h"
+#include "hub/core/lane.h"
+#include "hub/core/link.h"
 #include "pipe.h"
 #include <assert.h>
 #include <sodium.h>

@@ -8,7 +8,10 @@
 #include "hub/registry/table.h"
 
 #include "common/base/log.h"
-#include "hub/core/internal.h"
+#include "hub/core/core.h"
+#include "hub/core/edit.h"
+#include "hub/core/json.h"
+#include "hub/core/link.h"
 #include "pond.h"
 #include "wire.h"
 

@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/* Who may have how much of --queue-max (rule 22): what agents ask for, what they are asked for. */
+#include "hub/core/budget.h"
 #include "common/stream/window.h"
-#include "hub/core/internal.h"
+#include "hub/core/link.h"
+
+enum { WANT_US = 750 * 1000 }; /* after this a wish that could not be met is refused */
 
 static void
 tell_allowance(struct hub_link *link, uint64_t value)
 {
-    struct cbx_field fields[] = {cbx_field_uint(link->allowance.sequence), cbx_field_uint(value)};
+    const struct cbx_field fields[] = {[CBX_ALLOW_SEQUENCE] =
+                                           cbx_field_uint(link->allowance.sequence),
+                                       [CBX_ALLOW_ALLOWANCE] = cbx_field_uint(value)};
     cbx_link_send(&link->pump.link, CBX_FRAME_ALLOW, 0, fields, 2);
 }
 
@@ -23,10 +27,10 @@ give_more(struct hub_link *link)
     return true;
 }
 
-/* What cannot be met now is met within HUB_WANT_US, when others had time to give back, or refused
- * (hub_core_look_for_room). */
+/* What cannot be met now is met within WANT_US, when others had time to give back, or refused
+ * (hub_budget_sweep). */
 void
-hub_core_want(struct hub_link *link, int64_t now)
+hub_budget_want(struct hub_link *link, int64_t now)
 {
     if (link->allowance.asked)
         return; /* they crossed: the lowering is the answer */
@@ -44,14 +48,14 @@ min_windows_of(const struct hub_link *link)
 }
 
 void
-hub_core_allowed(struct hub_link *link, uint64_t sequence)
+hub_budget_allowed(struct hub_link *link, uint64_t sequence)
 {
     hub_allowance_confirm(&link->core->allowances, &link->allowance, sequence,
                           min_windows_of(link));
 }
 
 bool
-hub_core_keeps_allowance(const struct hub_link *link, int64_t now)
+hub_budget_overdue(const struct hub_link *link, int64_t now)
 {
     return link->phase == HUB_READY && link->allowance.asked &&
            now - link->asked_at >= link->core->config.allowed_us;
@@ -91,7 +95,7 @@ ask_back(struct hub_link *link, bool tight, bool full, int64_t now)
 }
 
 void
-hub_core_look_for_room(struct hub_core *core, int64_t now)
+hub_budget_sweep(struct hub_core *core, int64_t now)
 {
     struct hub_allowances *all = &core->allowances;
     struct hub_link *link;
@@ -109,7 +113,7 @@ hub_core_look_for_room(struct hub_core *core, int64_t now)
         if (link->phase != HUB_READY)
             continue;
         ask_back(link, tight, full, now);
-        if (!link->wanted_at || now - link->wanted_at < HUB_WANT_US || link->allowance.asked)
+        if (!link->wanted_at || now - link->wanted_at < WANT_US || link->allowance.asked)
             continue;
         link->wanted_at = 0;
         core->count.allowances_refused++;

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+#include "hub/core/edit.h"
+#include "hub/core/bye.h"
+#include "hub/core/directory.h"
+#include "hub/core/link.h"
+
+int
+hub_core_add_invite(struct hub_core *core, const uint8_t pond_public[32], const uint8_t *cert,
+                    size_t length, const uint8_t login_key[32], struct reg_invite **out,
+                    uint64_t *ticket, struct cbx_error *error)
+{
+    int result = registry_add_invite(core->registry, pond_public, cert, length, login_key,
+                                     hub_now_unix(core), out, error);
+    if (result == 0)
+        *ticket = hub_core_commit(core);
+    return result;
+}
+
+int
+hub_core_drop_invite(struct hub_core *core, const char *id, uint64_t *ticket,
+                     struct cbx_error *error)
+{
+    int result = registry_drop_invite(core->registry, id, error);
+    if (result == 0)
+        *ticket = hub_core_commit(core);
+    return result;
+}
+
+int
+hub_core_revoke(struct hub_core *core, const char *pond, const char *slug, uint64_t *ticket,
+                struct cbx_error *error)
+{
+    struct reg_peer *peer = registry_remove_peer(core->registry, pond, slug);
+    if (!peer)
+        return cbx_fail(error, CBX_ERR_NOTFOUND, "no peer %s in pond %s (see cbx-hub peers)", slug,
+                        pond);
+    struct hub_link *link = peer->live;
+    peer->live = NULL;
+    if (link) {
+        link->peer = NULL;
+        hub_link_bye(link, CBX_REASON_REVOKED, 0, "this lease was revoked by the operator");
+    }
+    hub_directory_tell(core, peer, true);
+    core->count.revoked++;
+    reg_peer_free(peer);
+    *ticket = hub_core_commit(core);
+    return 0;
+}
+
+void
+hub_core_expire(struct hub_core *core)
+{
+    if (registry_expire(core->registry, hub_now_unix(core)))
+        hub_core_commit(core);
+}
