@@ -3,6 +3,7 @@
 # make            build/cbx-hub and build/cbx-agent
 # make demo       a hub and two leases at work, about half a minute
 # make test       unit, simulator and end-to-end tests; ends with "N passed, N failed"
+# make check      build, unit, simulator without sanitizers, a few end-to-end tests: the inner loop
 # make test-full  the same with the loads at full size
 # make lint       what .ci/run checks beside the tests
 # make unit T=x   only the unit tests whose name holds x; the same for sim, e2e and fuzz
@@ -97,6 +98,7 @@ PROGRAMS := $(BUILD)/cbx-hub $(BUILD)/cbx-agent
 UNIT_PROGRAMS := $(UNIT:%=$(BUILD)/asan/unit/%)
 ALLOC_PROGRAMS := $(UNIT:%=$(BUILD)/alloc/unit/%) $(patsubst %,$(BUILD)/alloc/%,$(call asked,$(ALLOC_SIM)))
 PLAIN_PROGRAMS := $(UNIT:%=$(BUILD)/plain/unit/%)
+PLAIN_SIM := $(SIM:%=$(BUILD)/plain/%)
 COV_PROGRAMS := $(UNIT:%=$(BUILD)/cov/unit/%) $(SIM:%=$(BUILD)/cov/%) \
 	$(BUILD)/cov/cbx-hub $(BUILD)/cov/cbx-agent
 SIM_PROGRAMS  := $(SIM:%=$(BUILD)/asan/%)
@@ -113,7 +115,7 @@ programs: $(PROGRAMS)
 test-programs: $(UNIT_PROGRAMS) $(SIM_PROGRAMS) $(ALLOC_PROGRAMS) $(PLAIN_PROGRAMS) $(FUZZ_PROGRAMS)
 
 help:
-	@sed -n '3,17s/^# \{0,1\}//p' Makefile
+	@sed -n '3,18s/^# \{0,1\}//p' Makefile
 
 # ---- libraries and tools ----
 
@@ -203,6 +205,9 @@ $(BUILD)/plain/libcbx.a: $(call objects,$(BUILD)/plain,$(LIBRARY))
 	$(archive)
 $(BUILD)/plain/unit/%: $(BUILD)/plain/obj/tests/unit/%.o $(BUILD)/plain/libcbx.a
 	$(call link,$(PLAIN) -pie,$(AGENT_LIBS) -lcmocka -lm)
+$(BUILD)/plain/sim_%: $(BUILD)/plain/obj/tests/sim/sim_%.o \
+		$(call objects,$(BUILD)/plain,$(SIMLIB)) $(BUILD)/plain/libcbx.a
+	$(call link,$(PLAIN) -pie,$(AGENT_LIBS) -lcmocka -lm)
 $(BUILD)/cov/libcbx.a: $(call objects,$(BUILD)/cov,$(LIBRARY))
 	$(archive)
 $(BUILD)/cov/unit/%: $(BUILD)/cov/obj/tests/unit/%.o $(BUILD)/cov/libcbx.a
@@ -252,8 +257,10 @@ RUN := $(PYTHON) tests/lib/collect.py --build $(BUILD) $(if $(T),--only '$(T)')
 
 demo: programs
 	@tests/lib/demo.sh $(BUILD)
-test check: programs test-programs
+test: programs test-programs
 	@$(RUN) unit sim alloc valgrind fuzz e2e planes
+check: programs $(PLAIN_PROGRAMS) $(PLAIN_SIM)
+	@$(RUN) --tree plain unit sim smoke
 test-full: export CBX_FULL := 1
 test-full: programs test-programs
 	@$(RUN) unit sim alloc valgrind fuzz e2e planes

@@ -89,7 +89,7 @@ def big_file():
     """A folder with a file of 1 GiB in which no two blocks are equal, and its checksum."""
     size = 1 << 30
     roomy = shutil.disk_usage("/dev/shm").free > 2 * size if os.path.isdir("/dev/shm") else False
-    folder = Path(tempfile.mkdtemp(prefix="cbx-e2e-big-", dir="/dev/shm" if roomy else None))
+    folder = Path(tempfile.mkdtemp(prefix=f"{Path(tempfile.gettempdir()).name}-big-", dir="/dev/shm" if roomy else None))
     block = os.urandom((1 << 20) - 8)
     digest = hashlib.sha256()
     with open(folder / "big", "wb") as file:

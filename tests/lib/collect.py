@@ -7,11 +7,15 @@ programs, one test each, which run for FUZZ_SECONDS (20), or FUZZ_RUNS times, an
 What they find is kept in DIR/logs/, what they learn in DIR/corpus/. alloc and valgrind run the unit
 programs again, with failing allocations (see failing_run.c) and under memcheck: one test each. A program that
 crashes, hangs, leaks or runs no test at all counts as one failed test. Each program's whole output
-is kept in DIR/logs/, and shown when something in it failed. The last line is "N passed, N failed",
-and the exit status is 0 only when nothing failed and something passed.
+is kept in DIR/logs/, and shown when something in it failed. smoke are a few end-to-end tests that
+tell most. A test that is skipped says why; each reason is shown once, with its number. What the run
+has left behind (leftovers.py) is one failed test. The last line is "N passed, N failed, N skipped"
+(without the last part when there is none), and the exit status is 0 only when nothing failed and
+something passed.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import os
 import re
@@ -21,6 +25,8 @@ import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+
+from leftovers import Watch
 
 ROOT = Path(__file__).resolve().parents[2]
 # What streams and fronts do, on each plane by itself; else agents choose.
@@ -39,8 +45,16 @@ LONGEST += ["agent/front/test_conn"]
 VALGRIND = ["valgrind", "-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=24"]
 VALGRIND += ["--show-leak-kinds=definite", "--errors-for-leak-kinds=definite"]
 VALGRIND += ["--suppressions=tests/lib/valgrind.supp"]
+# A dial by each front, both ends of a stream, refusals, a restart: what breaks first.
+SMOKE = (
+    "test_halfclose.py",
+    "test_refusals.py",
+    "test_restart.py::test_killed_hub_returns_on_its_port_at_once",
+    "test_restart.py::test_stream_cut_by_a_killed_hub_is_an_error_not_an_end",
+)
 TAP = re.compile(r"^(not )?ok \d+")
 SKIP = re.compile(r"^(?:not )?ok \d+.*# *skip", re.IGNORECASE)
+REASON = re.compile(r"^#? ?# skipped: (.*)")
 PLAN = re.compile(r"^1\.\.(\d+)")
 SUMMARY = re.compile(r"^(?:not )?ok 1 - (.*)", re.MULTILINE)
 FUZZ_SECONDS = int(os.environ.get("FUZZ_SECONDS") or 20)
@@ -60,6 +74,7 @@ class Result:
         self.passed = 0
         self.failed = 0
         self.skipped = 0
+        self.reasons = collections.Counter()
         self.note = ""
         self.output = ""
         self.seconds = 0.0
@@ -74,6 +89,8 @@ def count_tap(text, result):
             promised += int(plan.group(1))
         elif SKIP.match(line):
             result.skipped += 1
+        elif REASON.match(line):
+            result.reasons[REASON.match(line).group(1)] += 1
         elif TAP.match(line):
             if line.startswith("not"):
                 result.failed += 1
@@ -109,6 +126,7 @@ def count_as_one(result):
     if result.failed == 0:
         result.note = f"{result.passed} tests"
     result.passed, result.failed, result.skipped = int(result.failed == 0), int(result.failed > 0), 0
+    result.reasons.clear()
 
 
 def told(name):
@@ -232,15 +250,16 @@ def run_one(kind, name, program, logs):
 
 def run_e2e(build, only, logs, plane=None, quiet=False):
     """pytest writes to the terminal itself, unless quiet; the counts come from its report."""
-    result = Result(f"e2e on {plane}" if plane else "e2e")
+    result = Result(f"e2e on {plane}" if plane in PLANES else f"e2e {plane}" if plane else "e2e")
     report = logs / (f"e2e-{plane}.xml" if plane else "e2e.xml")
     report.unlink(missing_ok=True)
     command = [sys.executable, "-B", "-m", "pytest", "-v", "-p", "no:cacheprovider"]
     command += ["--rootdir", "tests/e2e", "-c", "/dev/null", "-o", "junit_family=xunit2"]
     command += ["-o", "timeout=60", "--tb=short", f"--junit-xml={report}"]
-    command += [f"tests/e2e/{name}" for name in PLANE_FILES] if plane else ["tests/e2e"]
+    files = PLANE_FILES if plane in PLANES else SMOKE if plane == "smoke" else ("",)
+    command += [str(Path("tests/e2e", name)) for name in files]
     environment = dict(os.environ, CBX_BUILD=str(build))
-    if plane:
+    if plane in PLANES:
         environment["CBX_TEST_PLANE"] = plane
     if only:
         command += ["-k", only]
@@ -268,6 +287,7 @@ def run_e2e(build, only, logs, plane=None, quiet=False):
             result.failed += bad
             result.skipped += skipped
             result.passed += max(0, int(suite.get("tests", 0)) - bad - skipped)
+            result.reasons.update(case.get("message") or "no reason" for case in suite.iter("skipped"))
     if status is None:
         result.note = f"still running after {SECONDS_MAX['e2e']} s"
     elif status != 0:
@@ -330,23 +350,29 @@ def main():
     parser.add_argument("--build", default="build")
     parser.add_argument("--tree", default="asan", help="where below DIR unit and sim are")
     parser.add_argument("--only")
-    parser.add_argument("kinds", nargs="+", choices=["unit", "sim", "alloc", "valgrind", "fuzz", "e2e", "planes"])
+    parser.add_argument("kinds", nargs="+", choices=[*SECONDS_MAX, "fuzz", "planes", "smoke"])
     options = parser.parse_args()
     build = Path(options.build).absolute()
     logs = build / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    watch = Watch(ROOT, build)
 
     results = []
     todo = [
         (kind, name, program)
         for kind in options.kinds
-        if kind not in ("e2e", "planes")
+        if kind not in ("e2e", "planes", "smoke")
         for name, program in programs(kind, build, options.tree, options.only)
     ]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+    with concurrent.futures.ThreadPoolExecutor((os.cpu_count() or 2) + 1) as pool:
+        # It waits most of its time, so it runs beside the programs.
+        smoke = [pool.submit(run_e2e, build, options.only, logs, "smoke", True) for k in options.kinds if k == "smoke"]
         for result in pool.map(lambda one: run_one(*one, logs), todo):
             say(result, show_output=True)
             results.append(result)
+        for one in smoke:
+            say(one.result(), show_output=True)
+            results.append(one.result())
     for kind in ("unit", "sim", "alloc", "valgrind", "fuzz"):
         if kind in options.kinds and not any(one[0] == kind for one in todo) and not options.only:
             results.append(Result(kind))
@@ -356,15 +382,24 @@ def main():
         say(result, show_output=True)
         results.append(result)
 
+    left = Result("nothing is left behind")
+    found = watch.findings()
+    left.passed, left.failed, left.output = int(not found), int(bool(found)), "\n".join(found)
+    say(left, show_output=True)
+    results.append(left)
+
     passed = sum(result.passed for result in results)
     failed = sum(result.failed for result in results)
-    if passed + failed == 0:
+    if passed + failed == 1 and not failed:  # nothing ran, and so nothing is left behind
         print(f"no test is called *{options.only}*")
         failed = 1
     skipped = sum(result.skipped for result in results)
-    if skipped:
-        print(f"{skipped} skipped")
-    print(f"{passed} passed, {failed} failed", flush=True)
+    for reason, number in sum((result.reasons for result in results), collections.Counter()).most_common():
+        print(f"skipped {number}: {reason}")
+    if skipped > sum(sum(result.reasons.values()) for result in results):
+        print("a skipped test gave no reason: skip_because() in C, reason= in Python")
+        failed += 1
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return 1 if failed or not passed else 0
 
 

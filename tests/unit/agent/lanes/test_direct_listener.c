@@ -3,6 +3,7 @@
 #include "agent/lanes/direct_listener.h"
 #include "common/base/clock.h"
 #include "loop_fixture.h"
+#include "skip.h"
 #include "slow.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -384,7 +385,7 @@ without_a_free_descriptor_strangers_are_closed_and_peers_come_later(void **state
     struct fixture *f = *state;
     struct rlimit limit, low;
     if (runs_slowly())
-        skip(); /* valgrind has limits of its own */
+        skip_because("valgrind has limits of descriptors of its own");
     begin(f, "127.0.0.1:0");
     int early = socket_of(1), late = socket_of(1);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -416,7 +417,7 @@ the_last_descriptors_are_not_for_strangers(void **state)
     struct fixture *f = *state;
     struct rlimit limit, low;
     if (runs_slowly())
-        skip(); /* valgrind has limits of its own */
+        skip_because("valgrind has limits of descriptors of its own");
     begin(f, "127.0.0.1:0");
     int fd = socket_of(1);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);

@@ -12,6 +12,7 @@
 #include "agent/uplink/child_log.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "skip.h"
 #include "slow.h"
 
 #include <errno.h>
@@ -161,7 +162,7 @@ a_program_that_is_not_there_costs_nothing(void **state)
 {
     (void)state;
     if (runs_slowly())
-        skip(); /* valgrind's posix_spawn does not tell of a program that is not there */
+        skip_because("valgrind does not tell of a program that is not there");
     char *const missing[] = {"/nowhere/program", NULL}, *const folder[] = {"/tmp", NULL};
     struct cbx_error error;
     assert_null(child_start(loop, missing, NULL, NULL, "test", &input, &output, &error));

@@ -6,6 +6,7 @@
 #include "agent/uplink/uplink.h"
 
 #include "common/base/clock.h"
+#include "skip.h"
 #include "slow.h"
 
 #include <arpa/inet.h>
@@ -533,7 +534,7 @@ static struct stage *
 begin(void **state)
 {
     if (!world.usable)
-        skip();
+        skip_because("sshd does not run for this account");
     return *state;
 }
 
@@ -664,7 +665,7 @@ static void
 writing_stalls_without_a_reader_and_goes_on_with_one(void **state)
 {
     if (runs_slowly())
-        skip(); /* it has to fill the kernel's buffers */
+        skip_because("it has to fill the kernel's buffers, which takes too long under valgrind");
     struct stage *stage = begin(state);
     struct client *client = &stage->client;
     server_start(&stage->sshd, client->loop, 0, run_sshd, NULL);
@@ -880,8 +881,7 @@ an_https_proxy_is_passed(void **state)
     struct stage *stage = begin(state);
     struct client *client = &stage->client;
     if (access("/usr/bin/python3", X_OK) != 0 || access("/usr/bin/openssl", X_OK) != 0) {
-        print_message("no python3 or no openssl for a TLS proxy\n");
-        skip();
+        skip_because("no python3 or no openssl for a proxy with TLS");
     }
     char pem[128], via[64];
     (void)snprintf(pem, sizeof pem, "%s/proxy.pem", world.dir);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/link/frame.h"
+#include "skip.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -634,7 +635,7 @@ a_decoded_frame_costs_no_allocation(void **state)
     (void)state;
     struct cbx_frame frame;
     if (!__sanitizer_install_malloc_and_free_hooks) {
-        skip();
+        skip_because("only a sanitizer tells of allocations");
         return;
     }
     assert_true(__sanitizer_install_malloc_and_free_hooks(count_malloc, count_nothing) > 0);

@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "common/os/accept.h"
 #include "loop_fixture.h"
+#include "skip.h"
 #include "slow.h"
 
 #include <errno.h>
@@ -258,7 +259,7 @@ who_is_not_to_wait_is_closed_even_without_a_descriptor(void **state)
     struct rlimit limit;
     size_t filled = 0;
     if (runs_slowly())
-        skip(); /* valgrind has limits of its own */
+        skip_because("valgrind has limits of descriptors of its own");
     begin(f, &closing_ops);
     turn(f);
     int fd = client(f);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/os/host_mark.h"
+#include "skip.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,7 +23,7 @@ one_host_one_mark(void **state)
     uint8_t first[HOST_MARK_SIZE], second[HOST_MARK_SIZE];
     (void)state;
     if (!host_mark(key, 1, first))
-        skip();
+        skip_because("this system does not tell hosts apart");
     assert_true(host_mark(key, 1, second));
     assert_memory_equal(first, second, sizeof first);
     assert_false(sodium_is_zero(first, sizeof first)); /* zeros: no mark */
@@ -35,7 +36,7 @@ role_and_key_make_another_mark(void **state)
     uint8_t mark[HOST_MARK_SIZE], other[HOST_MARK_SIZE];
     (void)state;
     if (!host_mark(key, 1, mark))
-        skip();
+        skip_because("this system does not tell hosts apart");
     assert_true(host_mark(key, 2, other));
     assert_memory_not_equal(mark, other, sizeof mark);
     assert_true(host_mark(other_key, 1, other));
@@ -60,7 +61,7 @@ another_network_namespace_is_another_host(void **state)
     int ends[2], status = 0;
     (void)state;
     if (!host_mark(key, 1, mark))
-        skip();
+        skip_because("this system does not tell hosts apart");
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     pid_t child = fork();
     assert_true(child >= 0);
@@ -71,7 +72,7 @@ another_network_namespace_is_another_host(void **state)
     close(ends[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 2)
-        skip();
+        skip_because("no network namespaces for this account");
     assert_int_equal(status, 0);
     assert_int_equal(got, sizeof theirs);
     assert_memory_not_equal(mark, theirs, sizeof mark);

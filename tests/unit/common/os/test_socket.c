@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "common/os/socket.h"
+#include "skip.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -88,7 +89,7 @@ only_loopback_is_eased(void **state)
     assert_control(fd, "reno");
     if (!pace(fd)) { /* this kernel has no bbr for us: there is nothing to ease */
         close(fd);
-        skip();
+        skip_because("this kernel has no bbr");
     }
     cbx_socket_unpace(fd, &there.any);
     assert_control(fd, "bbr");
@@ -121,7 +122,7 @@ what_a_listener_accepts_inherits_it(void **state)
     close(client);
     close(listener);
     if (!can)
-        skip();
+        skip_because("this kernel has no bbr");
 }
 
 int

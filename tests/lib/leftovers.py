@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""What a run of tests has left behind: processes, network namespaces, files. collect.py makes a
+Watch before the first test and asks it after the last one.
+
+This process adopts every orphan below it (PR_SET_CHILD_SUBREAPER), so that a program that went its own way is found
+as a child of ours, whatever it did to its session, name or environment. With no process left no
+port is listened on and no anonymous namespace is left either.
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+PR_SET_CHILD_SUBREAPER = 36
+SETTLE_SECONDS = 5
+OTHER_RUN = re.compile(r"cbx-e2e-|cbx-run-")
+SHARED = ("/tmp", "/dev/shm", "/run", "/var/tmp")  # where only what is called cbx… can be ours
+
+
+def children():
+    """Pid and command line of this process's children; what has ended is reaped on the way."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        if int(fields[1]) != os.getpid():
+            continue
+        if fields[0] == "Z":
+            os.waitpid(int(entry.name), os.WNOHANG)
+        else:
+            found[int(entry.name)] = words or (entry / "comm").read_text().strip()
+    return found
+
+
+def namespaces():
+    folder = Path("/run/netns")
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def shared_files(run):
+    """But for those of other runs of the tests, which may go on beside this one."""
+    paths = (path for name in SHARED if Path(name).is_dir() for path in Path(name).glob("cbx*"))
+    return {str(path) for path in paths if path.name.startswith(run) or not OTHER_RUN.match(path.name)}
+
+
+def changed_files(root, build):
+    """What git does not know or finds changed, but for what is below the build folder."""
+    command = ["git", "-C", str(root), "status", "--porcelain", "--ignored", "--untracked-files=all", "-z"]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    except OSError:
+        return set()
+    paths = (root / line[3:] for line in done.stdout.split("\0") if len(line) > 3)
+    return {str(path) for path in paths if build not in (path, *path.parents) and root / "build" not in path.parents}
+
+
+class Watch:
+    def __init__(self, root, build):
+        self.root, self.build = root, build
+        if hasattr(ctypes.CDLL(None), "prctl"):
+            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        # A folder of this run's own: whatever lies in it at the end was left by a test. Short, for unix sockets.
+        self.folder = Path(tempfile.mkdtemp(prefix="cbx-run-"))
+        self.folder.chmod(0o1777)
+        self.before = self.look()
+        os.environ["TMPDIR"] = str(self.folder)
+        tempfile.tempdir = None
+
+    def look(self):
+        return {
+            "network namespace": namespaces(),
+            "file": shared_files(self.folder.name),
+            "changed file": changed_files(self.root, self.build),
+        }
+
+    def processes(self):
+        """What still runs after a moment; it is ended."""
+        end = time.monotonic() + SETTLE_SECONDS
+        while children() and time.monotonic() < end:
+            time.sleep(0.1)
+        left = children()
+        for pid in left:
+            os.kill(pid, 9)
+            os.waitpid(pid, 0)
+        return [f"process {pid}: {words}" for pid, words in sorted(left.items())]
+
+    def findings(self):
+        """One line for each thing that is left. The run's own folder is removed."""
+        found = self.processes()
+        after = self.look()
+        for kind, names in after.items():
+            new = names - self.before[kind]
+            found += [f"{kind} {name}" for name in sorted(new)]
+        if not os.environ.get("CBX_KEEP"):
+            found += [f"temporary file {path}" for path in sorted(self.folder.iterdir())]
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return found
