@@ -94,7 +94,7 @@ give_to_mesh(struct agent_direct *direct, int fd, const struct cbx_lane_ticket *
         close(fd);
         return direct->mesh ? CBX_ERR_NOMEM : CBX_ERR_STATE;
     }
-    return mesh_direct(direct->mesh, carrier, ticket, listener);
+    return mesh_direct_attach(direct->mesh, carrier, ticket, listener);
 }
 
 /* ---- whoever comes to the listener ---- */

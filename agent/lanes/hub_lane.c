@@ -56,7 +56,7 @@ static void
 on_up(void *arg, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket)
 {
     struct agent_lane *lane = arg;
-    int result = lane->mesh ? mesh_lane(lane->mesh, carrier, ticket) : CBX_ERR_STATE;
+    int result = lane->mesh ? mesh_lane_attach(lane->mesh, carrier, ticket) : CBX_ERR_STATE;
     if (!lane->mesh)
         carrier->ops->close(carrier);
     lane_dialer_free(lane->dialer);

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-#include "agent/mesh/internal.h"
+#include "agent/mesh/direct.h"
+
+#include "agent/mesh/ends.h"
+#include "agent/mesh/move.h"
+#include "agent/mesh/path.h"
+#include "agent/mesh/rendezvous.h"
+#include "agent/mesh/stream.h"
+#include "agent/mesh/streams.h"
 #include "common/base/log.h"
-#include <stdio.h>
+#include "common/link/fields.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,20 +17,14 @@ static const int64_t IDLE_US = 300ll * 1000 * 1000;
 /* As the hub has them for each of its links. */
 enum { OPENS_PER_SECOND = 2000, OPENS_AT_ONCE = 8192, SHED_MAX = 20000 };
 
-bool
-mesh_direct_up(const struct mesh_peer *peer)
-{
-    return peer->direct != NULL;
-}
-
 /* ---- frames ---- */
 
 static int
 take_bye(struct mesh_direct *direct, const struct cbx_frame *frame, struct cbx_error *error)
 {
-    char text[sizeof direct->text];
-    cbx_field_copy(text, sizeof text, &frame->field[2]);
-    direct->bye = cbx_reason_of(frame->field[0].u, CBX_REASON_LOST);
+    char text[CBX_FRAME_TEXT_MAX + 1];
+    cbx_field_copy(text, sizeof text, &frame->field[CBX_BYE_TEXT]);
+    direct->bye = cbx_reason_of(frame->field[CBX_BYE_REASON].u, CBX_REASON_LOST);
     return cbx_fail(error, CBX_ERR_CLOSED, "%s", text[0] ? text : cbx_reason_text(direct->bye));
 }
 
@@ -44,11 +46,9 @@ static int
 shed(struct mesh_direct *direct, struct cbx_link *link, const struct cbx_frame *frame,
      struct cbx_error *error)
 {
-    struct cbx_field field = cbx_field_uint(CBX_REASON_OVERLOADED);
     if (direct->shed > SHED_MAX || cbx_link_take_label(link, frame->label) < 0)
         return cbx_fail(error, CBX_ERR_LIMIT, "too many or false %s", cbx_frame_name(frame->type));
-    direct->mesh->count.refused++;
-    cbx_link_send(link, CBX_FRAME_CLOSE, frame->label, &field, 1);
+    mesh_circuit_refuse(direct->mesh, link, frame->label, CBX_REASON_OVERLOADED);
     return 0;
 }
 
@@ -139,8 +139,8 @@ dispose(struct mesh_direct *direct)
 }
 
 int
-mesh_direct(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket,
-            bool listener)
+mesh_direct_attach(struct mesh *mesh, struct cbx_carrier *carrier,
+                   const struct cbx_lane_ticket *ticket, bool listener)
 {
     struct mesh_peer *peer = NULL;
     if (!mesh_rendezvous_claim(mesh, ticket->id, &peer) || peer->direct) {
@@ -179,7 +179,11 @@ mesh_direct(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lan
 static void
 say_bye(struct mesh_direct *direct, enum cbx_reason reason, const char *why)
 {
-    struct cbx_field fields[] = {cbx_field_uint(reason), cbx_field_uint(0), cbx_field_text(why)};
+    struct cbx_field fields[] = {
+        [CBX_BYE_REASON] = cbx_field_uint(reason),
+        [CBX_BYE_RETRY_MS] = cbx_field_uint(0),
+        [CBX_BYE_TEXT] = cbx_field_text(why),
+    };
     cbx_link_send(&direct->pump.link, CBX_FRAME_BYE, 0, fields, 3);
     (void)cbx_pump_flush(&direct->pump); /* as far as it can be said at once */
 }
@@ -194,15 +198,6 @@ mesh_direct_drop(struct mesh_peer *peer, const char *why)
     over(direct, why);
 }
 
-void
-mesh_direct_doom(struct mesh_peer *peer, const char *why)
-{
-    if (!peer->direct || peer->direct->text[0])
-        return;
-    (void)snprintf(peer->direct->text, sizeof peer->direct->text, "%s", why);
-    mesh_wake(peer->mesh);
-}
-
 /* ---- time ---- */
 
 static void
@@ -210,8 +205,8 @@ look_after(struct mesh_direct *direct, int64_t now)
 {
     struct mesh_peer *peer = direct->peer;
     struct mesh *mesh = direct->mesh;
-    char why[sizeof direct->text];
-    memcpy(why, direct->text, sizeof why);
+    char why[sizeof direct->doomed];
+    memcpy(why, direct->doomed, sizeof why);
     if (peer->stream_count)
         direct->idle_since = 0;
     else if (direct->idle_since == 0)
@@ -269,11 +264,11 @@ mesh_directs_close(struct mesh *mesh, bool goodbye)
 }
 
 void
-mesh_directs_count(const struct mesh *mesh, uint64_t *in, uint64_t *out)
+mesh_directs_count(const struct mesh *mesh, struct mesh_plane_bytes *bytes)
 {
     const struct mesh_direct *direct;
     TAILQ_FOREACH(direct, &mesh->directs, entry) {
-        *in += direct->pump.link.count.bytes_in;
-        *out += direct->pump.link.count.bytes_out;
+        bytes->in += direct->pump.link.count.bytes_in;
+        bytes->out += direct->pump.link.count.bytes_out;
     }
 }

@@ -1,18 +1,32 @@
 /* SPDX-License-Identifier: MIT */
-/* States: GREETING (HUB_HELLO expected) -> OFFER (JOIN_OFFER) -> SUBMITTED (JOINED) -> done. */
 #include "agent/mesh/joiner.h"
+
+#include "common/base/states.h"
+#include "common/base/version.h"
+#include "common/link/fields.h"
 #include "common/link/pump.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PROTOCOL_VERSION = 1,
-    TIMEOUT_US = 20 * 1000 * 1000,
-    KEEPALIVE_US = 15 * 1000 * 1000,
-    GONE_US = 45 * 1000 * 1000
-};
+enum { TIMEOUT_US = 20 * 1000 * 1000 };
 
-enum joiner_state { JOINER_GREETING, JOINER_OFFER, JOINER_SUBMITTED, JOINER_DONE };
+enum joiner_state {
+    JOINER_GREETING,  /* HUB_HELLO is expected */
+    JOINER_OFFER,     /* JOIN_OFFER is */
+    JOINER_SUBMITTED, /* JOINED is */
+    JOINER_DONE
+};
+static const struct cbx_states states = {
+    .what = "join of",
+    .state =
+        {
+            [JOINER_GREETING] = {"greeting", CBX_STATE(JOINER_OFFER)},
+            [JOINER_OFFER] = {"offer", CBX_STATE(JOINER_SUBMITTED)},
+            [JOINER_SUBMITTED] = {"submitted", CBX_STATE(JOINER_DONE)},
+            [JOINER_DONE] = {"done", 0},
+        },
+};
 
 struct joiner {
     struct cbx_pump pump;
@@ -29,6 +43,13 @@ struct joiner {
     int64_t deadline;
 };
 
+static void
+set_state(struct joiner *joiner, enum joiner_state state)
+{
+    if (cbx_states_allow(&states, joiner->result.invite.slug, joiner->state, state))
+        joiner->state = state;
+}
+
 static int
 fail(struct joiner *joiner, enum cbx_reason reason, struct cbx_error *error, const char *text)
 {
@@ -41,11 +62,11 @@ take_hello(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
 {
     if (joiner->state != JOINER_GREETING)
         return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub greeted twice");
-    if (frame->field[0].u != PROTOCOL_VERSION)
+    if (frame->field[CBX_HUB_HELLO_VERSION].u != CBX_PROTOCOL_VERSION)
         return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub speaks another protocol version");
-    if (frame->field[1].u != 1)
+    if (frame->field[CBX_HUB_HELLO_KIND].u != 1)
         return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub does not know this as an invite");
-    joiner->state = JOINER_OFFER;
+    set_state(joiner, JOINER_OFFER);
     return 0;
 }
 
@@ -83,7 +104,8 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
     struct joiner_result *result = &joiner->result;
     if (joiner->state != JOINER_OFFER)
         return fail(joiner, CBX_REASON_PROTOCOL, error, "JOIN_OFFER out of turn");
-    const struct cbx_field *slug = &frame->field[0], *cert = &frame->field[1];
+    const struct cbx_field *slug = &frame->field[CBX_JOIN_OFFER_SLUG];
+    const struct cbx_field *cert = &frame->field[CBX_JOIN_OFFER_INVITE];
     if (cbx_invite_cert_open(cert->p, cert->n, joiner->pond_public, &result->invite, error) < 0) {
         joiner->reason = CBX_REASON_DENIED;
         return CBX_ERR_AUTH;
@@ -101,17 +123,18 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
         return built;
     if (joiner->ops->submitting && joiner->ops->submitting(joiner->arg, result) != 0)
         return fail(joiner, CBX_REASON_INTERNAL, error, "the join cannot be stored");
-    joiner->state = JOINER_SUBMITTED;
-    struct cbx_field field = cbx_field_bytes(result->peer_cert.bytes, result->peer_cert.length);
-    return cbx_link_send(&joiner->pump.link, CBX_FRAME_JOIN, 0, &field, 1);
+    set_state(joiner, JOINER_SUBMITTED);
+    struct cbx_field fields[] = {
+        [CBX_JOIN_PEER] = cbx_field_bytes(result->peer_cert.bytes, result->peer_cert.length)};
+    return cbx_link_send(&joiner->pump.link, CBX_FRAME_JOIN, 0, fields, 1);
 }
 
 static int
 take_bye(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_error *error)
 {
-    joiner->reason = cbx_reason_of(frame->field[0].u, CBX_REASON_LOST);
-    return cbx_fail(error, CBX_ERR_CLOSED, "%.*s", (int)frame->field[2].n,
-                    (const char *)frame->field[2].p);
+    const struct cbx_field *text = &frame->field[CBX_BYE_TEXT];
+    joiner->reason = cbx_reason_of(frame->field[CBX_BYE_REASON].u, CBX_REASON_LOST);
+    return cbx_fail(error, CBX_ERR_CLOSED, "%.*s", (int)text->n, (const char *)text->p);
 }
 
 static int
@@ -131,7 +154,7 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *frame, in
     case CBX_FRAME_JOINED:
         if (joiner->state != JOINER_SUBMITTED)
             return fail(joiner, CBX_REASON_PROTOCOL, error, "JOINED out of turn");
-        joiner->state = JOINER_DONE;
+        set_state(joiner, JOINER_DONE);
         return cbx_fail(error, CBX_ERR_CLOSED, "joined");
     default:
         return fail(joiner, CBX_REASON_PROTOCOL, error,
@@ -189,7 +212,7 @@ joiner_new(struct cbx_carrier *carrier, const uint8_t pond_public[32],
     joiner->arg = arg;
     joiner->deadline = pump_now(joiner) + TIMEOUT_US;
     struct cbx_link_config config = {
-        .hub = false, .keepalive_us = KEEPALIVE_US, .gone_us = GONE_US};
+        .hub = false, .keepalive_us = CBX_LINK_KEEPALIVE_US, .gone_us = CBX_LINK_GONE_US};
     if (cbx_pump_start(&joiner->pump, carrier, &config, &link_ops, joiner, pump_now, pump_over,
                        joiner) < 0) {
         free(joiner);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The link's lane to the hub: asked for, promised, refused (rule 28). Who connects is the shell. */
-#include "agent/mesh/internal.h"
-#include "common/crypto/aead_choice.h"
+#include "agent/mesh/lane.h"
+
+#include "common/link/fields.h"
+
 #include <sodium.h>
 #include <string.h>
 
@@ -22,22 +23,22 @@ mesh_lane_ask(struct mesh *mesh)
 {
     if (!mesh->synced || mesh->lane_asked || !mesh->has_pump || mesh->pump.lane)
         return;
-    bool aes = cbx_aead_preferred() == CBX_CIPHER_AES256GCM && !mesh->config.prefer_chacha;
-    struct cbx_field field =
-        cbx_field_uint(aes ? CBX_CIPHER_AES256GCM : CBX_CIPHER_CHACHA20POLY1305);
-    mesh->lane_asked = cbx_link_send(&mesh->pump.link, CBX_FRAME_LANE_GET, 0, &field, 1) == 0;
+    struct cbx_field fields[] = {[CBX_LANE_GET_CIPHER] =
+                                     cbx_field_uint(mesh_preferred_cipher(mesh))};
+    mesh->lane_asked = cbx_link_send(&mesh->pump.link, CBX_FRAME_LANE_GET, 0, fields, 1) == 0;
 }
 
 int
 mesh_lane_promised(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
 {
-    struct cbx_lane_ticket ticket = {.cipher = (enum cbx_cipher)frame->field[2].u};
+    struct cbx_lane_ticket ticket = {.cipher =
+                                         (enum cbx_cipher)frame->field[CBX_LANE_FRAME_CIPHER].u};
     if (!mesh->lane_asked)
         return cbx_fail(error, CBX_ERR_STATE, "LANE that was not asked for");
     if (ticket.cipher != CBX_CIPHER_AES256GCM && ticket.cipher != CBX_CIPHER_CHACHA20POLY1305)
         return cbx_fail(error, CBX_ERR_STATE, "LANE with an unknown cipher");
-    memcpy(ticket.id, frame->field[0].p, sizeof ticket.id);
-    memcpy(ticket.secret, frame->field[1].p, sizeof ticket.secret);
+    memcpy(ticket.id, frame->field[CBX_LANE_FRAME_ID].p, sizeof ticket.id);
+    memcpy(ticket.secret, frame->field[CBX_LANE_FRAME_SECRET].p, sizeof ticket.secret);
     mesh->lane_asked = false;
     memcpy(mesh->lane_id, ticket.id, sizeof mesh->lane_id);
     cbx_link_expect_lane(&mesh->pump.link, ticket.id);
@@ -53,13 +54,14 @@ mesh_lane_refused(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_e
     if (!mesh->lane_asked)
         return cbx_fail(error, CBX_ERR_STATE, "NO_LANE that was not asked for");
     mesh->lane_asked = false;
-    cbx_field_copy(text, sizeof text, &frame->field[1]);
+    cbx_field_copy(text, sizeof text, &frame->field[CBX_NO_LANE_TEXT]);
     mesh->ops->no_lane(mesh->arg, false, text);
     return 0;
 }
 
 int
-mesh_lane(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket)
+mesh_lane_attach(struct mesh *mesh, struct cbx_carrier *carrier,
+                 const struct cbx_lane_ticket *ticket)
 {
     bool ours = mesh->has_pump && memcmp(mesh->lane_id, ticket->id, sizeof mesh->lane_id) == 0;
     struct cbx_lane *lane = ours ? cbx_lane_new(ticket, false) : NULL;

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * A lease that dials its own name: two ends of one process, joined without a link. Bytes are copied
- * through one buffer for each way; half-close and reset mean what they mean on any stream. Copying
- * happens in mesh_flush only, so no callback runs inside another.
- */
-#include "agent/mesh/internal.h"
+#include "agent/mesh/loop.h"
+
+#include "agent/mesh/stream.h"
+
 #include <stdlib.h>
-#include <string.h>
 
 enum { BUFFER = 64 * 1024, TURN_MAX = 1024 * 1024 };
 
@@ -21,7 +18,9 @@ struct mesh_loop {
     TAILQ_ENTRY(mesh_loop) entry;
     struct mesh_stream *side[2]; /* the dialer's, the target's; NULL once told */
     struct way way[2];
-    bool running, due;
+    bool running; /* the target has accepted */
+    bool opened_told;
+    bool due; /* something may be copied */
 };
 
 static void
@@ -32,7 +31,7 @@ end_side(struct mesh_loop *loop, int side, enum cbx_reason reason)
         return;
     loop->side[side] = NULL;
     stream->loop = NULL;
-    stream->state = MESH_STREAM_ENDED;
+    mesh_stream_set_state(stream, MESH_STREAM_ENDED);
     if (!stream->held)
         mesh_stream_over(stream, reason, true);
 }
@@ -51,6 +50,7 @@ mesh_loop_dial(struct mesh_stream *dialer, struct mesh_stream *target)
 {
     struct mesh_loop *loop = calloc(1, sizeof *loop);
     if (!loop) {
+        mesh_stream_set_state(dialer, MESH_STREAM_ENDED);
         mesh_stream_over(dialer, CBX_REASON_OVERLOADED, false);
         free(target);
         return false;
@@ -59,8 +59,8 @@ mesh_loop_dial(struct mesh_stream *dialer, struct mesh_stream *target)
     loop->side[0] = dialer;
     loop->side[1] = target;
     dialer->loop = target->loop = loop;
-    dialer->state = MESH_STREAM_OPENING;
-    target->state = MESH_STREAM_INCOMING;
+    mesh_stream_set_state(dialer, MESH_STREAM_OPENING);
+    target->state = MESH_STREAM_INCOMING; /* that is how it begins */
     target->held = true;
     mesh->stream_count++;
     TAILQ_INSERT_TAIL(&mesh->loops, loop, entry);
@@ -72,7 +72,8 @@ mesh_loop_accepted(struct mesh_stream *target)
 {
     struct mesh_loop *loop = target->loop;
     loop->running = loop->due = true;
-    target->state = loop->side[0]->state = MESH_STREAM_RUNNING;
+    mesh_stream_set_state(loop->side[0], MESH_STREAM_RUNNING);
+    mesh_stream_set_state(target, MESH_STREAM_RUNNING);
     mesh_wake(target->mesh);
 }
 
@@ -83,7 +84,6 @@ mesh_loop_wake(struct mesh_stream *stream)
     mesh_wake(stream->mesh);
 }
 
-/* One side gives up, or the target refuses: its own end hears nothing, the other the reason. */
 void
 mesh_loop_leave(struct mesh_stream *stream, enum cbx_reason reason)
 {
@@ -136,8 +136,8 @@ static void
 run(struct mesh *mesh, struct mesh_loop *loop)
 {
     loop->due = false;
-    if (!loop->side[0]->opened) {
-        loop->side[0]->opened = true;
+    if (!loop->opened_told) {
+        loop->opened_told = true;
         loop->side[0]->end->opened(loop->side[0]->arg);
     }
     if (!move(loop, 0) || !move(loop, 1))

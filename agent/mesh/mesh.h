@@ -84,7 +84,7 @@ struct mesh_ops {
     /* Attached: the directory is complete. */
     void (*attached)(void *arg);
     /* The hub promises a lane: whoever connects to it with this ticket within 30 s gets it; then
-     * mesh_lane. Never called unless mesh_lane_ask was. May be NULL where lanes are off. */
+     * mesh_lane_attach. Never called unless mesh_lane_ask was. May be NULL where lanes are off. */
     void (*lane)(void *arg, const struct cbx_lane_ticket *ticket);
     /* No lane, and why: the hub refused (lost false), or the one that there was is gone and the
      * link goes on over SSH. */
@@ -96,8 +96,8 @@ struct mesh_ops {
      *   candidates      where peers may reach our listener now; seen: the address that the hub saw
      *   host_mark       as in host_mark.h
      *   direct_expect   whoever connects to our listener with this ticket gets a lane, once: then
-     *                   mesh_direct. Until direct_forget.
-     *   direct_connect  connect to these, all at once, within 3 s; then mesh_direct or
+     *                   mesh_direct_attach. Until direct_forget.
+     *   direct_connect  connect to these, all at once, within 3 s; then mesh_direct_attach or
      *                   mesh_direct_failed, never from inside this call
      *   direct_forget   the ticket is no good any more: no more waiting, no more trying
      */
@@ -128,14 +128,15 @@ bool mesh_attached(const struct mesh *mesh);
 void mesh_lane_ask(struct mesh *mesh);
 /* The lane stands: its proof was given and taken. Takes the carrier over. CBX_ERR_STATE when the
  * link that it was for is gone. */
-int mesh_lane(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket);
+int mesh_lane_attach(struct mesh *mesh, struct cbx_carrier *carrier,
+                     const struct cbx_lane_ticket *ticket);
 /* Both directions of the link are on a lane. */
 bool mesh_lane_up(const struct mesh *mesh);
 
 /* A direct lane stands: the preface was proven both ways. Takes the carrier over; listener: we took
  * the connection. CBX_ERR_STATE when nobody waits for it any more. */
-int mesh_direct(struct mesh *mesh, struct cbx_carrier *carrier,
-                const struct cbx_lane_ticket *ticket, bool listener);
+int mesh_direct_attach(struct mesh *mesh, struct cbx_carrier *carrier,
+                       const struct cbx_lane_ticket *ticket, bool listener);
 /* direct_connect came to nothing. */
 void mesh_direct_failed(struct mesh *mesh, const uint8_t id[CBX_LANE_ID], const char *text);
 

@@ -1,128 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Streams that go from one path to another: to a direct lane when one stands, back to the hub when
- * it is gone, and away from a path on which a record did not open (rule 19).
- *
- * The dialer's side acts, the target's waits. A stream is in `moving` from the moment that it has
- * no path or has said RESUME until RESUMED has come (or, at the target, RESUME): no longer than
- * MOVE_US, then it ends as lost. A direct lane that has no room at the far end, or does not answer,
- * is not waited for while the hub's link stands. The circuit that a stream left in good order the
- * target closes at once, the dialer when the far side has left it too; before that a CLOSE would
- * end the stream there.
- */
-#include "agent/mesh/internal.h"
-#include "common/base/log.h"
+#include "agent/mesh/move.h"
+
+#include "agent/mesh/ends.h"
+#include "agent/mesh/handshake.h"
+#include "agent/mesh/lane.h"
+#include "agent/mesh/moving.h"
+#include "agent/mesh/path.h"
+#include "agent/mesh/peer.h"
+#include "agent/mesh/plane.h"
+#include "agent/mesh/session.h"
+#include "agent/mesh/stream.h"
+
 #include <string.h>
 
-static const int64_t MOVE_US = 15 * 1000 * 1000;
 static const int64_t RETRY_US = 200 * 1000;
 static const int64_t SILENT_US = 5 * 1000 * 1000; /* long before the link itself is given up */
-
-/* ---- paths ---- */
-
-static struct cbx_link *
-hub_path(struct mesh *mesh)
-{
-    return mesh->phase == MESH_UP ? &mesh->pump.link : NULL;
-}
-
-struct cbx_link *
-mesh_path(struct mesh_peer *peer)
-{
-    return peer->direct ? &peer->direct->pump.link : hub_path(peer->mesh);
-}
-
-struct cbx_budget *
-mesh_budget_of(struct mesh *mesh, const struct cbx_link *link)
-{
-    return mesh_link_is_hub(mesh, link) ? &mesh->budget : &mesh->direct_budget;
-}
-
-bool
-mesh_link_is_hub(const struct mesh *mesh, const struct cbx_link *link)
-{
-    return link == &mesh->pump.link;
-}
-
-bool
-mesh_link_leads_to(const struct mesh *mesh, const struct cbx_link *link,
-                   const struct mesh_peer *peer)
-{
-    return mesh_link_is_hub(mesh, link) || (peer->direct && link == &peer->direct->pump.link);
-}
-
-/* ---- the list ---- */
-
-static void
-enter(struct mesh_stream *stream, int64_t now)
-{
-    struct mesh *mesh = stream->mesh;
-    stream->move_at = now;
-    if (stream->in_moving)
-        return;
-    stream->in_moving = true;
-    stream->move_until = now + MOVE_US;
-    TAILQ_INSERT_TAIL(&mesh->moving, stream, move_entry);
-}
-
-static void
-leave(struct mesh_stream *stream)
-{
-    if (stream->in_moving)
-        TAILQ_REMOVE(&stream->mesh->moving, stream, move_entry);
-    stream->in_moving = false;
-}
-
-/*
- * A circuit in good order was left: the hub is told, and counts what was granted there until it has
- * heard that. So does our budget, or a grant on another circuit would pass the allowance.
- */
-static void
-close_circuit(struct mesh *mesh, struct cbx_link *link, uint32_t label, uint64_t counted)
-{
-    struct cbx_field field = cbx_field_uint(CBX_REASON_LOST);
-    cbx_link_send(link, CBX_FRAME_CLOSE, label, &field, 1);
-    mesh->closing_credit += counted;
-}
-
-/* The closes are on their way, ahead of every CREDIT that is not. */
-static void
-settle_credit(struct mesh *mesh)
-{
-    if (mesh->has_pump && mesh->pump.link.control_count > 0)
-        return;
-    mesh->budget.used -= mesh->closing_credit;
-    mesh->closing_credit = 0;
-}
-
-/* What the stream's circuit counts for in the budget of the hub's link. */
-static uint64_t
-hub_credit(const struct mesh_stream *stream)
-{
-    bool hub =
-        stream->core.circuit.link && mesh_link_is_hub(stream->mesh, stream->core.circuit.link);
-    return hub ? stream->core.in.counted : 0;
-}
-
-/* The circuit that the stream was on before: the far side has left it, or never will. */
-static void
-close_left(struct mesh_stream *stream)
-{
-    struct mesh *mesh = stream->mesh;
-    if (stream->left)
-        close_circuit(mesh, stream->left, stream->left_label, stream->left_credit);
-    else
-        mesh->budget.used -= stream->left_credit;
-    stream->left = NULL;
-    stream->left_credit = 0;
-}
-
-void
-mesh_move_forget(struct mesh_stream *stream)
-{
-    leave(stream);
-    close_left(stream);
-}
 
 /* ---- what happens to a path ---- */
 
@@ -162,22 +54,22 @@ mesh_move_stranded(struct mesh_stream *stream, enum cbx_reason reason)
     bool resuming = cbx_stream_resuming(&stream->core);
     bool direct = stream->core.circuit.link && !mesh_link_is_hub(mesh, stream->core.circuit.link);
     bool wait = resuming && (reason == CBX_REASON_NO_SESSION || reason == CBX_REASON_OVERLOADED);
-    if (mesh->closing || stream->lost || !may_pass(reason, resuming) ||
+    if (mesh->closing || stream->move.lost || !may_pass(reason, resuming) ||
         (!wait && !has_other_path(stream)))
         return false;
     if (reason == CBX_REASON_INTEGRITY) {
-        if (stream->broken)
+        if (stream->move.broken)
             return false; /* the second time */
         mesh->count.integrity++;
-        stream->broken = true;
+        stream->move.broken = true;
         if (direct)
             mesh_direct_doom(stream->peer, "a record that came over it did not open");
     }
     if (reason == CBX_REASON_NO_SESSION)
-        mesh_peer_doubt_sessions(stream->peer);
+        mesh_peer_suspect_sessions(stream->peer);
     if (direct && wait && reason == CBX_REASON_OVERLOADED)
-        stream->by_hub = true;
-    enter(stream, mesh_now(mesh) + (wait ? RETRY_US : 0));
+        stream->move.by_hub = true;
+    mesh_moving_enter(stream, mesh_now(mesh) + (wait ? RETRY_US : 0));
     mesh_wake(mesh);
     return true;
 }
@@ -185,9 +77,9 @@ mesh_move_stranded(struct mesh_stream *stream, enum cbx_reason reason)
 void
 mesh_move_done(struct mesh_stream *stream)
 {
-    leave(stream);
-    close_left(stream);
-    stream->by_hub = false;
+    mesh_moving_leave(stream);
+    mesh_left_close(stream);
+    stream->move.by_hub = false;
     stream->mesh->count.moves++;
     mesh_plane_moved(stream);
 }
@@ -198,8 +90,8 @@ mesh_streams_leave(struct mesh *mesh, const struct cbx_link *link, enum cbx_reas
     struct mesh_stream *stream, *next;
     for (stream = TAILQ_FIRST(&mesh->streams); stream; stream = next) {
         next = TAILQ_NEXT(stream, entry);
-        if (stream->left == link)
-            stream->left = NULL;
+        if (stream->left.link == link)
+            stream->left.link = NULL;
         if (stream->core.circuit.link != link)
             continue;
         if (mesh_link_is_hub(mesh, link) || !mesh_stream_requeue(stream))
@@ -209,24 +101,16 @@ mesh_streams_leave(struct mesh *mesh, const struct cbx_link *link, enum cbx_reas
 
 /* ---- the dialer moves ---- */
 
-void
-mesh_streams_move(struct mesh_peer *peer)
-{
-    peer->move_due = peer->mesh->move_due = true;
-}
-
 static void
 move(struct mesh_stream *stream, struct cbx_link *path, int64_t now)
 {
     struct mesh *mesh = stream->mesh;
-    struct cbx_link *from = stream->core.circuit.link;
-    uint32_t label = stream->core.circuit.label;
-    uint64_t credit = hub_credit(stream);
+    struct mesh_circuit_left from = mesh_circuit_now(stream);
     struct mesh_session *session = mesh_peer_newest(stream->peer);
     struct cbx_open names = {.port = stream->port};
-    if (!session || session->doubted) {
-        if (stream->in_moving) {
-            enter(stream, now + RETRY_US);
+    if (!session || session->suspect) {
+        if (mesh_stream_is_moving(stream)) {
+            mesh_moving_enter(stream, now + RETRY_US);
             (void)mesh_peer_session(stream->peer); /* one is begun */
         }
         return;
@@ -235,17 +119,15 @@ move(struct mesh_stream *stream, struct cbx_link *path, int64_t now)
     memcpy(names.target, stream->peer->slug, sizeof names.target);
     int result = cbx_stream_resume(&stream->core, path, mesh_budget_of(mesh, path), &session->keys,
                                    &names, now);
-    if (result == CBX_ERR_LIMIT && stream->in_moving)
-        enter(stream, now + RETRY_US);
+    if (result == CBX_ERR_LIMIT && mesh_stream_is_moving(stream))
+        mesh_moving_enter(stream, now + RETRY_US);
     if (result == 0)
-        enter(stream, now);
+        mesh_moving_enter(stream, now);
     if (result < 0 && result != CBX_ERR_NOMEM)
         return; /* else the circuit was left, whatever became of the stream */
-    if (from && !stream->left) {
+    if (from.link && !stream->left.link) {
         stream->left = from;
-        stream->left_label = label;
-        stream->left_credit = credit;
-        mesh->budget.used += credit;
+        mesh->hub_budget.used += from.credit;
     }
 }
 
@@ -267,7 +149,7 @@ move_running(struct mesh *mesh, int64_t now)
         peer->move_due = false;
 }
 
-/* The far side's agent is gone, or another life of it: nobody there knows the stream. */
+/* The far side's agent is gone, or another incarnation of it: nobody there knows the stream. */
 static bool
 is_vain(const struct mesh_stream *stream)
 {
@@ -278,7 +160,7 @@ is_vain(const struct mesh_stream *stream)
     return !peer->seen || !peer->ready || memcmp(peer->incarnation, id, CBX_INCARNATION_SIZE) != 0;
 }
 
-/* The dialer said RESUME over a direct lane, at move_at, and may say it elsewhere. */
+/* The dialer said RESUME over a direct lane, at move.at, and may say it elsewhere. */
 static bool
 asks_direct(const struct mesh_stream *stream)
 {
@@ -291,7 +173,7 @@ asks_direct(const struct mesh_stream *stream)
 static struct cbx_link *
 path_of(struct mesh_stream *stream)
 {
-    struct cbx_link *hub = stream->by_hub ? hub_path(stream->mesh) : NULL;
+    struct cbx_link *hub = stream->move.by_hub ? mesh_hub_path(stream->mesh) : NULL;
     return hub ? hub : mesh_path(stream->peer);
 }
 
@@ -299,14 +181,14 @@ static void
 look_after(struct mesh_stream *stream, int64_t now)
 {
     struct cbx_link *path = NULL;
-    if (now >= stream->move_until || is_vain(stream)) {
-        leave(stream);
-        stream->lost = true;
+    if (now >= stream->move.until || is_vain(stream)) {
+        mesh_moving_leave(stream);
+        stream->move.lost = true;
         cbx_stream_lost(&stream->core, CBX_REASON_LOST);
-    } else if (stream->core.dialer && !stream->core.circuit.link && now >= stream->move_at &&
+    } else if (stream->core.dialer && !stream->core.circuit.link && now >= stream->move.at &&
                (path = path_of(stream))) {
         move(stream, path, now);
-    } else if (asks_direct(stream) && now - stream->move_at >= SILENT_US) {
+    } else if (asks_direct(stream) && now - stream->move.at >= SILENT_US) {
         mesh_direct_doom(stream->peer, "it does not answer");
     }
 }
@@ -315,11 +197,11 @@ look_after(struct mesh_stream *stream, int64_t now)
 static int64_t
 due_of(const struct mesh_stream *stream, int64_t now)
 {
-    int64_t due = stream->move_until, at = INT64_MAX;
+    int64_t due = stream->move.until, at = INT64_MAX;
     if (stream->core.dialer && !stream->core.circuit.link)
-        at = stream->move_at;
+        at = stream->move.at;
     else if (asks_direct(stream))
-        at = stream->move_at + SILENT_US;
+        at = stream->move.at + SILENT_US;
     return at > now && at < due ? at : due;
 }
 
@@ -328,16 +210,15 @@ mesh_moves_due(struct mesh *mesh, int64_t now)
 {
     struct mesh_stream *stream, *next;
     int64_t due = INT64_MAX;
-    if (mesh->closing_credit)
-        settle_credit(mesh);
+    mesh_left_settle(mesh);
     if (mesh->move_due) {
         mesh->move_due = false;
         move_running(mesh, now);
     }
     for (stream = TAILQ_FIRST(&mesh->moving); stream; stream = next) {
-        next = TAILQ_NEXT(stream, move_entry);
+        next = TAILQ_NEXT(stream, move.entry);
         look_after(stream, now);
-        int64_t at = stream->in_moving ? due_of(stream, now) : due;
+        int64_t at = mesh_stream_is_moving(stream) ? due_of(stream, now) : due;
         due = at < due ? at : due;
     }
     return due;
@@ -417,15 +298,14 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
         answer_for_the_dead(mesh, link, &session->keys, frame, &open, &theirs);
         return;
     }
-    struct cbx_link *from = stream->core.circuit.link;
-    uint32_t label = stream->core.circuit.label;
-    uint64_t credit = hub_credit(stream);
+    struct mesh_circuit_left from = mesh_circuit_now(stream);
     int result = cbx_stream_take_resume(&stream->core, link, mesh_budget_of(mesh, link),
                                         &session->keys, frame, now);
     const struct cbx_circuit *circuit = &stream->core.circuit;
-    if (from && (circuit->link != from || circuit->label != label)) { /* also without memory */
-        mesh->budget.used += credit;
-        close_circuit(mesh, from, label, credit);
+    bool moved = circuit->link != from.link || circuit->label != from.label;
+    if (from.link && moved) { /* also without memory */
+        mesh->hub_budget.used += from.credit;
+        mesh_circuit_close(mesh, &from);
     }
     if (result < 0) {
         mesh_circuit_refuse(mesh, link, frame->label, reason_of(mesh, result));

@@ -1,62 +1,34 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * How two agents come to a direct lane (rule 29; PROTOCOL.md, "Meeting"): who offers one, who
- * connects to whom, and when it is tried again. What then runs over the lane is mesh_direct.
+ * connects to whom, and when it is tried again. What then runs over the lane is direct.c's.
+ *
+ * The peer with the smaller identity key offers, once a stream runs, at most once a minute;
+ * messages go through the hub, sealed under the session.
+ *
+ *   offerer   REST -> OFFERED (OFFER sent; our listener expects the peer) -> AWAITS (ANSWER came)
+ *             -> TURNED (TURN came: we connect) -> UP, or REST with FAIL
+ *   answerer  REST -> TRIES (OFFER came, ANSWER sent: we connect) -> EXPECTS (that failed, TURN
+ *             sent: our listener expects the peer) -> UP, or REST
+ *
+ * A lane that was proven ends the try in any of these steps (UP); a deadline ends each step, since
+ * the hub may drop what it likes. LOST ends a lane at both ends, so that both move back together.
+ * A message is believed when it opens, is newer than the last, names the try that goes on and fits
+ * its step; anything else is counted and changes nothing. What a peer says can make us connect to 8
+ * addresses once a minute (three times after a rest, for agents that are restarted), and we never
+ * tell it what came of each.
  */
 #ifndef AGENT_MESH_RENDEZVOUS_H
 #define AGENT_MESH_RENDEZVOUS_H
 
-#include "common/base/rate.h"
-#include "common/link/lane.h"
-#include "common/session/session.h"
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/queue.h>
-
-struct cbx_frame;
-struct mesh;
-struct mesh_peer;
-struct mesh_try;
-
-enum mesh_rendezvous_state {
-    MESH_RENDEZVOUS_REST,
-    /* Who offered: */
-    MESH_RENDEZVOUS_OFFERED, /* no answer yet; the peer may connect */
-    MESH_RENDEZVOUS_AWAITS,  /* ANSWER came; the peer may connect */
-    MESH_RENDEZVOUS_TURNED,  /* TURN came; we connect */
-    /* Who answered: */
-    MESH_RENDEZVOUS_TRIES,   /* we connect */
-    MESH_RENDEZVOUS_EXPECTS, /* TURN was sent; the peer may connect */
-
-    MESH_RENDEZVOUS_UP, /* the lane stands, as far as we know */
-};
-
-/* What each peer keeps. */
-struct mesh_rendezvous {
-    TAILQ_ENTRY(mesh_peer) entry; /* in mesh.meets while listed */
-    bool listed;
-    bool refused;  /* it runs with --direct off: not asked again in this life of it */
-    bool say_lost; /* LOST is to be said once the hub's link is up */
-    enum mesh_rendezvous_state state;
-    uint8_t id[CBX_LANE_ID]; /* of the try that goes on, or the lane that stands */
-    uint8_t incarnation[CBX_INCARNATION_SIZE]; /* of the peer, as these fields know it */
-    struct mesh_try *try;                      /* while one goes on */
-    int64_t deadline;                          /* of the try's step */
-    int64_t next_at;                           /* no try before */
-    int64_t busy_since; /* streams run, in this life of the peer; 0: none do */
-    struct cbx_rate rate;
-    char trouble[96]; /* what ended the last try or lane, for people; "": nothing */
-};
-TAILQ_HEAD(mesh_rendezvous_list, mesh_peer);
+#include "agent/mesh/base.h"
 
 /* RENDEZVOUS came from the hub. */
 void mesh_rendezvous_frame(struct mesh *mesh, struct cbx_frame *frame);
 /* A stream with the peer began to run, or ended. Cheap; may offer at once. */
 void mesh_rendezvous_streams(struct mesh_peer *peer);
-/* Timers of one peer; of all that have streams or a try going. */
-void mesh_rendezvous_sweep(struct mesh_peer *peer, int64_t now);
-void mesh_rendezvous_sweep_all(struct mesh *mesh, int64_t now);
+/* Timers of all that have streams or a try going. */
+void mesh_rendezvous_sweep(struct mesh *mesh, int64_t now);
 
 /* A lane with this id was proven: whose is it? True once; the try is then over, and the lane
  * stands. */
@@ -69,8 +41,5 @@ void mesh_rendezvous_lost(struct mesh_peer *peer, const char *why);
 void mesh_rendezvous_drop_try(struct mesh_peer *peer);
 void mesh_rendezvous_link_lost(struct mesh *mesh);
 void mesh_rendezvous_free(struct mesh_peer *peer);
-
-/* Why there is no direct lane: one line. */
-void mesh_rendezvous_why(const struct mesh_peer *peer, char *out, size_t size);
 
 #endif

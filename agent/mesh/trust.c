@@ -1,31 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Belief in peers (rules 1 to 3): chains fetched, verified, and remembered before they are used. */
-#include "agent/mesh/internal.h"
-#include "common/base/log.h"
+#include "agent/mesh/trust.h"
+
+#include "agent/mesh/handshake.h"
+#include "agent/mesh/peer.h"
+#include "agent/mesh/stream.h"
+#include "common/link/fields.h"
+
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
-
-void
-mesh_peer_refuse(struct mesh_peer *peer, enum cbx_reason reason, const char *text)
-{
-    peer->trust = MESH_TRUST_REFUSED;
-    peer->refused = reason;
-    strncpy(peer->refused_text, text, sizeof peer->refused_text - 1);
-    mesh_peer_drop_pending(peer);
-    cbx_log_warn("%s.%s.cbx is not believed: %s", peer->slug, peer->mesh->config.pond, text);
-    mesh_streams_refuse_waiting(peer->mesh, peer->slug, reason);
-}
-
-void
-mesh_peer_fetch(struct mesh_peer *peer)
-{
-    struct mesh *mesh = peer->mesh;
-    peer->trust = MESH_TRUST_FETCHING;
-    peer->fetch_at = mesh_now(mesh);
-    struct cbx_field field = cbx_field_text(peer->slug);
-    cbx_link_send(&mesh->pump.link, CBX_FRAME_CHAIN_GET, 0, &field, 1);
-}
 
 static struct mesh_known *
 known_find(struct mesh *mesh, const char *slug)
@@ -89,6 +72,13 @@ remember(struct mesh_peer *peer, const struct cbx_invite_cert *invite,
 }
 
 static void
+store(struct mesh *mesh)
+{
+    mesh->asked_version = mesh->known_version;
+    mesh->ops->known_changed(mesh->arg, mesh->known, mesh->known_count);
+}
+
+static void
 store_known(struct mesh_peer *peer)
 {
     struct mesh *mesh = peer->mesh;
@@ -97,11 +87,9 @@ store_known(struct mesh_peer *peer)
         mesh_peer_believed(peer);
         return;
     }
-    peer->trust = MESH_TRUST_STORING;
-    if (mesh->asked_version == mesh->stored_version) {
-        mesh->asked_version = mesh->known_version;
-        mesh->ops->known_changed(mesh->arg, mesh->known, mesh->known_count);
-    }
+    mesh_peer_set_trust(peer, MESH_TRUST_STORING);
+    if (mesh->asked_version == mesh->stored_version)
+        store(mesh);
 }
 
 void
@@ -112,10 +100,8 @@ mesh_peers_stored(struct mesh *mesh)
         if (peer->trust == MESH_TRUST_STORING && mesh->stored_version >= peer->store_version)
             mesh_peer_believed(peer);
     }
-    if (mesh->known_version > mesh->asked_version) {
-        mesh->asked_version = mesh->known_version;
-        mesh->ops->known_changed(mesh->arg, mesh->known, mesh->known_count);
-    }
+    if (mesh->known_version > mesh->asked_version)
+        store(mesh);
 }
 
 static int
@@ -139,9 +125,9 @@ take_chain(struct mesh_peer *peer, struct cbx_frame *frame, struct chain *chain)
 {
     struct mesh *mesh = peer->mesh;
     struct cbx_error error = {""};
-    if (copy_cert(&chain->invite, &frame->field[1]) < 0 ||
-        copy_cert(&chain->peer, &frame->field[2]) < 0) {
-        peer->trust = MESH_TRUST_NONE;
+    if (copy_cert(&chain->invite, &frame->field[CBX_CHAIN_INVITE]) < 0 ||
+        copy_cert(&chain->peer, &frame->field[CBX_CHAIN_PEER]) < 0) {
+        mesh_peer_set_trust(peer, MESH_TRUST_NONE);
         mesh_streams_refuse_waiting(mesh, peer->slug, CBX_REASON_UNKNOWN_NAME);
         return;
     }
@@ -169,15 +155,14 @@ take_chain(struct mesh_peer *peer, struct cbx_frame *frame, struct chain *chain)
 void
 mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame)
 {
-    struct mesh_peer *peer =
-        mesh_peer_find(mesh, (const char *)frame->field[0].p, frame->field[0].n);
+    struct mesh_peer *peer = mesh_peer_named(mesh, &frame->field[CBX_CHAIN_SLUG]);
     if (!peer || peer->trust != MESH_TRUST_FETCHING) {
         mesh->count.stale++;
         return;
     }
     struct chain *chain = calloc(1, sizeof *chain);
     if (!chain) {
-        peer->trust = MESH_TRUST_NONE;
+        mesh_peer_set_trust(peer, MESH_TRUST_NONE);
         return;
     }
     take_chain(peer, frame, chain);

@@ -7,7 +7,8 @@
 #ifndef FUZZ_MESH_PROGRAMS_H
 #define FUZZ_MESH_PROGRAMS_H
 
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
+#include "agent/mesh/stream.h"
 #include "pond.h"
 
 /* A dial is tried again once, under another name. */
@@ -143,7 +144,7 @@ note_streams(void)
 {
     for (uint32_t i = 0; i < program_count; i++) {
         struct program *program = &programs[i];
-        if (!program->dialer || !program->stream || !program->stream->in_core)
+        if (!program->dialer || !program->stream || !mesh_stream_has_core(program->stream))
             continue;
         const uint8_t *id = program->stream->core.id;
         uint32_t last = program->dialed_count - 1;

@@ -184,8 +184,8 @@ finish(struct world_connect *one)
     struct cbx_lane_ticket ticket = (*at)->ticket;
     drop_expected(at);
     struct world_pipe *pipe = world_direct_new(from);
-    (void)mesh_direct(to->mesh, &pipe->end[1].base, &ticket, true);
-    (void)mesh_direct(from->mesh, &pipe->end[0].base, &one->ticket, false);
+    (void)mesh_direct_attach(to->mesh, &pipe->end[1].base, &ticket, true);
+    (void)mesh_direct_attach(from->mesh, &pipe->end[0].base, &one->ticket, false);
 }
 
 void

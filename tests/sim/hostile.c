@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "hostile.h"
+#include "agent/mesh/peer.h"
 #include <stdlib.h>
 
 enum world_verdict (*hostile_act)(struct world_flow *flow, struct cbx_frame *frame);

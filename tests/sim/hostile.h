@@ -6,7 +6,7 @@
 #ifndef SIM_HOSTILE_H
 #define SIM_HOSTILE_H
 
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
 #include "filter.h"
 #include "world.h"
 #include <setjmp.h>

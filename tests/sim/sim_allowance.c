@@ -4,7 +4,7 @@
  * Asserted at every step: world_check_memory, and that what waits in the hub takes no more of its
  * heap than --queue-max, headers and allocator included.
  */
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
 #include "filter.h"
 #include "hub/core/circuit.h"
 #include "hub/core/link.h"

@@ -6,6 +6,7 @@
  *  - repeats are answered once and take no session's place;
  *  - no byte that was not sent is delivered, none twice, no stream that was not dialed.
  */
+#include "agent/mesh/session.h"
 #include "hostile.h"
 
 static struct hostile all;
@@ -96,7 +97,7 @@ a_repeated_second_message_is_dropped(void **state)
     uint64_t stale = world_count(all.cli, "stale_frames");
     hostile_untouched(hostile_try(&all, "web", VICTIM));
     assert_int_equal(world_count(all.cli, "stale_frames"), stale + 2);
-    mesh_peer_doubt_sessions(hostile_peer(all.cli, "web")); /* so that it makes another */
+    mesh_peer_suspect_sessions(hostile_peer(all.cli, "web")); /* so that it makes another */
     hostile_set(old_handshake, 1);
     hostile_untouched(hostile_try(&all, "web", VICTIM)); /* at the second try */
     assert_int_equal(hostile_done, 1);
@@ -138,7 +139,7 @@ a_changed_handshake_makes_no_session(void **state)
         step = i < 8 ? 1 : 2;
         changed_field = i % 8;
         uint64_t before = handshake_counts();
-        mesh_peer_doubt_sessions(hostile_peer(all.cli, "web"));
+        mesh_peer_suspect_sessions(hostile_peer(all.cli, "web"));
         world_run(all.world, 1000000); /* five first messages a second at most */
         hostile_set(change_handshake, 1);
         struct world_program *program = hostile_try(&all, "web", VICTIM);
@@ -171,7 +172,7 @@ a_changed_confirmation_confirms_nothing(void **state)
     hostile_untouched(hostile_try(&all, "web", VICTIM));
     for (changed_field = 2; changed_field < 4; changed_field++) {
         uint64_t before = handshake_counts();
-        mesh_peer_doubt_sessions(hostile_peer(all.cli, "web"));
+        mesh_peer_suspect_sessions(hostile_peer(all.cli, "web"));
         hostile_set(change_confirm, 1);
         hostile_untouched(hostile_try(&all, "web", VICTIM)); /* its OPEN confirms */
         assert_int_equal(hostile_done, 1);

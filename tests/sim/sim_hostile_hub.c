@@ -8,6 +8,7 @@
  *  - no byte that was not sent is delivered, none twice;
  *  - another peer's stream goes on, and once the hub is honest again everything works.
  */
+#include "agent/mesh/directory.h"
 #include "hostile.h"
 
 static struct hostile all;
@@ -237,14 +238,14 @@ a_lie_about_the_allowance_bounds_memory_and_nothing_else(void **state)
     all.victim->pull_limit = all.victim->far->pull_limit = 1000;
     all.victim->gap_us = all.victim->far->gap_us = 2000;
     allow(1, UINT64_MAX); /* its own budget stands */
-    assert_true(mesh->budget.total <= 100000 && mesh->budget.used <= 100000);
+    assert_true(mesh->hub_budget.total <= 100000 && mesh->hub_budget.used <= 100000);
     allow(2, 0); /* nothing new; what runs goes on at its floor */
     hostile_refused(hostile_try(&all, "web", VICTIM), CBX_REASON_OVERLOADED);
     hostile_run(&all);
     hostile_untouched(all.victim);
     hostile_untouched(all.neighbour);
     hostile_untouched(all.bystander);
-    assert_int_equal(mesh->budget.used, 0);
+    assert_int_equal(mesh->hub_budget.used, 0);
     allow(3, 1); /* below one floor */
     hostile_refused(hostile_try(&all, "web", VICTIM), CBX_REASON_OVERLOADED);
     allow(4, 1 << 20);

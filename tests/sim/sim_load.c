@@ -8,7 +8,8 @@
  * Asserted at the end of each load: every byte came once, in order, and every stream ended as it
  * was ended; no circuit, queued byte or granted byte is left; what else each test names.
  */
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
+#include "agent/mesh/session.h"
 #include "hub/core/link.h"
 #include "world.h"
 #include <assert.h>
@@ -53,7 +54,7 @@ nothing_left(struct world *world)
                 is_zero("false streams", "all", world->false_streams);
     for (uint32_t i = 0; i < world->agent_count; i++) {
         const struct world_agent *agent = world->agent[i];
-        none = none && is_zero("credit granted", agent->slug, agent->mesh->budget.used) &&
+        none = none && is_zero("credit granted", agent->slug, agent->mesh->hub_budget.used) &&
                is_zero("unacknowledged bytes", agent->slug, agent->mesh->send_used) &&
                is_zero("streams", agent->slug, agent->mesh->stream_count) &&
                is_zero("integrity", agent->slug, world_count(agent, "integrity"));
@@ -204,7 +205,7 @@ a_thousand_stalled_streams_stay_within_the_budgets(void **state)
     }
     world_run(world, 5 * SECOND);
     assert_true(cli->mesh->send_used <= cli->mesh->config.send_budget);
-    uint64_t granted = web->mesh->budget.used, held = cbx_slab_bytes() - before;
+    uint64_t granted = web->mesh->hub_budget.used, held = cbx_slab_bytes() - before;
     print_message("# granted %llu KiB, unacknowledged %llu KiB, in buffers %llu KiB\n",
                   (unsigned long long)(granted / KIB),
                   (unsigned long long)(cli->mesh->send_used / KIB),

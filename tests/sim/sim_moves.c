@@ -4,8 +4,10 @@
  * away from a path on which records are changed. Each is followed byte by byte. CBX_SEED replays a
  * run.
  */
-#include "agent/mesh/direct.h"
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
+#include "agent/mesh/moving.h"
+#include "agent/mesh/path.h"
+#include "agent/mesh/peer.h"
 #include "filter.h"
 #include "hub/core/link.h"
 #include "world.h"
@@ -112,7 +114,7 @@ assert_all_clean(void)
     assert_int_equal(the->hub->circuit_count, 0);
     for (int i = 0; i < 2; i++) {
         const struct mesh *mesh = (i ? web : cli)->mesh;
-        assert_int_equal(mesh->budget.used + mesh->direct_budget.used + mesh->send_used, 0);
+        assert_int_equal(mesh->hub_budget.used + mesh->direct_budget.used + mesh->send_used, 0);
         assert_true(TAILQ_EMPTY(&mesh->streams) && TAILQ_EMPTY(&mesh->moving));
         assert_int_equal(mesh->env.unacked_slack, 0);
         assert_int_equal(HASH_COUNT(mesh->incoming), 0);
@@ -291,7 +293,7 @@ no_room_at_the_far_end_of_the_lane(void **state)
     world_run(the, 2 * S);
     assert_false(program->closed);
     assert_int_equal(program->stream->path.plane, MESH_PLANE_SSH);
-    assert_false(program->stream->in_moving);
+    assert_false(mesh_stream_is_moving(program->stream));
     web->mesh->direct_budget.used -= 1024 * MIB;
     assert_all_clean();
 }
@@ -307,9 +309,9 @@ a_lane_that_falls_silent_is_left(void **state)
     struct world_program *program = trickle(20 * MS);
     assert_true(world_until(the, 10 * S, both_up, NULL));
     world_run(the, 4 * S);
-    assert_true(program->stream->in_moving);
+    assert_true(mesh_stream_is_moving(program->stream));
     world_run(the, 2 * S);
-    assert_false(program->stream->in_moving);
+    assert_false(mesh_stream_is_moving(program->stream));
     assert_int_equal(program->stream->path.plane, MESH_PLANE_SSH);
     assert_false(both_up(NULL));
     assert_all_clean();
@@ -606,7 +608,8 @@ a_second_broken_record_ends_the_stream(void **state)
     the->filter = spoils;
     agents();
     struct world_program *program = one_on_the_hub(20 * MIB, 20 * MIB);
-    program->stream->broken = program->far->stream->broken = true; /* that was the first */
+    program->stream->move.broken = true; /* that was the first */
+    program->far->stream->move.broken = true;
     spoil = 1;
     assert_true(world_until(the, 10 * S, world_closed, program));
     assert_true(world_until(the, 10 * S, world_closed, program->far));
@@ -684,7 +687,7 @@ meddle_with(enum meddle how, enum cbx_frame_type type)
     assert_int_equal(cli->lost_count + web->lost_count, 0);
     meddles.how = 0;
     world_run(the, S);
-    assert_int_equal(cli->mesh->budget.used + web->mesh->budget.used, 0);
+    assert_int_equal(cli->mesh->hub_budget.used + web->mesh->hub_budget.used, 0);
     assert_int_equal(cli->mesh->send_used + web->mesh->send_used, 0);
     assert_int_equal(the->false_streams, 0);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Paths that are hard to fill: full in both directions, holding small writes together, distant. */
+#include "agent/mesh/handshake.h"
 #include "world.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -4,8 +4,12 @@
  * can, how often it is tried; and a hub or a member that forges, repeats, reorders, swallows what
  * they say to each other, or names addresses that are not to be tried. CBX_SEED replays a run.
  */
+#include "agent/mesh/base.h"
 #include "agent/mesh/direct.h"
-#include "agent/mesh/internal.h"
+#include "agent/mesh/path.h"
+#include "agent/mesh/peer.h"
+#include "agent/mesh/session.h"
+#include "agent/mesh/why.h"
 #include "common/session/rendezvous.h"
 #include "direct.h"
 #include "filter.h"
@@ -119,7 +123,7 @@ static const char *
 why(const struct world_agent *agent, const struct world_agent *other)
 {
     static char text[400];
-    mesh_rendezvous_why(peer_at(agent, other), text, sizeof text);
+    mesh_why_not_direct(peer_at(agent, other), text, sizeof text);
     return text;
 }
 

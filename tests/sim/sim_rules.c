@@ -4,7 +4,10 @@
  * what, clocks, sessions made by both sides, identities of streams, one answer about who is alive.
  * CBX_SEED replays a run.
  */
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
+#include "agent/mesh/dial.h"
+#include "agent/mesh/peer.h"
+#include "agent/mesh/session.h"
 #include "filter.h"
 #include "hub/core/link.h"
 #include "pipe.h"
@@ -291,7 +294,7 @@ until_a_record_of_the_initiator_opened_nothing_is_replaced(void **state)
     struct mesh_peer *peer = peer_of(web, "cli");
     struct mesh_session *old = mesh_peer_newest(peer);
     drops = confirms;
-    mesh_peer_doubt_sessions(peer_of(cli, "web"));
+    mesh_peer_suspect_sessions(peer_of(cli, "web"));
     struct world_program *lost = world_dial(cli, "web", 8080, 100, 100);
     world_run(the, 500 * MS);
     struct mesh_session *unconfirmed = peer->unconfirmed;
@@ -340,7 +343,7 @@ one_unconfirmed_session_per_peer(void **state)
         assert_int_equal(peer->session_count, 0);
         before = peer->unconfirmed;
         give_up(program);
-        mesh_peer_doubt_sessions(peer_of(cli, "web"));
+        mesh_peer_suspect_sessions(peer_of(cli, "web"));
     }
     assert_true(web->up && cli->up);
 }

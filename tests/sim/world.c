@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "world.h"
-#include "agent/mesh/internal.h"
+#include "agent/mesh/base.h"
 #include "common/base/log.h"
 #include "common/trust/token.h"
 #include "direct.h"
@@ -389,7 +389,7 @@ await_answer(struct world_agent *agent)
     of = NULL;
     if (got > 0) {
         assert(cbx_lane_answer_holds(&agent->ticket, answer));
-        (void)mesh_lane(agent->mesh, &pipe->end[0].base, &agent->ticket);
+        (void)mesh_lane_attach(agent->mesh, &pipe->end[0].base, &agent->ticket);
     } else if (pipe) {
         pipe->end[0].base.ops->close(&pipe->end[0].base);
     }
@@ -599,9 +599,9 @@ check_agent(const struct world_agent *agent)
     assert(mesh->send_used <= mesh->config.send_budget + fins);
     if (!agent->up)
         return;
-    assert(mesh->budget.used <= mesh->config.receive_budget);
+    assert(mesh->hub_budget.used <= mesh->config.receive_budget);
     const struct hub_link *link = link_of(agent);
-    assert(agent->world->filter || !link || mesh->budget.used <= link->allowance.value);
+    assert(agent->world->filter || !link || mesh->hub_budget.used <= link->allowance.value);
 }
 
 /* What malloc takes for so many bytes. */

@@ -23,7 +23,7 @@ struct mesh {
     uint8_t id[CBX_LANE_ID];
     bool listener;
     unsigned lanes, failures;
-    int says; /* what mesh_direct answers */
+    int says; /* what mesh_direct_attach answers */
     char text[200];
 };
 
@@ -38,8 +38,8 @@ struct fixture {
 static struct fixture *current;
 
 int
-mesh_direct(struct mesh *mesh, struct cbx_carrier *carrier, const struct cbx_lane_ticket *ticket,
-            bool listener)
+mesh_direct_attach(struct mesh *mesh, struct cbx_carrier *carrier,
+                   const struct cbx_lane_ticket *ticket, bool listener)
 {
     assert_false(current->inside);
     mesh->lanes++;

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Streams go: freed once nobody holds on to them, with a tombstone for a RESUME that comes late
+ * (rule 27), or back to waiting where a dial was not answered.
+ */
+#ifndef AGENT_MESH_ENDS_H
+#define AGENT_MESH_ENDS_H
+
+#include "agent/mesh/base.h"
+
+/* What mesh.reap holds. */
+void mesh_streams_free(struct mesh *mesh);
+/* A dial that was not answered goes back to waiting, once: true then. */
+bool mesh_stream_requeue(struct mesh_stream *stream);
+
+#endif

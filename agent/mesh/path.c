@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/mesh/path.h"
+
+#include <stdio.h>
+
+struct cbx_link *
+mesh_hub_path(struct mesh *mesh)
+{
+    return mesh->phase == MESH_UP ? &mesh->pump.link : NULL;
+}
+
+struct cbx_link *
+mesh_path(struct mesh_peer *peer)
+{
+    bool direct = peer->direct && !peer->direct->doomed[0];
+    return direct ? &peer->direct->pump.link : mesh_hub_path(peer->mesh);
+}
+
+bool
+mesh_link_is_hub(const struct mesh *mesh, const struct cbx_link *link)
+{
+    return link == &mesh->pump.link;
+}
+
+struct cbx_budget *
+mesh_budget_of(struct mesh *mesh, const struct cbx_link *link)
+{
+    return mesh_link_is_hub(mesh, link) ? &mesh->hub_budget : &mesh->direct_budget;
+}
+
+bool
+mesh_link_leads_to(const struct mesh *mesh, const struct cbx_link *link,
+                   const struct mesh_peer *peer)
+{
+    return mesh_link_is_hub(mesh, link) || (peer->direct && link == &peer->direct->pump.link);
+}
+
+void
+mesh_streams_move(struct mesh_peer *peer)
+{
+    peer->move_due = peer->mesh->move_due = true;
+}
+
+bool
+mesh_direct_up(const struct mesh_peer *peer)
+{
+    return peer->direct != NULL;
+}
+
+void
+mesh_direct_doom(struct mesh_peer *peer, const char *why)
+{
+    struct mesh_direct *direct = peer->direct;
+    if (!direct || direct->doomed[0])
+        return;
+    (void)snprintf(direct->doomed, sizeof direct->doomed, "%s", why);
+    mesh_wake(peer->mesh);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which link leads to a peer: its direct lane while one stands, else the link to the hub once that
+ * is up. A direct lane may be doomed from inside a callback of its link: it stands until the next
+ * turn, but nothing new goes there.
+ */
+#ifndef AGENT_MESH_PATH_H
+#define AGENT_MESH_PATH_H
+
+#include "agent/mesh/base.h"
+
+/* The link to the hub, while streams may go there; else NULL. */
+struct cbx_link *mesh_hub_path(struct mesh *mesh);
+/* Where a new stream to the peer goes; NULL: nowhere now. */
+struct cbx_link *mesh_path(struct mesh_peer *peer);
+bool mesh_link_is_hub(const struct mesh *mesh, const struct cbx_link *link);
+/* What is granted over that link counts here. */
+struct cbx_budget *mesh_budget_of(struct mesh *mesh, const struct cbx_link *link);
+/* Whether the peer may speak on that link. */
+bool mesh_link_leads_to(const struct mesh *mesh, const struct cbx_link *link,
+                        const struct mesh_peer *peer);
+/* A better path to the peer is there: its streams go there at the next turn. */
+void mesh_streams_move(struct mesh_peer *peer);
+
+bool mesh_direct_up(const struct mesh_peer *peer);
+/* The lane to the peer, if there is one, ends at the next turn. */
+void mesh_direct_doom(struct mesh_peer *peer, const char *why);
+
+#endif

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/mesh/why.h"
+
+#include "agent/mesh/rendezvous_try.h"
+
+#include <stdio.h>
+
+/* After this long an offer is not late any more, it does not come. */
+static const int64_t OFFER_LATE_US = 10 * 1000 * 1000;
+
+void
+mesh_why_not_relay(const struct mesh *mesh, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (mesh->config.lanes == CBX_LANES_OFF) {
+        (void)snprintf(out, size, "lanes are off here (--lanes off)");
+        return;
+    }
+    if (mesh->ops->lane_trouble)
+        mesh->ops->lane_trouble(mesh->arg, out, size);
+    if (out[0] != '\0')
+        return;
+    const char *text = mesh->pump.lane    ? "the lane is there, the link is moving to it"
+                       : mesh->lane_asked ? "the hub was asked for a lane and has not answered yet"
+                                          : "the lane is being connected";
+    (void)snprintf(out, size, "%s", text);
+}
+
+static const char *
+why_at_rest(const struct mesh_peer *peer)
+{
+    int64_t since = peer->rendezvous.busy_since;
+    if (peer->stream_count == 0)
+        return "a direct lane is made once a stream runs";
+    if (mesh_try_is_ours_to_offer(peer))
+        return "a direct lane is about to be offered";
+    return since && mesh_now(peer->mesh) - since >= OFFER_LATE_US
+               ? "its agent has not offered a direct lane: does it run with --direct off?"
+               : "its agent has not offered a direct lane yet";
+}
+
+void
+mesh_why_not_direct(const struct mesh_peer *peer, char *out, size_t size)
+{
+    const struct mesh *mesh = peer->mesh;
+    const struct mesh_rendezvous *rendezvous = &peer->rendezvous;
+    int64_t wait = rendezvous->next_at - mesh_now(mesh);
+    long long seconds = wait / 1000000 + 1;
+    if (!mesh->config.direct)
+        (void)snprintf(out, size, "direct lanes are off here (--direct off)");
+    else if (!mesh->hub_direct)
+        (void)snprintf(out, size, "the hub forbids direct lanes (--direct off)");
+    else if (rendezvous->state == MESH_RENDEZVOUS_UP)
+        (void)snprintf(out, size, "the direct lane is there, streams are moving to it");
+    else if (rendezvous->state == MESH_RENDEZVOUS_OFFERED)
+        (void)snprintf(out, size, "a direct lane was offered, its agent has not answered yet");
+    else if (mesh_try_going(peer))
+        (void)snprintf(out, size, "a direct lane is being tried");
+    else if (rendezvous->refused)
+        (void)snprintf(out, size, "its agent runs with --direct off");
+    else if (!rendezvous->trouble[0])
+        (void)snprintf(out, size, "%s", why_at_rest(peer));
+    else if (peer->stream_count && wait > 0)
+        (void)snprintf(out, size, "%s; next try in %lld s", rendezvous->trouble, seconds);
+    else
+        (void)snprintf(out, size, "%s; tried again once a stream runs", rendezvous->trouble);
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* Why the link, or a peer, is on no better plane: one line for people; "" when nothing is wrong. */
+#ifndef AGENT_MESH_WHY_H
+#define AGENT_MESH_WHY_H
+
+#include "agent/mesh/base.h"
+#include <stddef.h>
+
+void mesh_why_not_relay(const struct mesh *mesh, char *out, size_t size);
+void mesh_why_not_direct(const struct mesh_peer *peer, char *out, size_t size);
+
+#endif
