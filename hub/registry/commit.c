@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The registry to disk (its shape: registry_file.c). Sealing a snapshot of thousands of peers takes
- * milliseconds, so one is made per write of the disk and not one per change: while one is being
- * written, commits queue for the next.
+ * Sealing a snapshot of thousands of peers takes milliseconds, so one is made per write of the disk
+ * and not one per change: while one is being written, commits queue for the next.
  */
-#include "hub/registry/table.h"
-
+#include "hub/registry/commit.h"
 #include "common/base/mpio.h"
-
+#include "hub/registry/lookup.h"
+#include "hub/registry/snapshot.h"
+#include "hub/registry/state.h"
 #include <stdlib.h>
 
 enum { SNAPSHOT_MODE = 0600 };
@@ -18,8 +18,9 @@ struct commit_waiter {
     struct commit_waiter *next;
 };
 
-/* Encoding. The packer's results are not looked at one by one: what failed stays short. */
+/* ---- encoding ---- */
 
+/* The packer's results are not looked at one by one: what failed stays short. */
 struct output {
     msgpack_sbuffer buffer;
     msgpack_packer packer;
@@ -38,7 +39,7 @@ output_write(void *data, const char *bytes, size_t length)
 static void
 pack_invite(msgpack_packer *packer, const struct reg_invite *invite)
 {
-    msgpack_pack_array(packer, REG_RECORD_ELEMENTS);
+    msgpack_pack_array(packer, REG_INVITE_ELEMENTS);
     cbx_mp_pack_bin(packer, invite->pond_public, sizeof invite->pond_public);
     cbx_mp_pack_bin(packer, invite->cert.bytes, invite->cert.length);
     cbx_mp_pack_bin(packer, invite->login_key, sizeof invite->login_key);
@@ -49,7 +50,7 @@ pack_invite(msgpack_packer *packer, const struct reg_invite *invite)
 static void
 pack_peer(msgpack_packer *packer, const struct registry *registry, const struct reg_peer *peer)
 {
-    msgpack_pack_array(packer, REG_RECORD_ELEMENTS);
+    msgpack_pack_array(packer, REG_PEER_ELEMENTS);
     cbx_mp_pack_bin(packer, registry_pond_public(registry, peer->pond), CBX_KEY_SIZE);
     cbx_mp_pack_bin(packer, peer->invite_cert.bytes, peer->invite_cert.length);
     cbx_mp_pack_bin(packer, peer->peer_cert.bytes, peer->peer_cert.length);
@@ -65,7 +66,7 @@ seal_snapshot(const struct registry *registry, uint8_t **sealed, size_t *length,
     msgpack_sbuffer_init(&output.buffer);
     msgpack_packer_init(&output.packer, &output, output_write);
     msgpack_pack_array(&output.packer, REG_SNAPSHOT_ELEMENTS);
-    msgpack_pack_uint8(&output.packer, REG_SNAPSHOT_VERSION);
+    msgpack_pack_uint8(&output.packer, REG_SNAPSHOT_FORMAT);
     msgpack_pack_array(&output.packer, registry->invite_count);
     for (const struct reg_invite *at = registry->invites; at != NULL; at = at->next)
         pack_invite(&output.packer, at);
@@ -80,7 +81,7 @@ seal_snapshot(const struct registry *registry, uint8_t **sealed, size_t *length,
     return result;
 }
 
-/* Committing. */
+/* ---- committing ---- */
 
 static void
 waiters_free(struct commit_waiter **list)

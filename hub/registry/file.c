@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The registry from disk: a vault file of kind "cbx hub registry" with one msgpack array,
- *
- *   [version = 1, invites, peers]
- *   invite: [pond_public bin32, certificate bin, login_key bin32, state uint, identity bin32]
- *   peer:   [pond_public bin32, invite certificate bin, peer certificate bin, generation uint,
- *            joined uint]
- *
- * Everything else is in the certificates, which are opened again at each load, so that a snapshot
- * cannot say what no key signed. A file that does not decode as a whole is refused as a whole, and
- * nothing is written over it: committing is legal only after a load that succeeded or found no
- * file.
+ * Everything but keys and states is in the certificates, which are opened again at each load, so
+ * that a snapshot cannot say what no key signed. A file that does not decode as a whole is refused
+ * as a whole, and nothing is written over it: committing is legal only after a load that succeeded
+ * or found no file.
  */
-#include "hub/registry/table.h"
-
+#include "hub/registry/file.h"
 #include "common/base/mpio.h"
 #include "common/base/mpscan.h"
-
+#include "hub/registry/lookup.h"
+#include "hub/registry/object.h"
+#include "hub/registry/snapshot.h"
+#include "hub/registry/state.h"
+#include "hub/registry/table.h"
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,11 +86,13 @@ load_invite(struct registry *registry, const msgpack_object *object, struct cbx_
     uint64_t state;
     struct cbx_cert bytes;
     struct cbx_invite_cert cert;
-    const msgpack_object *field = read_array(object, REG_RECORD_ELEMENTS);
-    if (field == NULL || !cbx_mp_bin(&field[0], pond_public, sizeof pond_public) ||
-        !read_cert(&field[1], &bytes) || !cbx_mp_bin(&field[2], login_key, sizeof login_key) ||
-        !cbx_mp_uint(&field[3], REG_INVITE_USED, &state) ||
-        !cbx_mp_bin(&field[4], identity, sizeof identity))
+    const msgpack_object *field = read_array(object, REG_INVITE_ELEMENTS);
+    if (field == NULL ||
+        !cbx_mp_bin(&field[REG_INVITE_POND_PUBLIC], pond_public, sizeof pond_public) ||
+        !read_cert(&field[REG_INVITE_CERT], &bytes) ||
+        !cbx_mp_bin(&field[REG_INVITE_LOGIN_KEY], login_key, sizeof login_key) ||
+        !cbx_mp_uint(&field[REG_INVITE_STATE], REG_INVITE_USED, &state) ||
+        !cbx_mp_bin(&field[REG_INVITE_IDENTITY], identity, sizeof identity))
         return malformed(error, "malformed");
     int result = cbx_invite_cert_open(bytes.bytes, bytes.length, pond_public, &cert, error);
     if (result != 0)
@@ -149,11 +147,13 @@ load_peer(struct registry *registry, const msgpack_object *object, struct cbx_er
     struct cbx_cert cert;
     struct cbx_invite_cert invite_cert;
     struct cbx_peer_cert peer_cert;
-    const msgpack_object *field = read_array(object, REG_RECORD_ELEMENTS);
-    if (field == NULL || !cbx_mp_bin(&field[0], pond_public, sizeof pond_public) ||
-        !read_cert(&field[1], &invite) || !read_cert(&field[2], &cert) ||
-        !cbx_mp_uint(&field[3], REG_NUMBER_MAX, &generation) ||
-        !cbx_mp_uint(&field[4], REG_NUMBER_MAX, &joined))
+    const msgpack_object *field = read_array(object, REG_PEER_ELEMENTS);
+    if (field == NULL ||
+        !cbx_mp_bin(&field[REG_PEER_POND_PUBLIC], pond_public, sizeof pond_public) ||
+        !read_cert(&field[REG_PEER_INVITE_CERT], &invite) ||
+        !read_cert(&field[REG_PEER_CERT], &cert) ||
+        !cbx_mp_uint(&field[REG_PEER_GENERATION], REG_NUMBER_MAX, &generation) ||
+        !cbx_mp_uint(&field[REG_PEER_JOINED], REG_NUMBER_MAX, &joined))
         return malformed(error, "malformed");
     /* At time 0 nothing has ended yet: what has is registry_expire's matter. */
     int result = cbx_chain_open(&invite, &cert, pond_public, 0, &invite_cert, &peer_cert, error);
@@ -194,13 +194,15 @@ load_snapshot(struct registry *registry, const msgpack_object *object, struct cb
 {
     uint64_t version;
     const msgpack_object *field = read_array(object, REG_SNAPSHOT_ELEMENTS);
-    if (field == NULL || !cbx_mp_uint(&field[0], UINT64_MAX, &version))
+    if (field == NULL || !cbx_mp_uint(&field[REG_SNAPSHOT_VERSION], UINT64_MAX, &version))
         return malformed(error, "malformed");
-    if (version != REG_SNAPSHOT_VERSION)
+    if (version != REG_SNAPSHOT_FORMAT)
         return malformed(error, "written by another version of cbx-hub");
-    int result = load_list(registry, &field[1], REG_INVITES_MAX, "invite", load_invite, error);
+    int result = load_list(registry, &field[REG_SNAPSHOT_INVITES], REG_INVITES_MAX, "invite",
+                           load_invite, error);
     if (result == 0)
-        result = load_list(registry, &field[2], REG_PEERS_MAX, "peer", load_peer, error);
+        result = load_list(registry, &field[REG_SNAPSHOT_PEERS], REG_PEERS_MAX, "peer", load_peer,
+                           error);
     return result;
 }
 

@@ -5,8 +5,8 @@
  * there: any other backslash stays as it is, so backslashes are not doubled. It expands no percent
  * signs in this option.
  */
-#include "hub/registry/registry.h"
-
+#include "hub/registry/keys.h"
+#include "hub/registry/lookup.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Making and freeing the registry's objects: plain copies of what opened certificates say. */
-#include "hub/registry/table.h"
-
+#include "hub/registry/object.h"
+#include "hub/registry/state.h"
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>

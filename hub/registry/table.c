@@ -1,97 +1,23 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Theory. Every invite and every peer hangs at the entry of its name (pond and slug); the entries
- * of a pond hold its public key's entry alive. Entries go when nothing hangs there any more, so a
- * pond is known exactly as long as it has an invite or a peer. Look-ups by name, login fingerprint
- * and exchange key are hash tables, because thousands of agents may attach at once.
- */
 #include "hub/registry/table.h"
-
+#include "hub/registry/lookup.h"
+#include "hub/registry/object.h"
+#include "hub/registry/state.h"
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_SIZE = CBX_SLUG_MAX + 1, SLUG_KEY_SIZE = 2 * NAME_SIZE };
-
-struct pond_node {
-    char name[NAME_SIZE];
-    uint8_t public_key[32];
-    uint32_t slugs;
-    UT_hash_handle by_name;
-};
-
-struct slug_node {
-    struct reg_slug entry;   /* first */
-    char key[SLUG_KEY_SIZE]; /* pond and slug, zero padded */
-    struct pond_node *pond;
-    UT_hash_handle by_name;
-};
-
-struct registry_index {
-    struct pond_node *ponds;
-    struct slug_node *slugs;
-    struct invite_node *invites;
-    struct peer_node *peers;
-    struct peer_node *exchanges;
-};
-
-/* Names. */
-
-/* Names from outside may be anything: false when they cannot be keys. */
-static bool
-slug_key(const char *pond, const char *slug, char key[SLUG_KEY_SIZE])
-{
-    size_t pond_length = strnlen(pond, NAME_SIZE);
-    size_t slug_length = strnlen(slug, NAME_SIZE);
-    if (pond_length >= NAME_SIZE || slug_length >= NAME_SIZE)
-        return false;
-    memset(key, 0, SLUG_KEY_SIZE);
-    memcpy(key, pond, pond_length);
-    memcpy(key + NAME_SIZE, slug, slug_length);
-    return true;
-}
-
-static struct slug_node *
-find_slug(const struct registry *registry, const char *pond, const char *slug)
-{
-    char key[SLUG_KEY_SIZE];
-    struct slug_node *node = NULL;
-    if (slug_key(pond, slug, key))
-        HASH_FIND(by_name, registry->index->slugs, key, SLUG_KEY_SIZE, node);
-    return node;
-}
-
-static struct pond_node *
-find_pond(const struct registry *registry, const char *pond)
-{
-    struct pond_node *node = NULL;
-    HASH_FIND(by_name, registry->index->ponds, pond, strlen(pond), node);
-    return node;
-}
-
-struct reg_slug *
-registry_slug(const struct registry *registry, const char *pond, const char *slug)
-{
-    struct slug_node *node = find_slug(registry, pond, slug);
-    return node != NULL ? &node->entry : NULL;
-}
-
-const uint8_t *
-registry_pond_public(const struct registry *registry, const char *pond)
-{
-    const struct pond_node *node = find_pond(registry, pond);
-    return node != NULL ? node->public_key : NULL;
-}
+/* ---- names ---- */
 
 static struct pond_node *
 acquire_pond(struct registry *registry, const char *name, const uint8_t pond_public[32])
 {
-    struct pond_node *pond = find_pond(registry, name);
+    struct pond_node *pond = registry_pond_node(registry, name);
     if (pond != NULL)
         return pond;
     pond = calloc(1, sizeof *pond);
     if (pond == NULL)
         return NULL;
-    memcpy(pond->name, name, strnlen(name, NAME_SIZE - 1));
+    memcpy(pond->name, name, strnlen(name, REG_NAME_SIZE - 1));
     memcpy(pond->public_key, pond_public, sizeof pond->public_key);
     HASH_ADD_KEYPTR(by_name, registry->index->ponds, pond->name, strlen(pond->name), pond);
     if (pond->by_name.tbl == NULL) {
@@ -114,16 +40,16 @@ static struct slug_node *
 acquire_slug(struct registry *registry, const char *pond, const char *slug,
              const uint8_t pond_public[32])
 {
-    struct slug_node *node = find_slug(registry, pond, slug);
+    struct slug_node *node = registry_slug_node(registry, pond, slug);
     if (node != NULL)
         return node;
     node = calloc(1, sizeof *node);
-    if (node == NULL || !slug_key(pond, slug, node->key) ||
+    if (node == NULL || !registry_slug_key(pond, slug, node->key) ||
         (node->pond = acquire_pond(registry, pond, pond_public)) == NULL) {
         free(node);
         return NULL;
     }
-    HASH_ADD_KEYPTR(by_name, registry->index->slugs, node->key, SLUG_KEY_SIZE, node);
+    HASH_ADD_KEYPTR(by_name, registry->index->slugs, node->key, REG_SLUG_KEY_SIZE, node);
     if (node->by_name.tbl == NULL) {
         release_pond(registry, node->pond);
         free(node);
@@ -145,7 +71,7 @@ release_slug(struct registry *registry, struct slug_node *slug)
     free(slug);
 }
 
-/* Invites. */
+/* ---- invites ---- */
 
 int
 registry_link_invite(struct registry *registry, struct reg_invite *invite)
@@ -224,7 +150,7 @@ registry_mark_joined(struct registry *registry, struct reg_invite *invite,
     memcpy(invite->identity, identity, sizeof invite->identity);
 }
 
-/* Peers. */
+/* ---- peers ---- */
 
 int
 registry_link_peer(struct registry *registry, struct reg_peer *peer, const uint8_t pond_public[32])
@@ -280,46 +206,7 @@ registry_unlink_peer(struct registry *registry, struct reg_peer *peer)
     node->slug = NULL;
 }
 
-struct reg_peer *
-registry_find_exchange(const struct registry *registry, const uint8_t exchange[32])
-{
-    struct peer_node *node = NULL;
-    HASH_FIND(by_exchange, registry->index->exchanges, exchange, 32, node);
-    return node != NULL ? &node->peer : NULL;
-}
-
-struct reg_login
-registry_login(const struct registry *registry, const char *fingerprint)
-{
-    const size_t length = strlen(fingerprint);
-    struct invite_node *invite = NULL;
-    struct peer_node *peer = NULL;
-    HASH_FIND(by_fingerprint, registry->index->peers, fingerprint, length, peer);
-    if (peer != NULL)
-        return (struct reg_login){.kind = REG_LOGIN_PEER, .peer = &peer->peer};
-    HASH_FIND(by_fingerprint, registry->index->invites, fingerprint, length, invite);
-    if (invite != NULL)
-        return (struct reg_login){.kind = REG_LOGIN_INVITE, .invite = &invite->invite};
-    return (struct reg_login){.kind = REG_LOGIN_NONE};
-}
-
-/* The whole. */
-
-struct registry *
-registry_new(const char *path, const struct cbx_vault_key *key)
-{
-    struct registry *registry = calloc(1, sizeof *registry);
-    if (registry == NULL)
-        return NULL;
-    registry->key = key;
-    registry->path = strdup(path);
-    registry->index = calloc(1, sizeof *registry->index);
-    if (registry->path == NULL || registry->index == NULL) {
-        registry_free(registry);
-        return NULL;
-    }
-    return registry;
-}
+/* ---- the whole ---- */
 
 void
 registry_clear(struct registry *registry)
@@ -334,13 +221,11 @@ registry_clear(struct registry *registry)
 }
 
 void
-registry_free(struct registry *registry)
+registry_take_out(struct registry *registry, struct reg_peer *peer, const struct reg_invite *keep)
 {
-    if (registry == NULL)
-        return;
-    registry_clear(registry);
-    registry_drop_waiters(registry);
-    free(registry->index);
-    free(registry->path);
-    free(registry);
+    const struct reg_slug *entry = registry_slug(registry, peer->pond, peer->slug);
+    struct reg_invite *joined = entry->joined;
+    if (joined != NULL && joined != keep && reg_same_key(joined->identity, peer->identity))
+        registry_delete_invite(registry, joined);
+    registry_unlink_peer(registry, peer);
 }

@@ -5,6 +5,9 @@
  * (ops, db) have a circuit. Whatever happens: what the hub writes is frames, its accounts hold, the
  * honest two are never disturbed and their bytes pass, and all memory comes back.
  */
+#include "hub/registry/state.h"
+
+#include "hub/registry/registry.h"
 #include "hub/registry/table.h"
 
 #include "common/base/log.h"

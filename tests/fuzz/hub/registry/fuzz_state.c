@@ -5,7 +5,10 @@
  * list of what it is made of: right and wrong keys, certificates, names, numbers. What loads is
  * whole: it can be found, and an agent's state comes back the same when it is stored.
  */
-#include "hub/registry/table.h"
+#include "hub/registry/state.h"
+
+#include "hub/registry/registry.h"
+#include "hub/registry/snapshot.h"
 
 #include "agent/daemon/state.h"
 #include "common/base/mpio.h"
