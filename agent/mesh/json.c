@@ -238,7 +238,7 @@ state_name(const struct mesh_stream *stream)
     if (stream->state != MESH_STREAM_RUNNING)
         return "opening";
     bool half = stream->core.write >= CBX_WRITE_FIN || stream->core.read != CBX_READ_OPEN;
-    return stream->core.is_over ? "over" : half ? "half-closed" : "open";
+    return cbx_stream_is_over(&stream->core) ? "over" : half ? "half-closed" : "open";
 }
 
 static json_t *

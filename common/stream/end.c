@@ -27,6 +27,18 @@ static const struct cbx_states read_states = {
         },
 };
 
+static const struct cbx_states phases = {
+    .what = "stream",
+    .state =
+        {
+            [CBX_STREAM_RUNNING] = {"running", CBX_STATE(CBX_STREAM_OVER)},
+            [CBX_STREAM_OVER] = {"over",
+                                 CBX_STATE(CBX_STREAM_RESETTING) | CBX_STATE(CBX_STREAM_FINISHED)},
+            [CBX_STREAM_RESETTING] = {"resetting", CBX_STATE(CBX_STREAM_FINISHED)},
+            [CBX_STREAM_FINISHED] = {"finished", 0},
+        },
+};
+
 static const char *
 side(const struct cbx_stream *stream)
 {
@@ -47,6 +59,13 @@ cbx_stream_set_read(struct cbx_stream *stream, enum cbx_read_state state)
     if (cbx_states_allow_number(&read_states, side(stream), stream->circuit.label, stream->read,
                                 state))
         stream->read = state;
+}
+
+static void
+set_phase(struct cbx_stream *stream, enum cbx_stream_phase phase)
+{
+    if (cbx_states_allow_number(&phases, side(stream), stream->circuit.label, stream->phase, phase))
+        stream->phase = phase;
 }
 
 void
@@ -83,23 +102,21 @@ cbx_stream_give_back(struct cbx_stream *stream)
 void
 cbx_stream_finish(struct cbx_stream *stream)
 {
-    if (stream->is_finished)
+    if (stream->phase == CBX_STREAM_FINISHED)
         return;
-    stream->is_finished = true;
+    set_phase(stream, CBX_STREAM_FINISHED);
     cbx_stream_drop_unacked(stream);
     cbx_window_close(&stream->in);
     cbx_stream_give_back(stream);
     stream->env->ops->finished(stream);
 }
 
-/* Tells the program, once. */
 void
 cbx_stream_tell_over(struct cbx_stream *stream, enum cbx_reason reason, bool by_target)
 {
-    stream->is_over = true;
-    if (stream->program_gone)
+    if (cbx_stream_is_over(stream))
         return;
-    stream->program_gone = true;
+    set_phase(stream, CBX_STREAM_OVER);
     cbx_stream_drop_queue(stream);
     stream->env->ops->over(stream, reason, by_target);
 }
@@ -108,10 +125,10 @@ cbx_stream_tell_over(struct cbx_stream *stream, enum cbx_reason reason, bool by_
 static void
 send_reset(struct cbx_stream *stream, enum cbx_reason reason)
 {
-    if (stream->is_finished || stream->reset)
+    if (stream->phase >= CBX_STREAM_RESETTING)
         return;
-    stream->is_over = true;
-    stream->reset = reason;
+    set_phase(stream, CBX_STREAM_RESETTING);
+    stream->reset_reason = reason;
     if (stream->circuit.link)
         cbx_circuit_control_ready(&stream->circuit);
     else
@@ -128,8 +145,8 @@ cbx_stream_fail(struct cbx_stream *stream, enum cbx_reason reason)
 bool
 cbx_stream_movable(const struct cbx_stream *stream)
 {
-    return stream->write != CBX_WRITE_WAIT && !stream->accept_due && !stream->is_over &&
-           !stream->is_finished && !stream->reset;
+    return stream->write != CBX_WRITE_WAIT && !(stream->due & CBX_DUE_ANSWER) &&
+           !cbx_stream_is_over(stream);
 }
 
 /* Whether the owner means to find another path; the circuit is left then. */
@@ -143,7 +160,6 @@ strand(struct cbx_stream *stream, enum cbx_reason reason)
     return true;
 }
 
-/* What came does not hold: the path is to blame, or somebody on it (rule 19). */
 void
 cbx_stream_fail_integrity(struct cbx_stream *stream)
 {
@@ -153,15 +169,16 @@ cbx_stream_fail_integrity(struct cbx_stream *stream)
         cbx_stream_fail(stream, CBX_REASON_INTEGRITY);
         return;
     }
-    struct cbx_field field = cbx_field_uint(CBX_REASON_INTEGRITY);
+    struct cbx_field fields[] = {[CBX_CLOSE_REASON] = cbx_field_uint(CBX_REASON_INTEGRITY)};
     if (link)
-        cbx_link_send(link, CBX_FRAME_CLOSE, label, &field, 1);
+        cbx_link_send(link, CBX_FRAME_CLOSE, label, fields, 1);
 }
 
 void
 cbx_stream_check_done(struct cbx_stream *stream)
 {
-    if (stream->write != CBX_WRITE_DONE || stream->read != CBX_READ_DONE || stream->is_over)
+    if (stream->write != CBX_WRITE_DONE || stream->read != CBX_READ_DONE ||
+        cbx_stream_is_over(stream))
         return;
     cbx_stream_tell_over(stream, CBX_REASON_NONE, true);
     cbx_stream_finish(stream);
@@ -170,7 +187,8 @@ cbx_stream_check_done(struct cbx_stream *stream)
 void
 cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason)
 {
-    stream->program_gone = true;
+    if (!cbx_stream_is_over(stream))
+        set_phase(stream, CBX_STREAM_OVER);
     cbx_stream_drop_queue(stream);
     send_reset(stream, reason);
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a stream ends, and the setters of its two state machines. Ground for the other files: nothing
+ * How a stream ends, and the setters of its state machines. Ground for the other files: nothing
  * here calls them, but what the owner was told (over, finished, stranded) may call back.
  */
 #ifndef COMMON_STREAM_END_H
 #define COMMON_STREAM_END_H
 
 #include "common/stream/state.h"
-
-/* The only writers of `write` and `read`: refuse what stream.h does not allow. */
-void cbx_stream_set_write(struct cbx_stream *stream, enum cbx_write_state state);
-void cbx_stream_set_read(struct cbx_stream *stream, enum cbx_read_state state);
 
 /* Our side gives up: RESET goes out where there is a circuit. over is not called. */
 void cbx_stream_abort(struct cbx_stream *stream, enum cbx_reason reason);
@@ -21,6 +17,11 @@ void cbx_stream_lost(struct cbx_stream *stream, enum cbx_reason reason);
 bool cbx_stream_movable(const struct cbx_stream *stream);
 
 /* ---- for the other files of the stream ---- */
+
+/* The only writers of `write` and `read`: refuse what state.h does not allow. `phase` is written
+ * here alone. */
+void cbx_stream_set_write(struct cbx_stream *stream, enum cbx_write_state state);
+void cbx_stream_set_read(struct cbx_stream *stream, enum cbx_read_state state);
 
 /* Tells the program and the far side. */
 void cbx_stream_fail(struct cbx_stream *stream, enum cbx_reason reason);

@@ -1,6 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/stream/epoch.h"
+#include "common/base/log.h"
+#include <inttypes.h>
 #include <stdlib.h>
+
+/* One line for each change, as the setters of states have it. */
+static void
+log_epoch(const struct cbx_stream *stream, const char *what, uint64_t epoch)
+{
+    cbx_log_debug("stream %s %" PRIu32 ": %s epoch %" PRIu64, stream->dialer ? "dialer" : "target",
+                  stream->circuit.label, what, epoch);
+}
 
 void
 cbx_stream_drop_keys(struct cbx_record_keys **keys)
@@ -22,26 +32,21 @@ cbx_stream_derive(const uint8_t id[CBX_STREAM_ID_SIZE], const struct cbx_session
 void
 cbx_stream_rekey(struct cbx_stream *stream)
 {
-    if (stream->is_over || stream->write == CBX_WRITE_WAIT)
-        return;
-    stream->epoch_due = true;
-    cbx_circuit_control_ready(&stream->circuit);
+    if (!cbx_stream_is_over(stream) && stream->write != CBX_WRITE_WAIT)
+        cbx_stream_control_due(stream, CBX_DUE_EPOCH);
 }
 
-/* The far side keeps two epochs at most: the one before must be delivered before a third begins.
- * Without a session it waits for one: cbx_stream_rekey comes again. */
 bool
 cbx_stream_epoch_may_start(struct cbx_stream *stream)
 {
-    return stream->epoch_due && !cbx_stream_resuming(stream) &&
+    return (stream->due & CBX_DUE_EPOCH) && !cbx_stream_resuming(stream) &&
            stream->out.acked >= stream->epoch_began && stream->env->ops->newest(stream) != NULL;
 }
 
-/* Switches our direction to its next epoch; the record that says so is the old one's last. */
 struct cbx_slice
 cbx_stream_start_epoch(struct cbx_stream *stream)
 {
-    stream->epoch_due = false;
+    stream->due &= ~(uint32_t)CBX_DUE_EPOCH;
     const struct cbx_session *session = stream->env->ops->newest(stream);
     struct cbx_record_keys next, *old = malloc(sizeof *old);
     if (!old)
@@ -57,6 +62,7 @@ cbx_stream_start_epoch(struct cbx_stream *stream)
         cbx_stream_drop_keys(&stream->previous_keys);
         stream->previous_keys = old;
         stream->epoch_began = stream->out.sent;
+        log_epoch(stream, "sends in", next.epoch);
     } else {
         free(old);
     }
@@ -69,15 +75,7 @@ cbx_stream_enter_epoch(struct cbx_stream *stream)
 {
     stream->receive_keys = *stream->next_keys; /* no data was opened under them yet: counter 0 */
     cbx_stream_drop_keys(&stream->next_keys);
-}
-
-/* The keys that a data record must open under: an announced epoch begins at its very offset. */
-void
-cbx_stream_maybe_next_epoch(struct cbx_stream *stream, const struct cbx_frame *frame)
-{
-    if (cbx_stream_epoch_complete(stream) &&
-        frame->field[CBX_SEALED_EPOCH].u == stream->next_keys->epoch)
-        cbx_stream_enter_epoch(stream);
+    log_epoch(stream, "receives in", stream->receive_keys.epoch);
 }
 
 uint64_t
@@ -99,6 +97,6 @@ cbx_stream_begin_epoch(struct cbx_stream *stream, const struct cbx_record_keys *
     stream->receive_keys = *receive;
     cbx_stream_drop_keys(&stream->next_keys);
     cbx_stream_drop_keys(&stream->previous_keys);
-    stream->epoch_due = false;
-    stream->accept_due = stream->credit_due = false;
+    stream->due = 0;
+    log_epoch(stream, "resumes in", send->epoch);
 }

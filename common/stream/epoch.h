@@ -23,16 +23,14 @@ void cbx_stream_derive(const uint8_t id[CBX_STREAM_ID_SIZE], const struct cbx_se
                        struct cbx_record_keys *receive);
 /* Keys that are there for a while only. */
 void cbx_stream_drop_keys(struct cbx_record_keys **keys);
-/* The far side keeps two epochs at most. Without a session it waits for one: cbx_stream_rekey comes
- * again. */
+/* The far side keeps two epochs at most: the one before must be delivered before a third begins.
+ * Without a session it waits for one: cbx_stream_rekey comes again. */
 bool cbx_stream_epoch_may_start(struct cbx_stream *stream);
 /* Switches our direction to its next epoch; the record that says so is the old one's last. .slab is
  * NULL when memory is short. */
 struct cbx_slice cbx_stream_start_epoch(struct cbx_stream *stream);
 /* Their direction goes on in the announced epoch. */
 void cbx_stream_enter_epoch(struct cbx_stream *stream);
-/* Before a data record is opened: an announced epoch begins at its very offset. */
-void cbx_stream_maybe_next_epoch(struct cbx_stream *stream, const struct cbx_frame *frame);
 /* Both directions begin a new epoch together (a resume). */
 void cbx_stream_begin_epoch(struct cbx_stream *stream, const struct cbx_record_keys *send,
                             const struct cbx_record_keys *receive);
@@ -51,6 +49,15 @@ cbx_stream_epoch_complete(const struct cbx_stream *stream)
 {
     uint64_t arrived = stream->received + (stream->read == CBX_READ_OPEN ? 0 : 1);
     return stream->next_keys && arrived == stream->next_offset;
+}
+
+/* Before a data record is opened: an announced epoch begins at its very offset. */
+static inline void
+cbx_stream_maybe_next_epoch(struct cbx_stream *stream, const struct cbx_frame *frame)
+{
+    if (cbx_stream_epoch_complete(stream) &&
+        frame->field[CBX_SEALED_EPOCH].u == stream->next_keys->epoch)
+        cbx_stream_enter_epoch(stream);
 }
 
 /* Control of an announced epoch comes under the next keys at once; data follows at its offset. */

@@ -12,8 +12,7 @@ consumed(struct cbx_stream *stream, uint64_t bytes, int64_t now)
 {
     stream->bytes_in += bytes;
     if (cbx_window_consumed(&stream->in, bytes, now)) {
-        stream->credit_due = true;
-        cbx_circuit_control_ready(&stream->circuit);
+        cbx_stream_control_due(stream, CBX_DUE_CREDIT);
     } else {
         stream->env->ops->ack_delayed(stream);
     }
@@ -164,14 +163,13 @@ cbx_stream_end_input(struct cbx_stream *stream)
         return;
     cbx_stream_set_read(stream, CBX_READ_ENDED);
     stream->env->ops->push_end(stream);
-    stream->credit_due = true;
-    cbx_circuit_control_ready(&stream->circuit);
+    cbx_stream_control_due(stream, CBX_DUE_CREDIT);
 }
 
 void
 cbx_stream_writable(struct cbx_stream *stream, int64_t now)
 {
-    while (!stream->is_over && !STAILQ_EMPTY(&stream->queue)) {
+    while (!cbx_stream_is_over(stream) && !STAILQ_EMPTY(&stream->queue)) {
         struct iovec vector[VECTORS];
         int count = 0;
         struct cbx_queued *queued;
@@ -193,6 +191,6 @@ cbx_stream_writable(struct cbx_stream *stream, int64_t now)
             cbx_stream_drop_first(stream);
         }
     }
-    if (!stream->is_over)
+    if (!cbx_stream_is_over(stream))
         cbx_stream_end_input(stream);
 }

@@ -37,7 +37,6 @@ cbx_stream_take_fin(struct cbx_stream *stream, struct cbx_frame *frame)
         return;
     }
     cbx_stream_set_read(stream, CBX_READ_FIN);
-    stream->fin_offset = stream->received;
     cbx_stream_end_input(stream);
 }
 
@@ -55,7 +54,7 @@ cbx_stream_take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64
     }
     cbx_unacked_forget(&stream->unacked, stream->out.acked);
     if (stream->out.acked >= stream->epoch_began)
-        cbx_stream_drop_keys(&stream->previous_keys); /* nothing is kept that needs them */
+        cbx_stream_drop_keys(&stream->previous_keys); /* nothing unacknowledged needs them */
     cbx_stream_wake_blocked(stream->env);
     if (stream->write == CBX_WRITE_WAIT) {
         if (!stream->dialer) {
@@ -65,7 +64,7 @@ cbx_stream_take_credit(struct cbx_stream *stream, struct cbx_frame *frame, int64
         cbx_stream_set_write(stream, CBX_WRITE_OPEN);
         stream->env->ops->opened(stream);
     }
-    if (stream->epoch_due)
+    if (stream->due & CBX_DUE_EPOCH)
         cbx_circuit_control_ready(&stream->circuit);
     if (stream->write == CBX_WRITE_FIN && stream->out.acked == stream->out.sent) {
         cbx_stream_set_write(stream, CBX_WRITE_DONE);

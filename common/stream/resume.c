@@ -47,8 +47,9 @@ keys_of(const struct cbx_stream *stream, uint64_t epoch)
     return previous && previous->epoch == epoch ? previous : NULL;
 }
 
-/* One kept record, opened, before everything else that goes out anew. The bytes may still wait in
- * the link that they were sent over: then a copy is opened, for nobody must read them there. */
+/* One unacknowledged record, opened, before everything else that goes out anew. The bytes may still
+ * wait in the link that they were sent over: then a copy is opened, for nobody must read them
+ * there. */
 static int
 reopen(struct cbx_stream *stream, const struct cbx_unacked_record *record)
 {
@@ -83,7 +84,7 @@ first_unacked(const struct cbx_stream *stream)
     return stream->out.sent - (stream->write >= CBX_WRITE_FIN ? 1 : 0);
 }
 
-/* Opens everything kept: to be done while the keys that it was sealed with are there. */
+/* Opens everything unacknowledged: to be done while the keys that it was sealed with are there. */
 static int
 reopen_unacked(struct cbx_stream *stream)
 {
@@ -147,7 +148,7 @@ plausible(const struct cbx_stream *stream, const struct cbx_resume *theirs)
            theirs->ended == (fin && theirs->received == out->sent);
 }
 
-/* Goes on from what the far side has. Everything kept was opened before. */
+/* Goes on from what the far side has. What it may lack was opened before. */
 static void
 go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
 {
@@ -164,8 +165,8 @@ go_on(struct cbx_stream *stream, const struct cbx_resume *theirs, int64_t now)
     cbx_stream_wake_blocked(stream->env); /* what came is acknowledged with this */
     stream->epoch_began = stream->out.sent;
     if (stream->read == CBX_READ_ENDED)
-        stream->credit_due = true;
-    if (stream->credit_due) /* also what the program took since RESUME */
+        stream->due |= CBX_DUE_CREDIT;
+    if (stream->due & CBX_DUE_CREDIT) /* also what the program took since RESUME */
         cbx_circuit_control_ready(&stream->circuit);
     if (stream->write == CBX_WRITE_FIN && stream->out.acked == stream->out.sent)
         cbx_stream_set_write(stream, CBX_WRITE_DONE);

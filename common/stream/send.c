@@ -16,7 +16,7 @@ of_circuit(struct cbx_circuit *circuit)
 static struct cbx_slice
 build_credit(struct cbx_stream *stream, int64_t now)
 {
-    stream->accept_due = stream->credit_due = false;
+    stream->due &= ~(uint32_t)(CBX_DUE_ANSWER | CBX_DUE_CREDIT);
     bool fin = stream->read == CBX_READ_ENDED;
     cbx_window_announce(&stream->in, now);
     struct cbx_slice slice =
@@ -35,24 +35,24 @@ next_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
 {
     struct cbx_stream *stream = of_circuit(circuit);
     struct cbx_link *link = circuit->link;
-    if (stream->is_finished)
+    if (stream->phase == CBX_STREAM_FINISHED)
         return 0;
     if (stream->resume == CBX_RESUME_DUE) {
         *out = cbx_stream_build_resumed(stream, now); /* the far side knows no key before */
-    } else if (stream->reset) {
-        *out =
-            cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label, stream->reset);
+    } else if (stream->phase == CBX_STREAM_RESETTING) {
+        *out = cbx_record_reset(stream->env->aead, &stream->send_keys, circuit->label,
+                                stream->reset_reason);
         cbx_stream_finish(stream);
     } else if (cbx_stream_epoch_may_start(stream)) {
         *out = cbx_stream_start_epoch(stream);
-    } else if ((stream->accept_due || stream->credit_due) && !cbx_stream_resuming(stream)) {
+    } else if ((stream->due & (CBX_DUE_ANSWER | CBX_DUE_CREDIT)) && !cbx_stream_resuming(stream)) {
         *out = build_credit(stream, now);
     } else {
         return 0;
     }
     if (out->slab)
         return 1;
-    if (!stream->is_finished)
+    if (stream->phase != CBX_STREAM_FINISHED)
         cbx_stream_lost(stream, CBX_REASON_INTERNAL);
     cbx_link_starve(link); /* the far side cannot be told by less than that */
     return 0;
@@ -145,7 +145,8 @@ next_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_sl
     (void)room;
     (void)now;
     struct cbx_stream *stream = of_circuit(circuit);
-    if (stream->is_over || stream->write == CBX_WRITE_WAIT || cbx_stream_resuming(stream))
+    if (cbx_stream_is_over(stream) || stream->write == CBX_WRITE_WAIT ||
+        cbx_stream_resuming(stream))
         return 0;
     int result = 0;
     if (stream->write == CBX_WRITE_EOF && stream->out.retransmit == 0) {
@@ -176,11 +177,11 @@ control_then_data(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *ou
     /* A stream that only receives has no data whose turn would tell. */
     if (stream->write != CBX_WRITE_WAIT &&
         stream->send_keys.control_next >= stream->env->epoch_records_max)
-        stream->epoch_due = true;
-    bool epoch = stream->epoch_due;
+        stream->due |= CBX_DUE_EPOCH;
+    uint64_t epoch = stream->send_keys.epoch;
     int result = next_control(circuit, now, out);
-    if (result > 0 && epoch && !stream->epoch_due)
-        cbx_circuit_data_ready(circuit);
+    if (result > 0 && stream->send_keys.epoch != epoch)
+        cbx_circuit_data_ready(circuit); /* it may have waited for that */
     return result;
 }
 
@@ -190,7 +191,7 @@ const struct cbx_circuit_ops cbx_stream_circuit_ops = {.data = next_data,
 void
 cbx_stream_readable(struct cbx_stream *stream)
 {
-    if (stream->is_over || stream->write != CBX_WRITE_OPEN)
+    if (cbx_stream_is_over(stream) || stream->write != CBX_WRITE_OPEN)
         return;
     if (cbx_send_room(&stream->out) > 0)
         cbx_circuit_data_ready(&stream->circuit);
@@ -202,9 +203,8 @@ void
 cbx_stream_announce(struct cbx_stream *stream, int64_t now)
 {
     (void)now;
-    if (stream->is_over || stream->read == CBX_READ_DONE || stream->write == CBX_WRITE_WAIT ||
-        stream->in.consumed == stream->in.acked)
+    if (cbx_stream_is_over(stream) || stream->read == CBX_READ_DONE ||
+        stream->write == CBX_WRITE_WAIT || stream->in.consumed == stream->in.acked)
         return;
-    stream->credit_due = true;
-    cbx_circuit_control_ready(&stream->circuit);
+    cbx_stream_control_due(stream, CBX_DUE_CREDIT);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a stream is made of: the objects that the files of this folder share. Owners read `id`,
- * `write`, `read`, `dialer`, `is_over`, `in`, `out`, `bytes_in`, `bytes_out` and the circuit; all
- * else is the stream's own. stream.h has the theory and the contracts.
+ * `write`, `read`, `dialer`, `in`, `out`, `bytes_in`, `bytes_out` and the circuit; all else is the
+ * stream's own. stream.h has the theory and the contracts.
  *
  *   end      how it ends, and the states       epoch    keys and their changes
  *   queue    what is held for somebody         push     what came, to the program
@@ -22,12 +22,28 @@
 
 struct cbx_stream;
 
+/* WAIT -> OPEN -> EOF -> FIN -> DONE, and back from FIN to EOF when a resume shows that the far
+ * side lacks the FIN. */
 enum cbx_write_state {
-    CBX_WRITE_WAIT,
+    CBX_WRITE_WAIT, /* no answer yet: nothing may be sent */
     CBX_WRITE_OPEN,
-    CBX_WRITE_EOF,
-    CBX_WRITE_FIN,
-    CBX_WRITE_DONE
+    CBX_WRITE_EOF, /* the program ended its input: FIN is due */
+    CBX_WRITE_FIN, /* sent */
+    CBX_WRITE_DONE /* acknowledged */
+};
+/* OPEN -> FIN -> ENDED -> DONE. */
+enum cbx_read_state {
+    CBX_READ_OPEN,
+    CBX_READ_FIN,   /* it came; bytes before it may still wait for the program */
+    CBX_READ_ENDED, /* the program was told */
+    CBX_READ_DONE   /* our acknowledgement of it went out */
+};
+/* RUNNING -> OVER -> RESETTING -> FINISHED; OVER -> FINISHED where nothing is to be said. */
+enum cbx_stream_phase {
+    CBX_STREAM_RUNNING,
+    CBX_STREAM_OVER,      /* the program was told or gave up: no more pull or push */
+    CBX_STREAM_RESETTING, /* our RESET is due: what comes does not count any more */
+    CBX_STREAM_FINISHED   /* nothing more is sent */
 };
 /* Whether the stream is on its way to another path (resume.h). */
 enum cbx_resume_state {
@@ -35,7 +51,12 @@ enum cbx_resume_state {
     CBX_RESUME_SENT, /* dialer: RESUMED has not come yet, no data goes out */
     CBX_RESUME_DUE   /* target: RESUMED goes out before anything else */
 };
-enum cbx_read_state { CBX_READ_OPEN, CBX_READ_FIN, CBX_READ_ENDED, CBX_READ_DONE };
+/* Control that is due beside RESUMED and RESET, which go first; bits. */
+enum cbx_due {
+    CBX_DUE_EPOCH = 1,  /* ours is used up, or a newer session exists */
+    CBX_DUE_ANSWER = 2, /* target: the first CREDIT */
+    CBX_DUE_CREDIT = 4
+};
 
 struct cbx_stream_ops {
     /* As in mesh_end; results are the same. */
@@ -91,13 +112,11 @@ struct cbx_stream {
     bool blocked;
     enum cbx_write_state write;
     enum cbx_read_state read;
+    enum cbx_stream_phase phase;
+    enum cbx_resume_state resume;
+    uint32_t due;                 /* enum cbx_due */
+    enum cbx_reason reset_reason; /* RESETTING: what RESET says */
     bool dialer;
-    bool is_over, is_finished;
-    bool program_gone; /* over was told: no more pull or push */
-    bool accept_due;   /* target: the first CREDIT, which is the answer */
-    bool credit_due;
-    bool epoch_due;
-    enum cbx_reason reset; /* to be sent; NONE: none */
     uint8_t id[CBX_STREAM_ID_SIZE];
 
     struct cbx_record_keys send_keys, receive_keys;
@@ -109,22 +128,37 @@ struct cbx_stream {
     struct cbx_record_keys *previous_keys; /* under which the older of these are sealed, or NULL */
     struct cbx_queue retransmit;           /* text to be sent anew before anything else ... */
     uint64_t retransmit_begin;             /* ... and its first offset */
-    enum cbx_resume_state resume;
 
     struct cbx_send_window out;
     struct cbx_receive_window in;
     uint64_t received;             /* next offset expected */
-    uint64_t fin_offset;           /* of the far side's FIN */
     struct cbx_queue queue;        /* received, not yet taken by the program */
     struct cbx_queued *queue_tail; /* its last, NULL when empty */
     uint64_t bytes_in, bytes_out;
 };
+
+/* Nothing will be pulled or pushed any more. */
+static inline bool
+cbx_stream_is_over(const struct cbx_stream *stream)
+{
+    return stream->phase != CBX_STREAM_RUNNING;
+}
 
 /* RESUME was sent and not answered. */
 static inline bool
 cbx_stream_resuming(const struct cbx_stream *stream)
 {
     return stream->resume == CBX_RESUME_SENT;
+}
+
+/* ---- for the other files of the stream ---- */
+
+/* Control goes out when the circuit's turn comes; without a circuit it stays due. */
+static inline void
+cbx_stream_control_due(struct cbx_stream *stream, enum cbx_due due)
+{
+    stream->due |= (uint32_t)due;
+    cbx_circuit_control_ready(&stream->circuit);
 }
 
 #endif

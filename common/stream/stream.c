@@ -27,7 +27,7 @@ int
 cbx_stream_grant(struct cbx_stream *stream, int64_t now)
 {
     struct cbx_receive_window *in = &stream->in;
-    return in->open ? 0 : cbx_window_open(in, in->link, in->peer_used, now);
+    return in->open ? 0 : cbx_window_open(in, in->budget, in->peer_used, now);
 }
 
 void
@@ -86,11 +86,10 @@ cbx_stream_take(struct cbx_stream *stream, struct cbx_link *link, const struct c
 void
 cbx_stream_accept(struct cbx_stream *stream)
 {
-    if (stream->is_over || stream->write != CBX_WRITE_WAIT)
+    if (cbx_stream_is_over(stream) || stream->write != CBX_WRITE_WAIT)
         return;
     cbx_stream_set_write(stream, CBX_WRITE_OPEN);
-    stream->accept_due = true;
-    cbx_circuit_control_ready(&stream->circuit);
+    cbx_stream_control_due(stream, CBX_DUE_ANSWER);
     cbx_circuit_data_ready(&stream->circuit);
 }
 
@@ -102,7 +101,7 @@ cbx_stream_frame(struct cbx_stream *stream, struct cbx_frame *frame, int64_t now
     /* What came before is delivered before what may be the end. */
     if (frame->type != CBX_FRAME_DATA)
         cbx_stream_flush(stream->env, now);
-    if (stream->is_finished || stream->reset)
+    if (stream->phase >= CBX_STREAM_RESETTING)
         return; /* crossed on the way */
     switch (frame->type) {
     case CBX_FRAME_DATA:

@@ -11,13 +11,13 @@
  *   FIN: came, bytes before it may still wait for the program. ENDED: the program was told.
  *   DONE: our acknowledgement of it went out.
  * Both DONE is the clean end. RESET (ours or theirs), CLOSE and a lost link end both halves at
- * once. The close table in PROTOCOL.md has a row for each case; its unit tests a test for
- * each.
+ * once. The close table in PROTOCOL.md has a row for each case, and
+ * tests/unit/common/stream/test_stream.c a test for each row.
  *
  * A stream may leave its circuit for one on another link, or on the same one after a record that
- * did not open (RESUME, resume.h): a new epoch begins, both ends say what they have, and
- * what the far side lacks is opened and sealed anew. Only the dialer begins that; between circuits
- * the stream is stranded: nothing of it moves, and it takes what its program does.
+ * did not open (RESUME, resume.h): a new epoch begins, both ends say what they have, and what the
+ * far side lacks is opened and sealed anew. Only the dialer begins that; between circuits the
+ * stream is stranded: nothing of it moves, and it takes what its program does.
  *
  * Callbacks never free the stream; `over` and `finished` only mark, the owner frees later.
  */
@@ -32,8 +32,8 @@
 #include "common/stream/state.h"
 
 /* A stream without a circuit yet. budget of the link that it goes to and peer_used as in window.h.
- * CBX_ERR_LIMIT: no floor is free; a target's may wait for one, unanswered, until cbx_stream_grant
- * has found it. */
+ * CBX_ERR_LIMIT: no minimum window is free; a target's may wait for one, unanswered, until
+ * cbx_stream_grant has found it. */
 int cbx_stream_init(struct cbx_stream *stream, struct cbx_stream_env *env, bool dialer,
                     struct cbx_budget *budget, uint64_t *peer_used, int64_t now);
 int cbx_stream_grant(struct cbx_stream *stream, int64_t now);

@@ -26,50 +26,50 @@ recount(struct cbx_receive_window *window)
     uint64_t outstanding = window->open ? window->limit - window->acked : 0;
     if (window->open && outstanding < CBX_WINDOW_MIN)
         outstanding = CBX_WINDOW_MIN;
-    window->link->used += outstanding - window->counted;
+    window->budget->used += outstanding - window->counted;
     *window->peer_used += outstanding - window->counted;
     window->counted = outstanding;
 }
 
 /*
- * How much may be outstanding if `wanted` is called for: the floor is the stream's own; beyond it
+ * How much may be outstanding if `wanted` is called for: the minimum is the stream's own; beyond it
  * at most a quarter of what is free, nothing of the last quarter, half at most for one peer.
  */
 static uint64_t
 allowed(struct cbx_receive_window *window, uint64_t wanted)
 {
-    struct cbx_budget *link = window->link;
-    uint64_t others = link->used - window->counted;
+    struct cbx_budget *budget = window->budget;
+    uint64_t others = budget->used - window->counted;
     uint64_t peer_others = *window->peer_used - window->counted;
     uint64_t most = CBX_WINDOW_MIN;
-    if (others + CBX_WINDOW_MIN < link->total) {
-        uint64_t quarter = (link->total - others - CBX_WINDOW_MIN) / 4;
-        uint64_t common = link->total - link->total / 4;
+    if (others + CBX_WINDOW_MIN < budget->total) {
+        uint64_t quarter = (budget->total - others - CBX_WINDOW_MIN) / 4;
+        uint64_t common = budget->total - budget->total / 4;
         uint64_t left = others + CBX_WINDOW_MIN < common ? common - others - CBX_WINDOW_MIN : 0;
-        uint64_t half = link->total / 2;
+        uint64_t half = budget->total / 2;
         uint64_t peer =
             peer_others + CBX_WINDOW_MIN < half ? half - peer_others - CBX_WINDOW_MIN : 0;
         most += least(quarter, least(left, peer));
     }
     if (most < wanted)
-        link->cut = true;
+        budget->cut = true;
     return least(most, wanted);
 }
 
 int
-cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *link, uint64_t *peer_used,
+cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *budget, uint64_t *peer_used,
                 int64_t now)
 {
     memset(window, 0, sizeof *window);
-    window->link = link;
+    window->budget = budget;
     window->peer_used = peer_used;
-    if (link->used + CBX_WINDOW_MIN > link->total) {
-        link->cut = true;
+    if (budget->used + CBX_WINDOW_MIN > budget->total) {
+        budget->cut = true;
         return CBX_ERR_LIMIT;
     }
-    if (link->used > link->total / 2)
-        link->cut = true; /* more is asked for before the floors run out */
-    window->target = link->used < link->total / 4 ? CBX_WINDOW_FIRST : CBX_WINDOW_MIN;
+    if (budget->used > budget->total / 2)
+        budget->cut = true; /* more is asked for before the minimum windows run out */
+    window->target = budget->used < budget->total / 4 ? CBX_WINDOW_FIRST : CBX_WINDOW_MIN;
     window->open = true;
     window->meter_began = now;
     window->limit = allowed(window, window->target);
@@ -165,9 +165,9 @@ cbx_window_move(struct cbx_receive_window *window, struct cbx_budget *to, uint64
                 int64_t now)
 {
     uint64_t held = received - window->consumed;
-    uint64_t others = to->used - (to == window->link ? window->counted : 0);
+    uint64_t others = to->used - (to == window->budget ? window->counted : 0);
     if (!window->open) {
-        window->link = to;
+        window->budget = to;
         return 0;
     }
     if (held < CBX_WINDOW_MIN)
@@ -176,10 +176,10 @@ cbx_window_move(struct cbx_receive_window *window, struct cbx_budget *to, uint64
         to->cut = true;
         return CBX_ERR_LIMIT;
     }
-    window->link->used -= window->counted;
+    window->budget->used -= window->counted;
     *window->peer_used -= window->counted;
     window->counted = 0;
-    window->link = to;
+    window->budget = to;
     window->acked = window->consumed;
     window->overhead = 0;
     window->limit = window->acked + allowed(window, window->target);
@@ -224,7 +224,8 @@ cbx_send_room(const struct cbx_send_window *window)
     if (window->retransmit)
         return least(wanted, window->retransmit); /* in the pool already */
     uint64_t pool = used < common ? common - used : 0;
-    /* The last quarter is for floors only, so that a few stalled streams do not stop the others. */
+    /* The last quarter is for minimum windows only, so that a few stalled streams do not stop the
+     * others. */
     uint64_t unacked = window->sent - window->acked;
     uint64_t min_window = unacked < CBX_WINDOW_MIN ? CBX_WINDOW_MIN - unacked : 0;
     uint64_t rest = used < total ? total - used : 0;

@@ -3,7 +3,7 @@
  * Credit arithmetic (rules 20 to 22), pure. A receive window grants absolute offset limits out of
  * budgets; a send window holds a sender to them.
  *
- * Outstanding = limit announced - offset acknowledged, never below the floor while a stream is
+ * Outstanding = limit announced - offset acknowledged, never below CBX_WINDOW_MIN while a stream is
  * open. Budgets count what was announced, exactly as the hub sees it, so both always agree.
  *
  * Credit is memory that a relay may need, and a record costs it more than its text: so each record
@@ -33,14 +33,14 @@ struct cbx_budget {
 };
 
 struct cbx_receive_window {
-    struct cbx_budget *link; /* borrowed */
-    uint64_t *peer_used;     /* outstanding of all streams of the same peer, borrowed */
-    uint64_t consumed;       /* bytes the program took */
-    uint64_t acked;          /* last announced consumed */
-    uint64_t limit;          /* last announced limit */
-    uint64_t target;         /* how much should be outstanding */
-    uint64_t counted;        /* what of it is in the budgets */
-    uint64_t overhead;       /* cost of the records that came since the last announcement */
+    struct cbx_budget *budget; /* borrowed */
+    uint64_t *peer_used;       /* outstanding of all streams of the same peer, borrowed */
+    uint64_t consumed;         /* bytes the program took */
+    uint64_t acked;            /* last announced consumed */
+    uint64_t limit;            /* last announced limit */
+    uint64_t target;           /* how much should be outstanding */
+    uint64_t counted;          /* what of it is in the budgets */
+    uint64_t overhead;         /* cost of the records that came since the last announcement */
     int64_t meter_began;
     uint64_t meter_bytes, meter_overhead;
     uint64_t probe_limit; /* the limit before the last grant ... */
@@ -50,9 +50,9 @@ struct cbx_receive_window {
     bool told; /* the far side knows a limit: it never goes back any more */
 };
 
-/* Opens with a first grant. CBX_ERR_LIMIT when no floor is free. */
-int cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *link, uint64_t *peer_used,
-                    int64_t now);
+/* Opens with a first grant. CBX_ERR_LIMIT when no minimum window is free. */
+int cbx_window_open(struct cbx_receive_window *window, struct cbx_budget *budget,
+                    uint64_t *peer_used, int64_t now);
 /* A record arrived up to this offset: true when that is within the limit. */
 bool cbx_window_received(struct cbx_receive_window *window, uint64_t offset, int64_t now);
 /* The program took this many more. True when an announcement is worth sending now. */

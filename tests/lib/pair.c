@@ -199,7 +199,8 @@ take_open(struct pair_end *end, struct cbx_frame *frame)
 static void
 take_resume(struct pair_end *end, struct cbx_frame *frame)
 {
-    const struct cbx_session *session = on_session(&end->stream, frame->field[3].p);
+    const struct cbx_session *session =
+        on_session(&end->stream, frame->field[CBX_RESUME_SESSION].p);
     end->taken = !end->has_stream || !session
                      ? CBX_ERR_NOTFOUND
                      : cbx_stream_take_resume(&end->stream, &end->link, end->resume_budget, session,
@@ -219,8 +220,8 @@ on_frame(void *owner, struct cbx_link *link, const struct cbx_frame *frame, int6
         return 0;
     end->frames[frame->type]++;
     if (frame->type == CBX_FRAME_CREDIT) {
-        end->last_acked = frame->field[2].u;
-        end->last_limit = frame->field[3].u;
+        end->last_acked = frame->field[CBX_CREDIT_ACKNOWLEDGED].u;
+        end->last_limit = frame->field[CBX_CREDIT_LIMIT].u;
     }
     if (end->pair->filter && !end->pair->filter(end->pair, index_of(end), &mine))
         return 0;

@@ -158,7 +158,7 @@ change_path(uint64_t n)
         pair.end[i].spare.total = pair.end[i].spare.used + room[n / 16 % 4] / 4;
     for (int i = 0; i < 2; i++)
         pair.end[i].resume_budget = n & 8 ? &pair.end[i].spare : &pair.end[i].budget;
-    if (n % 4 && dialer->has_stream && !dialer->stream.is_finished)
+    if (n % 4 && dialer->has_stream && dialer->stream.phase != CBX_STREAM_FINISHED)
         (void)pair_resume(&pair);
 }
 
@@ -260,7 +260,7 @@ check_ends(void)
         check(pair_queued(&pair, i, NULL) <= (in->limit > in->acked ? in->limit - in->acked : 0) ||
               one->over);
         check(one->budget.used + one->spare.used == in->counted && one->peer_used == in->counted);
-        check(in->link->used == in->counted || in->counted == 0);
+        check(in->budget->used == in->counted || in->counted == 0);
         check(one->budget.used <= one->budget.total && one->spare.used <= one->spare.total);
         check(!one->link.failed);
         const struct cbx_send_window *out = &one->stream.out;

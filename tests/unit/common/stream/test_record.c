@@ -143,10 +143,10 @@ every_record_opens_and_says_what_was_sealed(void **state)
         assert_int_equal(opening.data_next, sealing.data_next);
         assert_int_equal(opening.control_next, sealing.control_next);
         if (kind == 0) {
-            assert_int_equal(frame.field[2].u, 12345);
-            assert_int_equal(frame.field[3].n, TEXT);
-            assert_int_equal(frame.field[3].p[0], 'd');
-            assert_int_equal(frame.field[3].p[TEXT - 1], 'd');
+            assert_int_equal(frame.field[CBX_DATA_OFFSET].u, 12345);
+            assert_int_equal(frame.field[CBX_DATA_PAYLOAD].n, TEXT);
+            assert_int_equal(frame.field[CBX_DATA_PAYLOAD].p[0], 'd');
+            assert_int_equal(frame.field[CBX_DATA_PAYLOAD].p[TEXT - 1], 'd');
         }
         cbx_slice_drop(&slice);
     }
@@ -197,7 +197,7 @@ open_changed(struct cbx_slice record, uint32_t field, uint32_t bit)
     struct cbx_frame frame;
     decode(copy, &frame);
     struct cbx_field *changed = &frame.field[field];
-    bool port = frame.type == CBX_FRAME_OPEN && field == 2;
+    bool port = frame.type == CBX_FRAME_OPEN && field == CBX_OPEN_PORT;
     int result = -1;
     if (changed->p ? bit < changed->n * 8 : bit < (port ? 16 : 64)) {
         if (changed->p)
@@ -246,7 +246,7 @@ a_record_cut_short_is_refused(void **state)
     struct cbx_slice slice = seal(0);
     struct cbx_frame frame;
     decode(slice, &frame);
-    frame.field[3].n--;
+    frame.field[CBX_DATA_PAYLOAD].n--;
     assert_int_equal(open_frame(&opening, &frame), CBX_ERR_AUTH);
     cbx_slice_drop(&slice);
 }
@@ -342,8 +342,8 @@ a_record_of_one_type_is_not_another(void **state)
     slice = seal(3);
     decode(slice, &frame);
     frame.type = CBX_FRAME_CREDIT;
-    frame.field[4] = frame.field[2];
-    frame.field[2] = frame.field[3] = cbx_field_uint(0);
+    frame.field[CBX_CREDIT_TAG] = frame.field[CBX_RESET_SEALED];
+    frame.field[CBX_CREDIT_ACKNOWLEDGED] = frame.field[CBX_CREDIT_LIMIT] = cbx_field_uint(0);
     assert_int_equal(cbx_record_open(aead, &opening, &frame), CBX_ERR_AUTH);
     cbx_slice_drop(&slice);
 }
@@ -356,7 +356,7 @@ a_record_holds_64_kib_and_not_nothing(void **state)
     struct cbx_frame frame;
     decode(slice, &frame);
     assert_int_equal(open_frame(&opening, &frame), 0);
-    assert_int_equal(frame.field[3].n, CBX_RECORD_MAX);
+    assert_int_equal(frame.field[CBX_DATA_PAYLOAD].n, CBX_RECORD_MAX);
     cbx_slice_drop(&slice);
     uint64_t before = sealing.data_next;
     assert_null(seal_data(0).slab);
@@ -464,7 +464,7 @@ data_is_sealed_as_the_page_says(void **state)
 {
     (void)state;
     ad_head(33, EPOCH, 0, 12345, 0);
-    opens_by_the_page(0, 3, sealing.data, NULL, TEXT);
+    opens_by_the_page(0, CBX_DATA_PAYLOAD, sealing.data, NULL, TEXT);
 }
 
 static void
@@ -472,7 +472,7 @@ fin_is_sealed_as_the_page_says(void **state)
 {
     (void)state;
     ad_head(34, EPOCH, 0, 12345, 0);
-    opens_by_the_page(1, 3, sealing.data, NULL, 0);
+    opens_by_the_page(1, CBX_FIN_TAG, sealing.data, NULL, 0);
 }
 
 static void
@@ -480,7 +480,7 @@ credit_is_sealed_as_the_page_says(void **state)
 {
     (void)state;
     ad_head(35, EPOCH, 0, 1000, 33768);
-    opens_by_the_page(2, 4, sealing.control, NULL, 0);
+    opens_by_the_page(2, CBX_CREDIT_TAG, sealing.control, NULL, 0);
 }
 
 static void
@@ -488,7 +488,7 @@ reset_is_sealed_as_the_page_says(void **state)
 {
     (void)state;
     ad_head(36, EPOCH, 0, 0, 0);
-    opens_by_the_page(3, 2, sealing.control, "\4", 1);
+    opens_by_the_page(3, CBX_RESET_SEALED, sealing.control, "\4", 1);
 }
 
 static void
@@ -497,7 +497,8 @@ epoch_is_sealed_as_the_page_says(void **state)
     (void)state;
     ad_head(37, EPOCH, 0, 0, 0);
     ad_bytes(dial.session, 16);
-    opens_by_the_page(4, 3, sealing.control, "\0\0\0\0\0\0\0\4\0\0\0\0\0\0\3\11", 16);
+    opens_by_the_page(4, CBX_EPOCH_SEALED, sealing.control, "\0\0\0\0\0\0\0\4\0\0\0\0\0\0\3\11",
+                      16);
 }
 
 static void
@@ -509,7 +510,7 @@ open_is_sealed_as_the_page_says(void **state)
     ad_bytes(stream_id, 40);
     ad_name("cli");
     ad_name("web");
-    opens_by_the_page(5, 8, sealing.data, "\3cli\3web\x1f\x90\0\0\0\0", 14);
+    opens_by_the_page(5, CBX_OPEN_SEALED, sealing.data, "\3cli\3web\x1f\x90\0\0\0\0", 14);
 }
 
 static void
@@ -523,7 +524,7 @@ confirm_is_sealed_as_the_page_says(void **state)
     ad_bytes(near_end.id, 16);
     ad_name("cli");
     ad_name("web");
-    opens_by_the_page(6, 3, key, NULL, 0);
+    opens_by_the_page(6, CBX_CONFIRM_TAG, key, NULL, 0);
 }
 
 /* ---- OPEN's two halves (rule 17) ---- */

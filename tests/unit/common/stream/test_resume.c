@@ -249,7 +249,7 @@ a_resume_that_was_changed(void **state)
 {
     (void)state;
     connect_movable();
-    for (changes = 2; changes < 11; changes++) {
+    for (changes = CBX_RESUME_PORT; changes <= CBX_RESUME_TAG; changes++) {
         assert_int_equal(pair_cut(&pair), 0);
         pair.filter = tampers;
         changed = CBX_FRAME_RESUME;
@@ -267,7 +267,7 @@ static void
 a_resumed_that_was_changed(void **state)
 {
     (void)state;
-    for (changes = 0; changes < 6; changes++) {
+    for (changes = CBX_RESUMED_EPOCH; changes <= CBX_RESUMED_TAG; changes++) {
         connect_movable();
         assert_int_equal(pair_cut(&pair), 0);
         pair.filter = tampers;
@@ -324,8 +324,8 @@ breaks_a_record(struct pair *one, int to, struct cbx_frame *frame)
 {
     (void)one;
     if (frame->type == CBX_FRAME_DATA && to == PAIR_TARGET && broken_at &&
-        frame->field[2].u >= (uint64_t)broken_at) {
-        frame->field[3].p[0] ^= 1;
+        frame->field[CBX_DATA_OFFSET].u >= (uint64_t)broken_at) {
+        frame->field[CBX_DATA_PAYLOAD].p[0] ^= 1;
         broken_at = 0;
     }
     return true;
@@ -369,7 +369,7 @@ a_newer_session(void **state)
 
 /* Records of two epochs are kept when the path breaks right after a change of keys. */
 static void
-kept_records_of_two_epochs(void **state)
+unacked_records_of_two_epochs(void **state)
 {
     (void)state;
     connect_movable();
@@ -511,7 +511,7 @@ main(void)
         STREAM_TEST(a_resume_that_comes_again),
         STREAM_TEST(a_record_that_does_not_open),
         STREAM_TEST(a_newer_session),
-        STREAM_TEST(kept_records_of_two_epochs),
+        STREAM_TEST(unacked_records_of_two_epochs),
         STREAM_TEST(the_program_gives_up_between_two_paths),
         STREAM_TEST(the_program_gives_up_while_resuming),
         STREAM_TEST(only_an_answered_stream_of_the_dialer_moves),

@@ -203,7 +203,7 @@ the_open_and_the_answer_bring_the_first_credit(void **state)
 }
 
 static void
-no_floor_free_is_refused_as_a_limit(void **state)
+no_minimum_window_free_is_refused_as_a_limit(void **state)
 {
     (void)state;
     dialer->budget.used = dialer->budget.total;
@@ -379,7 +379,7 @@ a_spent_send_budget_stalls_no_stream_for_good(void **state)
 
 /* One stream with a stalled reader holds all that it may: others still get through. */
 static void
-a_stalled_stream_leaves_floors_for_the_others(void **state)
+a_stalled_stream_leaves_minimum_windows_for_the_others(void **state)
 {
     (void)state;
     struct cbx_stream hog;
@@ -720,7 +720,7 @@ main(void)
         STREAM_TEST(a_program_that_takes_a_little_at_a_time_gets_all),
         STREAM_TEST(many_small_writes_come_in_order),
         STREAM_TEST(the_open_and_the_answer_bring_the_first_credit),
-        STREAM_TEST(no_floor_free_is_refused_as_a_limit),
+        STREAM_TEST(no_minimum_window_free_is_refused_as_a_limit),
         STREAM_TEST(an_acknowledgement_says_what_the_program_took),
         STREAM_TEST(a_quarter_of_the_window_is_announced_at_once),
         STREAM_TEST(less_is_announced_after_100_ms),
@@ -731,7 +731,7 @@ main(void)
         STREAM_TEST(mixed_pieces_that_wait_cost_little),
         STREAM_TEST(a_small_send_budget_only_slows),
         STREAM_TEST(a_spent_send_budget_stalls_no_stream_for_good),
-        STREAM_TEST(a_stalled_stream_leaves_floors_for_the_others),
+        STREAM_TEST(a_stalled_stream_leaves_minimum_windows_for_the_others),
         STREAM_TEST(an_open_whose_halves_differ_is_not_taken),
         STREAM_TEST(credit_from_the_dialer_before_the_answer_is_refused),
         STREAM_TEST(a_second_open_on_a_circuit_ends_the_stream),

@@ -58,7 +58,7 @@ a_first_grant_is_32_kib(void **state)
 }
 
 static void
-once_a_quarter_is_used_a_first_grant_is_the_floor(void **state)
+once_a_quarter_is_used_a_first_grant_is_the_minimum(void **state)
 {
     (void)state;
     budget.used = 1 * MIB;
@@ -67,7 +67,7 @@ once_a_quarter_is_used_a_first_grant_is_the_floor(void **state)
 }
 
 static void
-a_grant_beyond_the_floor_is_a_quarter_of_what_is_free(void **state)
+a_grant_beyond_the_minimum_is_a_quarter_of_what_is_free(void **state)
 {
     (void)state;
     budget.total = 64 * KIB;
@@ -77,7 +77,7 @@ a_grant_beyond_the_floor_is_a_quarter_of_what_is_free(void **state)
 }
 
 static void
-the_last_quarter_is_for_floors_only(void **state)
+the_last_quarter_is_for_minimum_windows_only(void **state)
 {
     (void)state;
     budget.used = 3 * MIB;
@@ -111,7 +111,7 @@ half_at_most_for_the_streams_of_one_peer(void **state)
 }
 
 static void
-no_floor_free_is_refused(void **state)
+no_minimum_window_free_is_refused(void **state)
 {
     (void)state;
     budget.used = 4 * MIB - 4 * KIB;
@@ -124,7 +124,7 @@ no_floor_free_is_refused(void **state)
 }
 
 static void
-every_floor_of_a_full_budget_can_be_had(void **state)
+every_minimum_window_of_a_full_budget_can_be_had(void **state)
 {
     (void)state;
     budget.total = 1 * MIB;
@@ -154,7 +154,7 @@ a_lowered_budget_grants_nothing_new_and_takes_nothing_back(void **state)
     assert_int_equal(window.limit, 32 * KIB);
     window.consumed = 31 * KIB;
     cbx_window_announce(&window, now);
-    assert_in_range(window.limit, 35 * KIB, 36 * KIB); /* the floor, and a quarter of 4 KiB */
+    assert_in_range(window.limit, 35 * KIB, 36 * KIB); /* the minimum, and a quarter of 4 KiB */
     assert_true(budget.used <= budget.total);
 }
 
@@ -218,7 +218,7 @@ credit_is_announced_in_batches_of_a_quarter(void **state)
 }
 
 static void
-at_the_floor_a_quarter_of_the_floor_is_enough(void **state)
+at_the_minimum_a_quarter_of_it_is_enough(void **state)
 {
     (void)state;
     budget.used = 3 * MIB;
@@ -296,7 +296,7 @@ a_slow_stream_gives_back(void **state)
 }
 
 static void
-a_target_never_shrinks_below_the_floor(void **state)
+a_target_never_shrinks_below_the_minimum(void **state)
 {
     (void)state;
     open_window(&window);
@@ -412,7 +412,7 @@ the_agents_send_budget_holds_whatever_is_granted(void **state)
 
 /* A few streams whose readers stall must not stop all the others. */
 static void
-the_last_quarter_of_the_send_budget_is_for_floors(void **state)
+the_last_quarter_of_the_send_budget_is_for_minimum_windows(void **state)
 {
     (void)state;
     sender.pool_total = 1 * MIB;
@@ -539,23 +539,23 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_first_grant_is_32_kib, fresh),
-        cmocka_unit_test_setup(once_a_quarter_is_used_a_first_grant_is_the_floor, fresh),
-        cmocka_unit_test_setup(a_grant_beyond_the_floor_is_a_quarter_of_what_is_free, fresh),
-        cmocka_unit_test_setup(the_last_quarter_is_for_floors_only, fresh),
+        cmocka_unit_test_setup(once_a_quarter_is_used_a_first_grant_is_the_minimum, fresh),
+        cmocka_unit_test_setup(a_grant_beyond_the_minimum_is_a_quarter_of_what_is_free, fresh),
+        cmocka_unit_test_setup(the_last_quarter_is_for_minimum_windows_only, fresh),
         cmocka_unit_test_setup(half_at_most_for_the_streams_of_one_peer, fresh),
-        cmocka_unit_test_setup(no_floor_free_is_refused, fresh),
-        cmocka_unit_test_setup(every_floor_of_a_full_budget_can_be_had, fresh),
+        cmocka_unit_test_setup(no_minimum_window_free_is_refused, fresh),
+        cmocka_unit_test_setup(every_minimum_window_of_a_full_budget_can_be_had, fresh),
         cmocka_unit_test_setup(a_lowered_budget_grants_nothing_new_and_takes_nothing_back, fresh),
         cmocka_unit_test_setup(closing_gives_everything_back_once, fresh),
         cmocka_unit_test_setup(what_is_outstanding_is_what_counts, fresh),
         cmocka_unit_test_setup(a_limit_never_goes_back, fresh),
         cmocka_unit_test_setup(bytes_within_the_limit_are_taken_and_beyond_are_not, fresh),
         cmocka_unit_test_setup(credit_is_announced_in_batches_of_a_quarter, fresh),
-        cmocka_unit_test_setup(at_the_floor_a_quarter_of_the_floor_is_enough, fresh),
+        cmocka_unit_test_setup(at_the_minimum_a_quarter_of_it_is_enough, fresh),
         cmocka_unit_test_setup(a_busy_stream_grows_to_twice_its_bandwidth_delay_product, fresh),
         cmocka_unit_test_setup(a_window_is_16_mib_at_most, fresh),
         cmocka_unit_test_setup(a_slow_stream_gives_back, fresh),
-        cmocka_unit_test_setup(a_target_never_shrinks_below_the_floor, fresh),
+        cmocka_unit_test_setup(a_target_never_shrinks_below_the_minimum, fresh),
         cmocka_unit_test_setup(many_small_records_are_given_room, fresh),
         cmocka_unit_test_setup(small_records_are_acknowledged_by_their_cost, fresh),
         cmocka_unit_test_setup(a_grant_that_nobody_heard_of_follows_the_budget, fresh),
@@ -563,7 +563,7 @@ main(void)
         cmocka_unit_test_setup(credit_is_what_may_be_sent, fresh),
         cmocka_unit_test_setup(credit_that_breaks_a_rule_is_refused_and_changes_nothing, fresh),
         cmocka_unit_test_setup(the_agents_send_budget_holds_whatever_is_granted, fresh),
-        cmocka_unit_test_setup(the_last_quarter_of_the_send_budget_is_for_floors, fresh),
+        cmocka_unit_test_setup(the_last_quarter_of_the_send_budget_is_for_minimum_windows, fresh),
         cmocka_unit_test_setup(a_stream_keeps_16_mib_at_most, fresh),
         cmocka_unit_test_setup(each_record_costs_160_bytes_of_its_credit, fresh),
         cmocka_unit_test_setup(the_end_of_a_window_is_not_worth_a_record, fresh),
