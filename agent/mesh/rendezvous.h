@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How two agents come to a direct lane (rule 29; PROTOCOL.md, "Meeting"): who offers one, who
+ * How two agents come to a direct lane (rule 29; PROTOCOL.md, "Rendezvous"): who offers one, who
  * connects to whom, and when it is tried again. What then runs over the lane is direct.c's.
  *
  * The peer with the smaller identity key offers, once a stream runs, at most once a minute;

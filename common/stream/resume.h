@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stream goes on over another circuit (rules 18, 19; PROTOCOL.md, "Going on elsewhere").
+ * A stream goes on over another circuit (rules 18, 19; PROTOCOL.md, "Going on over another path").
  *
  *   dialer: leaves its circuit, says RESUME (new epoch, what it has), sends no data until RESUMED
  *   target: takes RESUME, leaves its old circuit, answers RESUMED (what it has), sends at once

@@ -63,7 +63,8 @@ find_target(struct hub_link *link, const struct cbx_frame *frame, enum cbx_reaso
     return NULL;
 }
 
-/* What an agent says that it has when a stream goes on here (PROTOCOL.md, "Going on elsewhere"). */
+/* What an agent says that it has when a stream goes on here (PROTOCOL.md, "Going on over another
+ * path"). */
 struct claims {
     uint64_t received, acked, limit;
     bool ended;

@@ -318,9 +318,9 @@ class Noise:
 
 
 class Session:
-    def __init__(self, send_root, receive_root, number, peer, life, initiator):
+    def __init__(self, send_root, receive_root, number, peer, incarnation, initiator):
         self.send_root, self.receive_root, self.id = send_root, receive_root, number
-        self.peer, self.life, self.initiator = peer, life, initiator
+        self.peer, self.incarnation, self.initiator = peer, incarnation, initiator
 
 
 def record_key(root, identity, epoch, kind):
@@ -549,7 +549,7 @@ class RawAgent:
     def __init__(self, world, token, slug=None):
         self.world, self.token, self.slug = world, Token(token), slug
         self.identity = Identity()
-        self.life = os.urandom(16)
+        self.incarnation = os.urandom(16)
         self.link = None
         self.peers, self.chains, self.sessions = {}, {}, {}
         self.stream_counter = 0
@@ -588,7 +588,7 @@ class RawAgent:
 
     def attach(self):
         link = self.open_link()
-        link.send("AGENT_HELLO", 1, self.life, 16 << 20, "stranger")
+        link.send("AGENT_HELLO", 1, self.incarnation, 16 << 20, "stranger")
         pond, slug, self.generation, self.allowance, _, _ = link.next("WELCOME").fields
         assert (pond, slug) == (self.pond, self.slug)
         link.next("SYNCED")
@@ -628,7 +628,7 @@ class RawAgent:
     def first_message(self, slug):
         """Noise's state and the HANDSHAKE frame's bytes of a first message."""
         noise = self.noise(slug, True)
-        message = noise.write(pack(1, self.life, bytes([CHACHA]), 0), True)
+        message = noise.write(pack(1, self.incarnation, bytes([CHACHA]), 0), True)
         _, theirs_hash = self.chain(slug)
         return noise, encode("HANDSHAKE", self.slug, slug, 1, self.own_hash(), theirs_hash, message)
 
@@ -649,9 +649,9 @@ class RawAgent:
         )
         assert answer.name == "HANDSHAKE", answer
         assert answer.fields[2:5] == [2, self.chain(slug)[1], self.own_hash()]
-        version, life, _, _, chosen = unpack(noise.read(answer.fields[5], False))
+        version, incarnation, _, _, chosen = unpack(noise.read(answer.fields[5], False))
         assert (version, chosen) == (1, CHACHA)
-        session = Session(*noise.split(), slug, life, True)
+        session = Session(*noise.split(), slug, incarnation, True)
         self.link.write(self.confirm(session))
         self.sessions[slug] = session
         return session
@@ -662,12 +662,12 @@ class RawAgent:
             "HANDSHAKE", seconds=seconds, where=lambda frame: frame.fields[0] == slug and frame.fields[2] == 1
         )
         noise = self.noise(slug, False)
-        version, life, ciphers, _ = unpack(noise.read(first.fields[5], True))
+        version, incarnation, ciphers, _ = unpack(noise.read(first.fields[5], True))
         assert version == 1 and CHACHA in ciphers
-        message = noise.write(pack(1, self.life, bytes([CHACHA]), 0, CHACHA), False)
+        message = noise.write(pack(1, self.incarnation, bytes([CHACHA]), 0, CHACHA), False)
         _, theirs_hash = self.chain(slug)
         self.link.send("HANDSHAKE", self.slug, slug, 2, self.own_hash(), theirs_hash, message)
-        session = Session(*noise.split(), slug, life, False)
+        session = Session(*noise.split(), slug, incarnation, False)
         confirm = self.link.next("CONFIRM", seconds=seconds, where=lambda frame: frame.fields[0] == slug)
         assert confirm.fields[2] == session.id
         self.sessions[slug] = session
@@ -677,7 +677,7 @@ class RawAgent:
 
     def dial(self, slug, port, answered=True, **changes):
         session = self.session(slug)
-        stream = Stream(self, session, self.life + session.life + u64(self.stream_counter))
+        stream = Stream(self, session, self.incarnation + session.incarnation + u64(self.stream_counter))
         self.stream_counter += 1
         stream.label = self.link.next_label
         self.link.next_label += 2
@@ -701,7 +701,7 @@ class RawAgent:
         dialer, target, port, number, identity, epoch, counter, limit, sealed = frame.fields
         session = self.sessions[slug]
         assert (target, number, counter) == (self.slug, session.id, 0)
-        assert identity[:32] == session.life + self.life
+        assert identity[:32] == session.incarnation + self.incarnation
         additional = open_additional(epoch, counter, limit, port, number, identity, dialer, target)
         text = open_record(session.receive_root, identity, epoch, DATA_CLASS, 0, additional, sealed)
         assert text == short(dialer) + short(target) + struct.pack(">H", port) + bytes(4)

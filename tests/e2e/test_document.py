@@ -44,9 +44,9 @@ def test_stranger_is_a_peer_like_any_other(pond):
 def test_directory_tells_names_ports_and_states(pond):
     stranger = pond.stranger
     stranger.wait_ready("web")
-    slug, state, _, _, life, chain, ports, labels = stranger.peers["web"]
+    slug, state, _, _, incarnation, chain, ports, labels = stranger.peers["web"]
     assert (slug, state, ports, labels) == ("web", 1, "8080", "")
-    assert life != bytes(16) and chain == stranger.chain("web")[1]
+    assert incarnation != bytes(16) and chain == stranger.chain("web")[1]
     assert stranger.peers["stranger"][6:] == ["7,9", "lang=python"]
     assert stranger.peers["stranger"][5] == stranger.own_hash()
 

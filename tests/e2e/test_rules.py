@@ -260,7 +260,7 @@ def test_same_life_replaces_its_link_and_another_is_told_superseded(world, hub):
     bye = first.expect_end()
     assert bye is None or bye[0] == REASONS["path lost"], bye
     assert "another process" not in hub.process.stderr()
-    before, agent.life = agent.generation, os.urandom(16)
+    before, agent.incarnation = agent.generation, os.urandom(16)
     agent.attach()
     assert agent.generation > before
     assert second.expect_end()[0] == REASONS["superseded"]
