@@ -46,7 +46,7 @@ def test_a_temporary_file_is_found_and_removed(world):
 
 @needs_spaces
 def test_a_named_network_namespace_is_found(world):
-    name = f"cbx-left-{os.getpid()}"
+    name = f"cbx-left-{os.getpid()}"  # its owner is none that runs
     try:
         found = findings(world, f"subprocess.run(['ip', 'netns', 'add', '{name}'], check=True)")
         assert f"network namespace {name}" in found

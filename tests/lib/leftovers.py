@@ -18,6 +18,7 @@ from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
 SETTLE_SECONDS = 5
+OWNER = re.compile(r"cbx-(\d+)-")
 OTHER_RUN = re.compile(r"cbx-e2e-|cbx-run-")
 SHARED = ("/tmp", "/dev/shm", "/run", "/var/tmp")  # where only what is called cbx… can be ours
 
@@ -43,8 +44,11 @@ def children():
 
 
 def namespaces():
+    """But for those of other runs: their names hold the pid of a process that still runs, as none of ours does then."""
     folder = Path("/run/netns")
-    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    owners = {name: OWNER.match(name) for name in names}
+    return {name for name in names if not (owners[name] and Path("/proc", owners[name].group(1)).exists())}
 
 
 def shared_files(run):
