@@ -25,13 +25,13 @@ static int
 take_hello(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
 {
     if (mesh->phase != MESH_GREETING)
-        return cbx_fail(error, CBX_ERR_STATE, "the hub greeted twice");
+        return cbx_fail(error, CBX_ERR_STATE, "the hub sent HUB_HELLO twice");
     uint64_t version = frame->field[CBX_HUB_HELLO_VERSION].u;
     if (version != CBX_PROTOCOL_VERSION)
         return cbx_fail(error, CBX_ERR_STATE, "the hub speaks protocol version %llu, this agent %d",
                         (unsigned long long)version, CBX_PROTOCOL_VERSION);
     if (frame->field[CBX_HUB_HELLO_KIND].u != 0)
-        return cbx_fail(error, CBX_ERR_STATE, "the hub takes this identity for an invite");
+        return cbx_fail(error, CBX_ERR_STATE, "the hub treats this identity as an invite");
     cbx_field_copy(mesh->hub_software, sizeof mesh->hub_software,
                    &frame->field[CBX_HUB_HELLO_SOFTWARE]);
     mesh_set_phase(mesh, MESH_WAITING);
@@ -51,7 +51,7 @@ static int
 take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
 {
     if (mesh->phase != MESH_WAITING)
-        return cbx_fail(error, CBX_ERR_STATE, "WELCOME out of turn");
+        return cbx_fail(error, CBX_ERR_STATE, "unexpected WELCOME from the hub");
     if (!cbx_field_is(&frame->field[CBX_WELCOME_POND], mesh->config.pond) ||
         !cbx_field_is(&frame->field[CBX_WELCOME_SLUG], mesh->config.slug))
         return cbx_fail(error, CBX_ERR_AUTH,
@@ -141,7 +141,8 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     if (frame.type == CBX_FRAME_BYE)
         return take_bye(mesh, &frame, error);
     if (mesh->phase < MESH_SYNCING)
-        return cbx_fail(error, CBX_ERR_STATE, "%s before WELCOME", cbx_frame_name(frame.type));
+        return cbx_fail(error, CBX_ERR_STATE, "unexpected %s from the hub before WELCOME",
+                        cbx_frame_name(frame.type));
     switch (frame.type) {
     case CBX_FRAME_ALLOW:
         return take_allow(mesh, &frame);
@@ -170,7 +171,8 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     default:
         if (cbx_frame_has_label(frame.type))
             return mesh_stream_frame(mesh, link, &frame, now, error);
-        return cbx_fail(error, CBX_ERR_STATE, "%s is not for an agent", cbx_frame_name(frame.type));
+        return cbx_fail(error, CBX_ERR_STATE, "unexpected %s from the hub",
+                        cbx_frame_name(frame.type));
     }
 }
 
@@ -267,7 +269,7 @@ mesh_shutdown(struct mesh *mesh)
     struct cbx_field fields[] = {
         [CBX_BYE_REASON] = cbx_field_uint(CBX_REASON_GOING_AWAY),
         [CBX_BYE_RETRY_MS] = cbx_field_uint(0),
-        [CBX_BYE_TEXT] = cbx_field_text("the agent stops"),
+        [CBX_BYE_TEXT] = cbx_field_text("the agent is stopping"),
     };
     cbx_link_send(&mesh->pump.link, CBX_FRAME_BYE, 0, fields, 3);
     mesh->bye = CBX_REASON_GOING_AWAY;

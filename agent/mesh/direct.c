@@ -47,7 +47,8 @@ shed(struct mesh_direct *direct, struct cbx_link *link, const struct cbx_frame *
      struct cbx_error *error)
 {
     if (direct->shed > SHED_MAX || cbx_link_take_label(link, frame->label) < 0)
-        return cbx_fail(error, CBX_ERR_LIMIT, "too many or false %s", cbx_frame_name(frame->type));
+        return cbx_fail(error, CBX_ERR_LIMIT, "too many %s frames, or an invalid label",
+                        cbx_frame_name(frame->type));
     mesh_circuit_refuse(direct->mesh, link, frame->label, CBX_REASON_OVERLOADED);
     return 0;
 }
@@ -64,7 +65,7 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
         return shed(direct, link, &frame, error);
     if (cbx_frame_has_label(frame.type))
         return mesh_stream_frame(direct->mesh, link, &frame, now, error);
-    return cbx_fail(error, CBX_ERR_STATE, "%s is not for a direct lane",
+    return cbx_fail(error, CBX_ERR_STATE, "unexpected %s on a direct lane",
                     cbx_frame_name(frame.type));
 }
 
@@ -110,7 +111,7 @@ over(struct mesh_direct *direct, const char *why)
 {
     if (!direct->peer)
         return;
-    cbx_log_info("direct lane to %s is gone: %s", direct->peer->slug, why);
+    cbx_log_info("direct lane to %s closed: %s", direct->peer->slug, why);
     leave(direct, why);
 }
 
@@ -214,11 +215,11 @@ look_after(struct mesh_direct *direct, int64_t now)
     if (why[0])
         mesh_direct_drop(peer, why);
     else if (mesh->phase == MESH_UP && !peer->seen)
-        mesh_direct_drop(peer, "the peer is listed no more");
+        mesh_direct_drop(peer, "the peer is no longer listed");
     else if (mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S)
-        mesh_direct_drop(peer, "the peer's certificate is past its end");
+        mesh_direct_drop(peer, "the peer's certificate has expired");
     else if (direct->idle_since && now - direct->idle_since >= IDLE_US)
-        mesh_direct_drop(peer, "no stream needs it");
+        mesh_direct_drop(peer, "no stream has used it for 5 minutes");
 }
 
 int64_t
@@ -252,11 +253,11 @@ mesh_directs_close(struct mesh *mesh, bool goodbye)
         if (!direct->peer)
             continue;
         if (goodbye)
-            say_bye(direct, CBX_REASON_GOING_AWAY, "the agent stops");
+            say_bye(direct, CBX_REASON_GOING_AWAY, "the agent is stopping");
         if (!direct->peer) /* that broke it */
             continue;
-        cbx_log_debug("direct lane to %s ends with this agent", direct->peer->slug);
-        leave(direct, "this agent stops");
+        cbx_log_debug("direct lane to %s closed: this agent is stopping", direct->peer->slug);
+        leave(direct, "this agent is stopping");
     }
     mesh_streams_free(mesh);
     while ((direct = TAILQ_FIRST(&mesh->directs)))

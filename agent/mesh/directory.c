@@ -25,7 +25,7 @@ drop_sessions(struct mesh_peer *peer)
 static void
 peer_free(struct mesh_peer *peer)
 {
-    mesh_direct_drop(peer, "the peer is listed no more");
+    mesh_direct_drop(peer, "the peer is no longer listed");
     HASH_DELETE(hh, peer->mesh->peers, peer);
     drop_sessions(peer);
     mesh_rendezvous_free(peer);

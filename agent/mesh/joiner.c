@@ -61,11 +61,12 @@ static int
 take_hello(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_error *error)
 {
     if (joiner->state != JOINER_GREETING)
-        return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub greeted twice");
+        return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub sent HUB_HELLO twice");
     if (frame->field[CBX_HUB_HELLO_VERSION].u != CBX_PROTOCOL_VERSION)
         return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub speaks another protocol version");
     if (frame->field[CBX_HUB_HELLO_KIND].u != 1)
-        return fail(joiner, CBX_REASON_PROTOCOL, error, "the hub does not know this as an invite");
+        return fail(joiner, CBX_REASON_PROTOCOL, error,
+                    "the hub does not treat this login as an invite");
     set_state(joiner, JOINER_OFFER);
     return 0;
 }
@@ -93,7 +94,7 @@ build_peer(struct joiner *joiner, struct cbx_error *error)
                       "--expose names a port or target that the invite does not allow");
     else if (cbx_peer_cert_sign(peer, joiner->signing, &joiner->identity->sign,
                                 &joiner->result.peer_cert) < 0)
-        result = fail(joiner, CBX_REASON_INTERNAL, error, "the certificate cannot be made");
+        result = fail(joiner, CBX_REASON_INTERNAL, error, "cannot create the certificate");
     free(peer);
     return result;
 }
@@ -103,7 +104,7 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
 {
     struct joiner_result *result = &joiner->result;
     if (joiner->state != JOINER_OFFER)
-        return fail(joiner, CBX_REASON_PROTOCOL, error, "JOIN_OFFER out of turn");
+        return fail(joiner, CBX_REASON_PROTOCOL, error, "unexpected JOIN_OFFER from the hub");
     const struct cbx_field *slug = &frame->field[CBX_JOIN_OFFER_SLUG];
     const struct cbx_field *cert = &frame->field[CBX_JOIN_OFFER_INVITE];
     if (cbx_invite_cert_open(cert->p, cert->n, joiner->pond_public, &result->invite, error) < 0) {
@@ -115,14 +116,14 @@ take_offer(struct joiner *joiner, const struct cbx_frame *frame, struct cbx_erro
                     "the hub names this lease differently from the invite's certificate");
     if (memcmp(result->invite.signing_key, joiner->signing->public_key, 32) != 0)
         return fail(joiner, CBX_REASON_DENIED, error,
-                    "the hub shows the certificate of another invite");
+                    "the hub presents another invite's certificate");
     memcpy(result->invite_cert.bytes, cert->p, cert->n);
     result->invite_cert.length = (uint16_t)cert->n;
     int built = build_peer(joiner, error);
     if (built < 0)
         return built;
     if (joiner->ops->submitting && joiner->ops->submitting(joiner->arg, result) != 0)
-        return fail(joiner, CBX_REASON_INTERNAL, error, "the join cannot be stored");
+        return fail(joiner, CBX_REASON_INTERNAL, error, "cannot store the join");
     set_state(joiner, JOINER_SUBMITTED);
     struct cbx_field fields[] = {
         [CBX_JOIN_PEER] = cbx_field_bytes(result->peer_cert.bytes, result->peer_cert.length)};
@@ -153,12 +154,12 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *frame, in
         return take_bye(joiner, frame, error);
     case CBX_FRAME_JOINED:
         if (joiner->state != JOINER_SUBMITTED)
-            return fail(joiner, CBX_REASON_PROTOCOL, error, "JOINED out of turn");
+            return fail(joiner, CBX_REASON_PROTOCOL, error, "unexpected JOINED from the hub");
         set_state(joiner, JOINER_DONE);
         return cbx_fail(error, CBX_ERR_CLOSED, "joined");
     default:
         return fail(joiner, CBX_REASON_PROTOCOL, error,
-                    "the hub sent what does not belong to a join");
+                    "unexpected frame from the hub during the join");
     }
 }
 
@@ -229,7 +230,7 @@ joiner_flush(struct joiner *joiner)
     if (now >= joiner->deadline && joiner->pump.carrier) {
         joiner->deadline = INT64_MAX;
         joiner->ops->failed(joiner->arg, CBX_REASON_TIMED_OUT,
-                            "the hub did not finish the join in 20 s");
+                            "the hub did not complete the join within 20 s");
         return -1;
     }
     if (!cbx_pump_flush(&joiner->pump))

@@ -34,7 +34,7 @@ mesh_lane_promised(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_
     struct cbx_lane_ticket ticket = {.cipher =
                                          (enum cbx_cipher)frame->field[CBX_LANE_FRAME_CIPHER].u};
     if (!mesh->lane_asked)
-        return cbx_fail(error, CBX_ERR_STATE, "LANE that was not asked for");
+        return cbx_fail(error, CBX_ERR_STATE, "LANE without a request");
     if (ticket.cipher != CBX_CIPHER_AES256GCM && ticket.cipher != CBX_CIPHER_CHACHA20POLY1305)
         return cbx_fail(error, CBX_ERR_STATE, "LANE with an unknown cipher");
     memcpy(ticket.id, frame->field[CBX_LANE_FRAME_ID].p, sizeof ticket.id);
@@ -52,7 +52,7 @@ mesh_lane_refused(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_e
 {
     char text[CBX_FRAME_TEXT_MAX + 1];
     if (!mesh->lane_asked)
-        return cbx_fail(error, CBX_ERR_STATE, "NO_LANE that was not asked for");
+        return cbx_fail(error, CBX_ERR_STATE, "NO_LANE without a request");
     mesh->lane_asked = false;
     cbx_field_copy(text, sizeof text, &frame->field[CBX_NO_LANE_TEXT]);
     mesh->ops->no_lane(mesh->arg, false, text);

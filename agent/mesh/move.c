@@ -63,7 +63,7 @@ mesh_move_stranded(struct mesh_stream *stream, enum cbx_reason reason)
         mesh->count.integrity++;
         stream->move.broken = true;
         if (direct)
-            mesh_direct_doom(stream->peer, "a record that came over it did not open");
+            mesh_direct_doom(stream->peer, "a record on it failed authentication");
     }
     if (reason == CBX_REASON_NO_SESSION)
         mesh_peer_suspect_sessions(stream->peer);
@@ -189,7 +189,7 @@ look_after(struct mesh_stream *stream, int64_t now)
                (path = path_of(stream))) {
         move(stream, path, now);
     } else if (asks_direct(stream) && now - stream->move.at >= SILENT_US) {
-        mesh_direct_doom(stream->peer, "it does not answer");
+        mesh_direct_doom(stream->peer, "the peer does not answer on it");
     }
 }
 

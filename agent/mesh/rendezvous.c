@@ -30,7 +30,7 @@ offer(struct mesh_peer *peer, int64_t now)
     mesh_try_enter(peer, MESH_RENDEZVOUS_OFFERED);
     mesh->ops->direct_expect(mesh->arg, &peer->rendezvous.try->ours);
     if (!mesh_rendezvous_say_where(peer, CBX_RENDEZVOUS_OFFER))
-        mesh_try_over(peer, "the link to the hub takes no more");
+        mesh_try_over(peer, "cannot send over the link to the hub");
 }
 
 static void
@@ -48,7 +48,7 @@ turn(struct mesh_peer *peer)
     mesh_try_enter(peer, MESH_RENDEZVOUS_EXPECTS);
     mesh->ops->direct_expect(mesh->arg, &peer->rendezvous.try->ours);
     if (!mesh_rendezvous_say(peer, CBX_RENDEZVOUS_TURN, peer->rendezvous.id))
-        mesh_try_over(peer, "the link to the hub takes no more");
+        mesh_try_over(peer, "cannot send over the link to the hub");
 }
 
 static void
@@ -85,10 +85,10 @@ take_offer(struct mesh_peer *peer, struct mesh_session *session, const struct cb
         mesh_rendezvous_say(peer, CBX_RENDEZVOUS_REFUSE, said->id);
         return;
     }
-    mesh_try_over(peer, "its agent began anew");
+    mesh_try_over(peer, "its agent started another attempt");
     if (rendezvous->state == MESH_RENDEZVOUS_UP) { /* its end of the lane is gone */
         mesh_rendezvous_set_state(peer, MESH_RENDEZVOUS_REST);
-        mesh_direct_doom(peer, "its agent has lost it");
+        mesh_direct_doom(peer, "its agent reported it lost");
     }
     if (!mesh_try_begin(peer, &session->keys, said->id))
         return;
@@ -96,7 +96,7 @@ take_offer(struct mesh_peer *peer, struct mesh_session *session, const struct cb
     mesh_rendezvous_take_candidates(peer, &session->keys, said, MESH_ROLE_OFFERER);
     mesh_try_enter(peer, MESH_RENDEZVOUS_TRIES);
     if (!mesh_rendezvous_say_where(peer, CBX_RENDEZVOUS_ANSWER))
-        mesh_try_over(peer, "the link to the hub takes no more");
+        mesh_try_over(peer, "cannot send over the link to the hub");
     else if (rendezvous->try->to.count)
         connect_out(peer);
     else
@@ -126,12 +126,13 @@ static void
 take_lost(struct mesh_peer *peer)
 {
     struct mesh_rendezvous *rendezvous = &peer->rendezvous;
-    mesh_try_over(peer, "its agent has lost the lane");
+    mesh_try_over(peer, "its agent reported the lane lost");
     if (rendezvous->state != MESH_RENDEZVOUS_UP)
         return;
     mesh_rendezvous_set_state(peer, MESH_RENDEZVOUS_REST);
-    (void)snprintf(rendezvous->trouble, sizeof rendezvous->trouble, "its agent has lost the lane");
-    mesh_direct_doom(peer, "its agent has lost it");
+    (void)snprintf(rendezvous->trouble, sizeof rendezvous->trouble,
+                   "its agent reported the lane lost");
+    mesh_direct_doom(peer, "its agent reported it lost");
 }
 
 /* The step that each message but OFFER belongs to; LOST belongs to all but REST. */

@@ -172,7 +172,7 @@ take_new(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int6
          struct cbx_error *error)
 {
     if (cbx_link_take_label(link, frame->label) < 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new one of yours",
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new label of the sender",
                         cbx_frame_name(frame->type), frame->label);
     if (frame->type == CBX_FRAME_OPEN)
         mesh_incoming_take(mesh, link, frame, now);

@@ -47,16 +47,16 @@ remember(struct mesh_peer *peer, const struct cbx_invite_cert *invite,
     if (known && known->serial > invite->serial) {
         mesh->count.rolled_back++;
         mesh_peer_refuse(peer, CBX_REASON_DENIED,
-                         "the hub shows an older certificate than this lease knows");
+                         "the hub presents an older certificate than this lease has seen");
         return false;
     }
     if (known && known->serial == invite->serial) {
         if (sodium_memcmp(known->identity, cert->identity, 32) == 0)
             return true;
         mesh->count.leaked++;
-        mesh_peer_refuse(
-            peer, CBX_REASON_DENIED,
-            "a second identity under one invite: its token leaked; invite that lease anew");
+        mesh_peer_refuse(peer, CBX_REASON_DENIED,
+                         "a second identity under one invite: its token has leaked; revoke the "
+                         "lease and invite it again");
         return false;
     }
     if (!known)
@@ -141,7 +141,7 @@ take_chain(struct mesh_peer *peer, struct cbx_frame *frame, struct chain *chain)
     }
     if (strcmp(chain->peer_read.slug, peer->slug) != 0 ||
         strcmp(chain->peer_read.pond, mesh->config.pond) != 0) {
-        mesh_peer_refuse(peer, CBX_REASON_DENIED, "the hub shows the certificate of another lease");
+        mesh_peer_refuse(peer, CBX_REASON_DENIED, "the hub presents another lease's certificate");
         return;
     }
     cbx_chain_hash(&chain->invite, &chain->peer, peer->chain_hash);

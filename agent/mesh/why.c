@@ -20,8 +20,8 @@ mesh_why_not_relay(const struct mesh *mesh, char *out, size_t size)
         mesh->ops->lane_trouble(mesh->arg, out, size);
     if (out[0] != '\0')
         return;
-    const char *text = mesh->pump.lane    ? "the lane is there, the link is moving to it"
-                       : mesh->lane_asked ? "the hub was asked for a lane and has not answered yet"
+    const char *text = mesh->pump.lane    ? "the lane is up; the link is moving to it"
+                       : mesh->lane_asked ? "the hub has not answered the request for a lane yet"
                                           : "the lane is being connected";
     (void)snprintf(out, size, "%s", text);
 }
@@ -49,11 +49,11 @@ mesh_why_not_direct(const struct mesh_peer *peer, char *out, size_t size)
     if (!mesh->config.direct)
         (void)snprintf(out, size, "direct lanes are off here (--direct off)");
     else if (!mesh->hub_direct)
-        (void)snprintf(out, size, "the hub forbids direct lanes (--direct off)");
+        (void)snprintf(out, size, "the hub does not allow direct lanes (--direct off)");
     else if (rendezvous->state == MESH_RENDEZVOUS_UP)
-        (void)snprintf(out, size, "the direct lane is there, streams are moving to it");
+        (void)snprintf(out, size, "the direct lane is up; streams are moving to it");
     else if (rendezvous->state == MESH_RENDEZVOUS_OFFERED)
-        (void)snprintf(out, size, "a direct lane was offered, its agent has not answered yet");
+        (void)snprintf(out, size, "a direct lane was offered; its agent has not answered yet");
     else if (mesh_try_going(peer))
         (void)snprintf(out, size, "a direct lane is being tried");
     else if (rendezvous->refused)
@@ -63,5 +63,5 @@ mesh_why_not_direct(const struct mesh_peer *peer, char *out, size_t size)
     else if (peer->stream_count && wait > 0)
         (void)snprintf(out, size, "%s; next try in %lld s", rendezvous->trouble, seconds);
     else
-        (void)snprintf(out, size, "%s; tried again once a stream runs", rendezvous->trouble);
+        (void)snprintf(out, size, "%s; next try when a stream runs", rendezvous->trouble);
 }

@@ -77,8 +77,8 @@ static void
 a_greeting_that_is_not_ours_ends_the_link(void **state)
 {
     (void)state;
-    static const char *const text[] = {"version", "invite", "twice",      "before WELCOME",
-                                       "name",    "name",   "out of turn"};
+    static const char *const text[] = {"version", "invite", "twice",     "before WELCOME",
+                                       "name",    "name",   "unexpected"};
     for (twist = 0; twist < 7; twist++) {
         world_cut(all.cli);
         world_run(all.world, 100000);

@@ -283,7 +283,7 @@ a_joiner_is_not_renamed_and_signs_for_no_other_invite(void **state)
                     {CBX_REASON_DENIED, "another invite"},
                     {CBX_REASON_DENIED, "signed"},
                     {CBX_REASON_PROTOCOL, "twice"},
-                    {CBX_REASON_PROTOCOL, "out of turn"}};
+                    {CBX_REASON_PROTOCOL, "unexpected"}};
     struct cbx_keypair other;
     cbx_keypair_random(&other);
     for (twist = 0; twist < 5; twist++) {

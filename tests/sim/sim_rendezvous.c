@@ -282,7 +282,7 @@ a_hub_that_forbids_it_is_obeyed_and_drops_meets(void **state)
     order(&pond);
     dial(&pond);
     world_run(pond.world, 100 * S);
-    assert_why(pond.cli, pond.web, "the hub forbids direct lanes (--direct off)");
+    assert_why(pond.cli, pond.web, "the hub does not allow direct lanes (--direct off)");
     assert_int_equal(pond.world->hub->count.rendezvous_dropped, 0);
     pond.offerer->mesh->hub_direct = true; /* one that does not obey */
     world_run(pond.world, 20 * S);
