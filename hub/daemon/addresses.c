@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hub/daemon/addresses.h"
 #include "common/base/names.h"
+#include "hub/login/bind.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>

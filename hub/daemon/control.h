@@ -14,7 +14,7 @@
 
 #include "common/base/err.h"
 #include "hub/core/core.h"
-#include "hub/login/attach.h"
+#include "hub/login/attach_server.h"
 #include "hub/login/listen.h"
 #include <jansson.h>
 #include <stddef.h>

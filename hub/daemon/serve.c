@@ -10,7 +10,7 @@
 #include "hub/daemon/commit.h"
 #include "hub/daemon/control.h"
 #include "hub/daemon/notify.h"
-#include "hub/login/attach.h"
+#include "hub/login/attach_server.h"
 #include "hub/login/listen.h"
 #include "hub/login/recent_logins.h"
 #include <ev.h>

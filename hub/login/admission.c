@@ -11,7 +11,7 @@
 struct slot {
     uint64_t id;
     enum admission_state state;
-    bool known; /* its address logged in lately, judged when it came */
+    bool known; /* its address logged in recently, judged when it came */
     struct admission_address address;
     int64_t since_us; /* of the state */
 };

@@ -11,7 +11,7 @@
  *   SSHD     its sshd runs: may log in, be dropped, run out of time
  *
  * Bounds: slots in all; slots per address (IPv6: per /64); sshd at once. Addresses that logged in
- * lately may use every slot, strangers only half of them. From half of that share on, a newcomer
+ * recently may use every slot, strangers only half of them. From half of that share on, a newcomer
  * drops a connection at random that has been silent for a second, ever more surely, and any silent
  * one when the share is full: silence cannot keep speakers out.
  */
@@ -34,7 +34,7 @@ struct admission_config {
     uint32_t sshd;        /* 2 * cores + 4 */
     int64_t silent_us;    /* how long a silent one may wait: 10 s */
     int64_t login_us;     /* how long a log-in may take from the start of its sshd: 10 s */
-    int64_t recent_us;    /* what "lately" means: 24 h */
+    int64_t recent_us;    /* what "recently" means: 24 h */
 };
 
 /* What counts as one address. */
@@ -76,9 +76,10 @@ void admission_drop(struct admission *admission, uint64_t id);
 uint64_t admission_overdue(struct admission *admission, int64_t now_us);
 
 /*
- * Addresses that logged in lately, for a file. slots_recent: the oldest first, at most max; returns
- * how many. slots_remember: as if the address had logged in then (oldest first; a moment that is no
- * longer lately changes nothing). slots_logins: how often one was remembered by slots_login.
+ * Addresses that logged in recently, for a file. admission_recent: the oldest first, at most max;
+ * returns how many. admission_remember: as if the address had logged in then (oldest first; a
+ * moment that is no longer recent changes nothing). admission_logins: how often one was remembered
+ * by admission_login.
  */
 struct admission_recent {
     struct admission_address address;

@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The hub's end of attach. A connection is WAITING (its message has not come; bounded in number and
- * time) and then either refused and closed, or it becomes the tail of a carrier: the carrier owns
- * the two pipes and the connection, and closing it ends all three. A carrier outlives the server if
- * its owner wants; it then only forgets to report.
- */
+#include "hub/login/attach_server.h"
 #include "common/base/log.h"
 #include "common/os/accept.h"
 #include "hub/login/attach.h"
+#include "hub/login/attach_carrier.h"
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
@@ -29,18 +25,6 @@ struct waiting {
     struct waiting *next, *previous;
 };
 
-struct tail {
-    struct cbx_carrier base; /* first: the carrier that others see is this */
-    struct cbx_carrier *inner;
-    struct attach_server *server; /* NULL once that is freed */
-    uint64_t connection;
-    int socket;
-    int pipe[2];       /* owned by inner; kept to enlarge them */
-    uint64_t moved[2]; /* bytes each way until its pipe was enlarged */
-    uint32_t enlarged; /* bytes counted in the server's sum */
-    struct tail *next, *previous;
-};
-
 struct attach_server {
     struct ev_loop *loop;
     const struct attach_server_ops *ops;
@@ -49,127 +33,9 @@ struct attach_server {
     int folder; /* the state folder, to reach the socket whatever the length of its name */
     struct waiting *waiting;
     uint32_t waiting_count;
-    struct tail *tails;
+    struct attach_carriers carriers;
     uint64_t refused;
-    uint32_t enlarged; /* bytes, at most ATTACH_PIPES_SUM */
 };
-
-/* ---- the carrier ---- */
-
-/* A link that moves much gets longer pipes: fewer switches between sshd and us. Refused by the
- * kernel is fine, and so is no room in the sum. */
-static void
-enlarge_if_busy(struct tail *tail, int which, ssize_t moved)
-{
-    struct attach_server *server = tail->server;
-
-    if (moved <= 0 || tail->moved[which] > ATTACH_BUSY_BYTES)
-        return;
-    tail->moved[which] += (uint64_t)moved;
-    if (tail->moved[which] <= ATTACH_BUSY_BYTES || server == NULL ||
-        server->enlarged + ATTACH_PIPE_BYTES > ATTACH_PIPES_SUM)
-        return;
-    if (fcntl(tail->pipe[which], F_SETPIPE_SZ, (int)ATTACH_PIPE_BYTES) > 0) {
-        tail->enlarged += ATTACH_PIPE_BYTES;
-        server->enlarged += ATTACH_PIPE_BYTES;
-    }
-}
-
-static ssize_t
-tail_read(struct cbx_carrier *base, void *buffer, size_t length)
-{
-    struct tail *tail = (struct tail *)base;
-    ssize_t got = tail->inner->ops->read(tail->inner, buffer, length);
-
-    enlarge_if_busy(tail, 0, got);
-    return got;
-}
-
-static ssize_t
-tail_writev(struct cbx_carrier *base, const struct iovec *vector, int count)
-{
-    struct tail *tail = (struct tail *)base;
-    ssize_t written = tail->inner->ops->writev(tail->inner, vector, count);
-
-    enlarge_if_busy(tail, 1, written);
-    return written;
-}
-
-static void
-tail_want(struct cbx_carrier *base, bool want_read, bool want_write)
-{
-    struct tail *tail = (struct tail *)base;
-
-    tail->inner->ops->want(tail->inner, want_read, want_write);
-}
-
-static void
-unlink_tail(struct tail *tail)
-{
-    if (tail->next != NULL)
-        tail->next->previous = tail->previous;
-    if (tail->previous != NULL)
-        tail->previous->next = tail->next;
-    else
-        tail->server->tails = tail->next;
-}
-
-static void
-tail_close(struct cbx_carrier *base)
-{
-    struct tail *tail = (struct tail *)base;
-    struct attach_server *server = tail->server;
-    uint64_t connection = tail->connection;
-
-    tail->inner->ops->close(tail->inner);
-    (void)close(tail->socket); /* attach sees it and ends; sshd then sends what is in the pipe */
-    if (server != NULL) {
-        server->enlarged -= tail->enlarged;
-        unlink_tail(tail);
-    }
-    free(tail);
-    if (server != NULL)
-        server->ops->detached(server->arg, connection);
-}
-
-static void
-tail_ready(void *arg)
-{
-    struct tail *tail = arg;
-
-    tail->base.ready(tail->base.arg); /* may free the tail */
-}
-
-static const struct cbx_carrier_ops tail_ops = {
-    .read = tail_read, .writev = tail_writev, .want = tail_want, .close = tail_close};
-
-/* Takes the socket and the pipes over, or leaves all three alone and returns NULL. */
-static struct tail *
-tail_new(struct attach_server *server, uint64_t connection, int socket, const int pipes[2])
-{
-    struct tail *tail = calloc(1, sizeof *tail);
-
-    if (tail == NULL)
-        return NULL;
-    tail->inner = cbx_carrier_fd(server->loop, pipes[0], pipes[1]);
-    if (tail->inner == NULL) {
-        free(tail);
-        return NULL;
-    }
-    tail->inner->ready = tail_ready;
-    tail->inner->arg = tail;
-    tail->base.ops = &tail_ops;
-    tail->server = server;
-    tail->connection = connection;
-    tail->socket = socket;
-    tail->pipe[0] = pipes[0];
-    tail->pipe[1] = pipes[1];
-    tail->next = server->tails;
-    if (tail->next != NULL)
-        tail->next->previous = tail;
-    server->tails = tail;
-    return tail;
-}
 
 /* ---- messages ---- */
 
@@ -229,9 +95,9 @@ judge(const struct attach_message *message, ssize_t length, int flags, const int
 
     if (length != (ssize_t)sizeof *message || (flags & MSG_TRUNC) != 0 ||
         !message_is_sound(message))
-        return "its message has another form";
+        return "malformed message";
     if (count != 2 || (flags & MSG_CTRUNC) != 0)
-        return "it did not bring exactly two descriptors (or none was free for them here)";
+        return "not exactly two descriptors came with it (or none was free to receive them)";
     if (!is_pipe(fds[0], O_RDONLY, &in) || !is_pipe(fds[1], O_WRONLY, &out) || in == out)
         return "its descriptors are not a pipe to read and a pipe to write";
     return NULL;
@@ -266,15 +132,16 @@ static void
 take(struct attach_server *server, int socket, const struct attach_message *message,
      const int pipes[2])
 {
-    struct tail *tail = tail_new(server, message->connection, socket, pipes);
+    struct cbx_carrier *carrier =
+        attach_carrier_new(&server->carriers, message->connection, socket, pipes);
 
-    if (tail == NULL) {
+    if (carrier == NULL) {
         (void)close(pipes[0]);
         (void)close(pipes[1]);
         refuse(server, socket, "out of memory");
         return;
     }
-    server->ops->attached(server->arg, message->connection, message->fingerprint, &tail->base);
+    server->ops->attached(server->arg, message->connection, message->fingerprint, carrier);
 }
 
 static void
@@ -321,7 +188,7 @@ on_deadline(struct ev_loop *loop, ev_timer *watcher, int events)
     (void)loop;
     (void)events;
     waiting_free(waiting);
-    refuse(server, socket, "its message did not come in time");
+    refuse(server, socket, "no message in time");
 }
 
 /* ---- the socket ---- */
@@ -343,13 +210,13 @@ admit(void *arg, int socket, const struct sockaddr *from)
 
     (void)from;
     if (!is_ours(socket)) {
-        refuse(server, socket, "it runs under another uid");
+        refuse(server, socket, "from a process of another user");
         return;
     }
     struct waiting *waiting =
         server->waiting_count < ATTACH_WAITING_MAX ? calloc(1, sizeof *waiting) : NULL;
     if (waiting == NULL) {
-        refuse(server, socket, "too many at once");
+        refuse(server, socket, "too many wait at once");
         return;
     }
     waiting->server = server;
@@ -414,6 +281,8 @@ attach_server_new(struct ev_loop *loop, const char *state_dir, const struct atta
     server->loop = loop;
     server->ops = ops;
     server->arg = arg;
+    server->carriers =
+        (struct attach_carriers){.loop = loop, .detached = ops->detached, .arg = arg};
     cbx_acceptor_start(&server->acceptor, loop, fd, &acceptor_ops, server);
     return server;
 }
@@ -428,8 +297,7 @@ attach_server_free(struct attach_server *server)
         waiting_free(server->waiting);
         (void)close(socket);
     }
-    for (struct tail *tail = server->tails; tail != NULL; tail = tail->next)
-        tail->server = NULL;
+    attach_carriers_abandon(&server->carriers);
     cbx_acceptor_stop(&server->acceptor);
     (void)unlinkat(server->folder, "attach.sock", 0);
     (void)close(server->folder);

@@ -1,17 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The door: listening sockets, and every connection from its accept until its sshd is gone.
- *
- *   SILENT    first 4 bytes awaited              -> WAITING, LANE, or closed (neither SSH nor a
- *                                                   lane, too slow, dropped)
- *   LANE      a lane's whole preface awaited     -> handed out, forgotten here
- *   WAITING   said "SSH-", no sshd is free yet   -> SSHD
- *   SSHD      its sshd checks the key            -> ATTACHED, or ENDING when its time is over
- *   ATTACHED  the link is the core's             -> ENDING when the core closed it
- *   ENDING    sshd may send what is left; killed after a while
- *
- * A connection is forgotten when the spawner reports its sshd's exit. Who gets in is decided in
- * slots.h; sshd is started by the spawner.
+ * The door: listening sockets, and every connection until its sshd is gone (conn.h). Who gets in is
+ * decided in admission.h; sshd is started by the spawner.
  */
 #ifndef HUB_LOGIN_LISTEN_H
 #define HUB_LOGIN_LISTEN_H
@@ -29,8 +19,6 @@ struct spawner;
 
 enum {
     LISTEN_ADDRESSES_MAX = 8,
-    LISTEN_TEXT_MAX = 64, /* "[v6]:port" */
-    LISTEN_NOTSENT_BYTES = 128 * 1024,
     LISTEN_ENDING_MS = 3000, /* from the core's close to SIGTERM */
 };
 
@@ -46,7 +34,7 @@ void listen_lanes(struct listen *listen,
                   void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]),
                   void *arg);
 
-/* Who waits; for what outlives the process (lately.h). */
+/* Who waits; for what outlives the process (recent_logins.h). */
 struct admission *listen_admission(struct listen *listen);
 
 /* Binds one "ADDR:PORT" (port 0: any free one) and begins to accept. */
@@ -70,12 +58,5 @@ void listen_stop(struct listen *listen);
 uint32_t listen_running(const struct listen *listen);
 /* {"accepted": ..., "waiting": ..., ...}: new reference, NULL when memory is short. */
 json_t *listen_json(const struct listen *listen);
-
-/* ---- addresses, in listen_bind.c ---- */
-
-/* A listening socket on one "ADDR:PORT", not blocking, or CBX_ERR_*. */
-int listen_bind(const char *address, struct cbx_error *error);
-/* "1.2.3.4:567" or "[v6]:567". */
-void listen_format(const struct sockaddr *address, char out[LISTEN_TEXT_MAX]);
 
 #endif

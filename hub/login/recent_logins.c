@@ -20,7 +20,7 @@ static const uint8_t magic[MAGIC_SIZE] = "cbx hub lately1"; /* with its NUL */
 struct recent_logins {
     struct admission *admission;
     struct cbx_store *store;
-    uint64_t saved; /* slots_logins when it was last handed to the store */
+    uint64_t saved; /* admission_logins when it was last handed to the store */
     char path[PATH_MAX];
 };
 
@@ -73,7 +73,7 @@ recent_logins_decode(struct admission *admission, const uint8_t *bytes, size_t l
     for (const uint8_t *at = bytes + MAGIC_SIZE; at < end; at += ENTRY_SIZE) {
         uint64_t when = cbx_get_be64(at + 1 + PREFIX_SIZE), now = (uint64_t)now_unix;
         uint64_t age = when < now ? now - when : 0;
-        if (age > INT32_MAX) /* decades: nobody calls that lately */
+        if (age > INT32_MAX) /* decades: not recent by any setting */
             continue;
         struct admission_recent recent = {.last_us = now_us - (int64_t)age * SECOND_US};
         recent.address.family = at[0];
@@ -88,7 +88,7 @@ load(struct recent_logins *recent_logins)
 {
     uint8_t *bytes = NULL;
     size_t length = 0;
-    struct cbx_error error = {"it is damaged, or of another version"};
+    struct cbx_error error = {"damaged, or written by another version"};
     int result =
         cbx_file_load(recent_logins->path, RECENT_LOGINS_FILE_MAX, &bytes, &length, &error);
     if (result == CBX_ERR_NOTFOUND)
@@ -98,8 +98,8 @@ load(struct recent_logins *recent_logins)
                                       cbx_clock_unix());
     free(bytes);
     if (result < 0)
-        cbx_log_warn("%s: which addresses logged in lately is forgotten: %s", recent_logins->path,
-                     error.text);
+        cbx_log_warn("%s: cannot read the recent logins, starting without them: %s",
+                     recent_logins->path, error.text);
 }
 
 struct recent_logins *
@@ -124,7 +124,7 @@ on_saved(void *arg, int result, const char *text)
 {
     (void)arg;
     if (result < 0)
-        cbx_log_warn("which addresses logged in lately cannot be kept: %s", text);
+        cbx_log_warn("cannot store the recent logins: %s", text);
 }
 
 void

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The addresses that logged in lately, kept over a restart in STATE/lately: else all agents behind
- * one address would be strangers that share half of the slots, and come back in waves. Written when
- * somebody has logged in since, at most once a minute, and at the stop; a crash loses a minute. It
- * is a convenience: what is missing, damaged or of another version is left out with a warning.
+ * The addresses that logged in recently, kept over a restart in STATE/lately: else all agents
+ * behind one address would be strangers that share half of the slots, and come back in waves.
+ * Written when somebody has logged in since, at most once a minute, and at the stop; a crash loses
+ * a minute. It is a convenience: what is missing, damaged or of another version is left out with a
+ * warning.
  *
  *   magic 16 | per address, oldest first: family 1, prefix 8, Unix seconds 8 | BLAKE2b 16 of it all
  *
- * All numbers big-endian; at most SLOTS_RECENT_MAX addresses.
+ * All numbers big-endian; at most ADMISSION_RECENT_MAX addresses.
  */
 #ifndef HUB_LOGIN_RECENT_LOGINS_H
 #define HUB_LOGIN_RECENT_LOGINS_H
@@ -22,8 +23,8 @@ struct recent_logins;
 
 enum { RECENT_LOGINS_FILE_MAX = 16 + 17 * ADMISSION_RECENT_MAX + 16 };
 
-/* Reads STATE/lately into slots. slots and store are borrowed and must outlive it. NULL when memory
- * is short. */
+/* Reads STATE/lately into admission. admission and store are borrowed and must outlive it. NULL
+ * when memory is short. */
 struct recent_logins *recent_logins_new(const char *state_dir, struct admission *admission,
                                         struct cbx_store *store);
 /* Hands what is new to the store. To be called once a minute, and at the stop. */

@@ -4,12 +4,6 @@
  * in the hub: no secret is in its memory, and what the hub later forbids itself does not reach
  * sshd.
  *
- * Hub and helper talk over a SOCK_SEQPACKET pair, one struct spawner_message each way:
- *
- *   LAUNCH n + socket   the helper starts `sshd -i` on it
- *   KILL n              SIGTERM to the sshd of n and all of its group, SIGKILL 2 s later
- *   EXITED n, status    that sshd is gone (or could not be started: status -1)
- *
  * When the hub is gone, in whatever way, the helper ends every sshd and then itself. When the
  * helper is gone, the kernel ends every sshd. What sshd writes to standard error becomes log lines
  * tagged `sshd[n]: `, at most so many a second.
@@ -18,15 +12,11 @@
 #define HUB_LOGIN_SPAWNER_H
 
 #include "common/base/err.h"
+#include "hub/login/spawner_helper.h"
 #include <stdint.h>
 
 struct spawner;
 struct ev_loop;
-
-struct spawner_config {
-    const char *sshd;   /* absolute path */
-    const char *config; /* its configuration file; may be written later */
-};
 
 struct spawner_ops {
     void (*exited)(void *arg, uint64_t number, int status); /* status as of waitpid */
@@ -45,18 +35,5 @@ int spawner_launch(struct spawner *spawner, uint64_t number, int fd);
 int spawner_kill(struct spawner *spawner, uint64_t number);
 /* Lets go of the helper, waits for its end for up to wait_ms, and frees. NULL is fine. */
 void spawner_stop(struct spawner *spawner, int64_t wait_ms);
-
-/* ---- between hub and helper ---- */
-
-enum spawner_op { SPAWNER_LAUNCH = 1, SPAWNER_KILL = 2, SPAWNER_EXITED = 3 };
-
-struct spawner_message {
-    uint32_t op;
-    int32_t status;
-    uint64_t number;
-};
-
-/* The helper's life. */
-_Noreturn void spawner_helper(int fd, const struct spawner_config *config);
 
 #endif

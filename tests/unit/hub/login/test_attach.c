@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "hub/login/attach.h"
+#include "hub/login/attach_carrier.h"
+#include "hub/login/attach_server.h"
 #include <ev.h>
 #include <fcntl.h>
 #include <stdbool.h>

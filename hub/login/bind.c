@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Addresses to sockets and back. */
+#include "hub/login/bind.h"
 #include "common/base/names.h"
 #include "common/os/socket.h"
-#include "hub/login/listen.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
