@@ -40,7 +40,7 @@ call_fail(const struct cbx_command *command, const char *state_dir, int result,
 
     if (result != CBX_ERR_NOTFOUND)
         return cmd_fail(command, error->text);
-    (void)snprintf(text, sizeof text, "no hub runs on %s (start it: cbx-hub --state %s run)",
+    (void)snprintf(text, sizeof text, "no hub is running on %s (start it: cbx-hub --state %s run)",
                    state_dir, state_dir);
     return cmd_fail(command, text);
 }
@@ -113,7 +113,7 @@ cmd_end(const struct cbx_command *command)
 {
     if (fflush(stdout) == 0 && ferror(stdout) == 0)
         return CBX_EXIT_OK;
-    return cmd_fail(command, "standard output could not be written");
+    return cmd_fail(command, "cannot write to standard output");
 }
 
 int
@@ -123,8 +123,7 @@ cmd_print_json(const struct cbx_command *command, json_t *answer)
     int result = json_dumpf(answer, stdout, JSON_INDENT(2));
     json_decref(answer);
     (void)putchar('\n');
-    return result == 0 ? cmd_end(command)
-                       : cmd_fail(command, "standard output could not be written");
+    return result == 0 ? cmd_end(command) : cmd_fail(command, "cannot write to standard output");
 }
 
 int

@@ -27,7 +27,7 @@ cmd_uninvite(const struct cbx_command *command, void *parsed)
     status =
         cmd_call(command, state_dir, 0, json_pack("{s:s, s:s}", "cmd", "uninvite", "id", id), NULL);
     if (status == CBX_EXIT_OK)
-        (void)fprintf(stderr, "invite %s is withdrawn: its token lets nobody in\n", id);
+        (void)fprintf(stderr, "invite %s withdrawn: its token is no longer valid\n", id);
     return status;
 }
 
@@ -50,8 +50,8 @@ cmd_revoke(const struct cbx_command *command, void *parsed)
                  json_pack("{s:s, s:s, s:s}", "cmd", "revoke", "pond", pond, "slug", slug), NULL);
     if (status == CBX_EXIT_OK)
         (void)fprintf(stderr,
-                      "%s of pond %s is revoked: its link is ended, its key and certificate are "
-                      "removed at this hub\n",
+                      "%s of pond %s revoked: disconnected, its key and certificate removed from "
+                      "this hub\n",
                       slug, pond);
     return status;
 }
@@ -92,7 +92,7 @@ cmd_shutdown(const struct cbx_command *command, void *parsed)
     json_decref(answer);
     if (pid > 1 && wait_for_end(pid))
         return CBX_EXIT_OK;
-    (void)snprintf(text, sizeof text, "the hub (pid %ld) took the request and has not ended yet",
+    (void)snprintf(text, sizeof text, "the hub (pid %ld) accepted the request but is still running",
                    (long)pid);
     return cmd_fail(command, text);
 }
@@ -106,6 +106,6 @@ cmd_attach(const struct cbx_command *command, void *parsed)
 
     (void)command;
     if (state == NULL || key == NULL)
-        return cbx_usage(args, "--state and --key are needed: the hub's sshd gives them");
+        return cbx_usage(args, "--state and --key are required: the hub's sshd passes them");
     return attach_run(state, key);
 }

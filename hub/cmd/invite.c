@@ -145,7 +145,7 @@ read_options(struct invite *invite)
         status = read_duration(invite, "ends", ENDS_DAYS_MAX, &invite->ends_ms);
     if (status == CBX_EXIT_OK && invite->ttl_ms > invite->ends_ms)
         return cbx_usage(invite->args, "--ttl is longer than --ends: the lease would end before "
-                                       "its last moment to join");
+                                       "its invite expires");
     return status;
 }
 
@@ -171,8 +171,8 @@ make_certificate(struct invite *invite, struct pond *pond, struct cbx_error *err
     invite->body.ends = (now_ms + invite->ends_ms) / 1000;
     if (cbx_invite_cert_sign(&invite->body, pond_key(pond), &invite->cert) != 0)
         return cbx_fail(error, CBX_ERR_LIMIT,
-                        "the certificate would be longer than %d bytes: fewer or shorter --expose "
-                        "and --label",
+                        "the certificate would be longer than %d bytes: give fewer or shorter "
+                        "--expose and --label",
                         CBX_CERT_MAX);
     return 0;
 }
@@ -197,8 +197,8 @@ sign(struct invite *invite, struct cbx_error *error)
     if (result == CBX_ERR_NOTFOUND && key_file == NULL &&
         cbx_arg(invite->args, "passphrase-file") == NULL)
         return cbx_fail(error, result,
-                        "no key file for the pond keys: name it with --key-file or "
-                        "--passphrase-file, as for run");
+                        "no key for the pond keys: give the --key-file or --passphrase-file "
+                        "that the hub runs with");
     if (result != 0)
         return result;
     result = pond_open(&pond, invite->keys_dir, &key, invite->body.pond, true, error);
@@ -260,13 +260,13 @@ note_addresses(const struct invite *invite, const json_t *answer)
                                 strncmp(invite->token.address[i], "[::1]", 5) == 0 ||
                                 strncmp(invite->token.address[i], "localhost:", 10) == 0);
     if (from != NULL && strcmp(from, "interfaces") == 0) {
-        (void)fputs("the hub listens on every address and no --public is set; the token names:",
+        (void)fputs("the hub listens on every address and no --public is set; the token contains:",
                     stderr);
         for (uint32_t i = 0; i < invite->token.address_count; i++)
             (void)fprintf(stderr, " %s", invite->token.address[i]);
         (void)fputc('\n', stderr);
     } else if (loopback) {
-        (void)fprintf(stderr, "the token names %s, which only this machine reaches\n",
+        (void)fprintf(stderr, "the token contains %s, which only this machine can reach\n",
                       invite->token.address[0]);
     }
 }
@@ -277,8 +277,8 @@ print_token(struct invite *invite, const json_t *answer)
     char text[CBX_TOKEN_TEXT_MAX], span[32];
 
     if (fill_token(invite, answer) != 0 || cbx_token_format(&invite->token, text) != 0)
-        return cmd_fail(invite->command, "the hub's answer does not make a token: are command and "
-                                         "hub of one version?");
+        return cmd_fail(invite->command, "cannot make a token from the hub's answer: are the "
+                                         "command and the hub of the same version?");
     (void)printf("%s\n", text);
     sodium_memzero(text, sizeof text);
     int status = cmd_end(invite->command);

@@ -72,7 +72,7 @@ lock_folder(const struct pond *pond, int *lock, struct cbx_error *error)
 static int
 damaged(const struct pond *pond, const char *what, struct cbx_error *error)
 {
-    return cbx_fail(error, CBX_ERR_FORMAT, "%s: %s; put a backup in its place", pond->path, what);
+    return cbx_fail(error, CBX_ERR_FORMAT, "%s: %s; restore it from a backup", pond->path, what);
 }
 
 static int
@@ -97,7 +97,7 @@ decode(const struct pond *pond, const uint8_t *plain, size_t length, struct pond
         result = damaged(pond, "malformed", error);
     else if (strcmp(name, pond->name) != 0)
         result = cbx_fail(error, CBX_ERR_FORMAT,
-                          "%s: holds the key of pond \"%s\"; give the file its own name back",
+                          "%s: holds the key of pond \"%s\"; give the file its old name back",
                           pond->path, name);
     msgpack_zone_destroy(&zone);
     return result;
@@ -181,7 +181,7 @@ read_or_create(struct pond *pond, const char *keys_dir, bool create, struct cbx_
         result = create_key(pond, &record, error);
     } else if (result == CBX_ERR_NOTFOUND) {
         result = cbx_fail(error, result,
-                          "%s: no key of pond \"%s\"; its first invite makes one, or name the "
+                          "%s: no key of pond \"%s\"; its first invite creates one, or give the "
                           "folder that holds it with --keys",
                           pond->path, pond->name);
     }
@@ -234,9 +234,9 @@ advance(struct pond *pond, int64_t now_ms, struct cbx_error *error)
     struct pond_record record = {0};
     int result = load(pond, &record, error);
     if (result == 0 && sodium_memcmp(record.seed, pond->seed, sizeof record.seed) != 0)
-        result =
-            cbx_fail(error, CBX_ERR_STATE,
-                     "%s: another key was put there meanwhile; run the command again", pond->path);
+        result = cbx_fail(error, CBX_ERR_STATE,
+                          "%s: another key was created there meanwhile; run the command again",
+                          pond->path);
     if (result == 0) {
         uint64_t now = now_ms > 0 ? (uint64_t)now_ms : 0;
         uint64_t next = record.serial + 1 > now ? record.serial + 1 : now;

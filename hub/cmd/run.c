@@ -51,7 +51,7 @@ settle_account(struct run *run, struct cbx_error *error)
 
     if (geteuid() == 0 && run->config.user == NULL && !run->config.as_root)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "this is root: say --user NAME to run as that account, or --as-root to "
+                        "running as root: use --user NAME to run as that account, or --as-root to "
                         "stay root");
     if (run->config.user == NULL)
         return 0;
@@ -68,7 +68,7 @@ own_path(struct run *run, struct cbx_error *error)
     ssize_t length = readlink("/proc/self/exe", run->program, sizeof run->program - 1);
 
     if (length <= 0 || (size_t)length >= sizeof run->program - 1)
-        return cbx_fail(error, CBX_ERR_IO, "cannot find our own program by /proc/self/exe: %s",
+        return cbx_fail(error, CBX_ERR_IO, "cannot read /proc/self/exe: %s",
                         length < 0 ? strerror(errno) : "its name is too long");
     run->program[length] = '\0';
     if (access(run->program, X_OK) != 0)
@@ -104,8 +104,8 @@ lock_state(const struct run *run, struct cbx_error *error)
     int fd = cbx_state_lock(run->state_dir, &pid, error);
 
     if (fd == CBX_ERR_BUSY)
-        return cbx_fail(error, CBX_ERR_BUSY, "a hub runs on %s already (pid %ld)", run->state_dir,
-                        pid);
+        return cbx_fail(error, CBX_ERR_BUSY, "a hub is already running on %s (pid %ld)",
+                        run->state_dir, pid);
     return fd < 0 ? fd : 0; /* kept open until the process ends */
 }
 
@@ -135,7 +135,7 @@ open_registry(struct run *run, struct cbx_error *error)
     if (result == CBX_ERR_NOTFOUND && run->config.key_file == NULL &&
         run->config.passphrase_file == NULL)
         return cbx_fail(error, result,
-                        "no key for %s: restore the key file, or name what it was sealed with "
+                        "no key for %s: restore the key file, or give what it was sealed with "
                         "(--key-file, --passphrase-file)",
                         run->registry_path);
     if (result != 0)

@@ -123,7 +123,7 @@ take_frame(void *owner, struct cbx_link *unused, const struct cbx_frame *frame, 
                         cbx_frame_name(frame->type));
     int result = take_ready_frame(link, frame, now, error);
     if (result == 0 && link->shed > SHED_MAX)
-        return cbx_fail(error, CBX_ERR_LIMIT, "too many frames beyond their rate");
+        return cbx_fail(error, CBX_ERR_LIMIT, "too many frames over the rate limit");
     return result;
 }
 
@@ -326,7 +326,7 @@ flush_link(struct hub_link *link)
     struct hub_core *core = link->core;
     if (link->behind && link->phase == HUB_READY)
         hub_link_bye(link, CBX_REASON_OVERLOADED, 1000,
-                     "the link is too slow for the news of its pond");
+                     "the link is too slow to receive the directory of its pond");
     TAILQ_REMOVE(&core->dirty, link, dirty_entry);
     link->dirty = false;
     core->looked++;

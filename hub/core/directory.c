@@ -92,7 +92,7 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
     cbx_field_copy(source, sizeof source, &frame->field[CBX_PASSED_FROM]);
     cbx_field_copy(target, sizeof target, &frame->field[CBX_PASSED_TO]);
     if (strcmp(source, link->slug) != 0)
-        return cbx_fail(error, CBX_ERR_AUTH, "%s under the name of another peer",
+        return cbx_fail(error, CBX_ERR_AUTH, "%s in the name of another peer",
                         cbx_frame_name(frame->type));
     if (!cbx_rate_take(&link->handshakes, PASSED_PER_SECOND, PASSED_BURST, now)) {
         hub_link_shed(link);

@@ -62,7 +62,7 @@ hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_
 {
     struct hub_core *core = link->core;
     if (link->kind != REG_LOGIN_PEER)
-        return cbx_fail(error, CBX_ERR_STATE, "a link with an invite's key may only join");
+        return cbx_fail(error, CBX_ERR_STATE, "a link that logged in with an invite may only join");
     if (frame->field[CBX_AGENT_HELLO_VERSION].u != CBX_PROTOCOL_VERSION) {
         hub_link_bye(link, CBX_REASON_PROTOCOL, 0, "this hub speaks protocol version 1");
         return 0;
@@ -78,7 +78,7 @@ hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_
         adopt(link, login.peer);
     else
         hub_link_bye(link, CBX_REASON_OVERLOADED, 5000,
-                     "the hub's --queue-max is used up by the links it has");
+                     "the hub's --queue-max is exhausted by its present links");
     return 0;
 }
 

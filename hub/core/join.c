@@ -11,8 +11,8 @@ join_text(enum cbx_reason reason, const struct cbx_error *error)
 {
     switch (reason) {
     case CBX_REASON_USED:
-        return "this invite was used by another lease: ask for a new one, and if nobody of yours "
-               "used it, it leaked";
+        return "this invite has been used by another lease: ask for a new one, and if nobody of "
+               "yours used it, it has leaked";
     default:
         return error->text[0] ? error->text : "the join was refused";
     }
@@ -44,7 +44,7 @@ hub_join_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_e
 {
     struct hub_core *core = link->core;
     if (link->kind != REG_LOGIN_INVITE)
-        return cbx_fail(error, CBX_ERR_STATE, "JOIN on a link that is no join link");
+        return cbx_fail(error, CBX_ERR_STATE, "JOIN on a link that did not log in with an invite");
     const struct cbx_field *cert = &frame->field[CBX_JOIN_PEER];
     struct reg_login login = registry_login(core->registry, link->fingerprint);
     enum cbx_reason reason = CBX_REASON_USED;

@@ -33,14 +33,14 @@ why_not_relay(const struct hub_link *link)
     if (link->core->config.lanes == CBX_LANES_OFF)
         return "this hub runs with --lanes off";
     if (link->pump.lane)
-        return "the lane is there, the link is moving to it";
+        return "the lane is established, the link is moving to it";
     if (link->lanes.at == 0)
         return "the agent has not asked for a lane (its --lanes off?)";
     if (link->promise.until > hub_now(link->core))
-        return "a lane was promised, the agent has not connected yet";
+        return "a lane was offered, the agent has not connected yet";
     if (link->promise.until)
-        return "a lane was promised, the agent did not connect within 30 s: its status says why";
-    return "the agent could not prove that it knows the lane's secret, or its time was over";
+        return "a lane was offered, the agent did not connect within 30 s: its status says why";
+    return "the agent's proof of the lane's secret was wrong or came too late";
 }
 
 static json_t *

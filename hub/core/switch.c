@@ -130,10 +130,10 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
     struct hub_circuit *circuit = NULL;
     int result = 0;
     if (cbx_link_take_label(&link->pump.link, frame->label) < 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new one of yours",
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new label of this side",
                         cbx_frame_name(frame->type), frame->label);
     if (resume && !read_claims(frame, CBX_RESUME_RECEIVED, &claims))
-        return cbx_fail(error, CBX_ERR_FORMAT, "RESUME: claims that cannot be true");
+        return cbx_fail(error, CBX_ERR_FORMAT, "RESUME: contradictory offsets");
     if (cbx_rate_take(&link->opens, OPENS_PER_SECOND, OPENS_BURST, now))
         circuit = open_circuit(link, frame, &claims, &reason, &result);
     else

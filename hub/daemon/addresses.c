@@ -98,7 +98,7 @@ add_interfaces(struct addresses *out, const struct sockaddr *wildcard, struct cb
 
     if (getifaddrs(&all) != 0)
         return cbx_fail(error, CBX_ERR_IO,
-                        "cannot list this machine's addresses (%s): name one with --public",
+                        "cannot list this machine's addresses (%s): give one with --public",
                         strerror(errno));
     add_reach(out, all, family, port_be, REACH_PUBLIC);
     add_reach(out, all, family, port_be, REACH_PRIVATE);
@@ -127,8 +127,8 @@ addresses_of(const struct listen *listen, const char *const *public_addresses, s
     }
     if (out->count == 0)
         return cbx_fail(error, CBX_ERR_NOTFOUND,
-                        "this machine has no address that others could reach: say where agents "
-                        "find the hub with run --public HOST:PORT");
+                        "this machine has no address that others can reach: give the address of "
+                        "the hub with run --public HOST:PORT");
     return 0;
 }
 

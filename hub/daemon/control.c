@@ -185,8 +185,9 @@ do_invite(struct control_server *server, struct cbx_control_client *client, cons
         !get_hex(request, "login_key", login_key, sizeof login_key, &login_length) ||
         login_length != sizeof login_key ||
         !get_hex(request, "cert", cert, sizeof cert, &cert_length)) {
-        finish_error(client, "invite: pond_public, login_key and cert must be hexadecimal of their "
-                             "size");
+        finish_error(client,
+                     "invite: pond_public, login_key and cert must be hexadecimal of the right "
+                     "length");
         return;
     }
     if (our_addresses(server, &addresses, &error) != 0 ||
@@ -221,7 +222,7 @@ do_uninvite(struct control_server *server, struct cbx_control_client *client, co
         finish_error(client, error.text);
         return;
     }
-    cbx_log_info("invite %s is withdrawn", id);
+    cbx_log_info("invite %s withdrawn", id);
     finish_when_stored(server, client, ticket, ok_with(json_object()));
 }
 
@@ -240,7 +241,7 @@ do_revoke(struct control_server *server, struct cbx_control_client *client, cons
         finish_error(client, error.text);
         return;
     }
-    cbx_log_info("slug %s of pond %s is revoked", slug, pond);
+    cbx_log_info("slug %s of pond %s revoked", slug, pond);
     finish_when_stored(server, client, ticket, ok_with(json_object()));
 }
 
@@ -297,7 +298,7 @@ static void
 do_shutdown(struct control_server *server, struct cbx_control_client *client, const json_t *request)
 {
     (void)request;
-    cbx_log_info("shutdown was asked for");
+    cbx_log_info("shutdown requested");
     cbx_control_reply(client, json_pack("{s:b, s:I}", "ok", 1, "pid", (json_int_t)getpid()));
     cbx_control_finish(client);
     server->config.shutdown(server->config.arg);
@@ -325,7 +326,7 @@ on_request(void *arg, struct cbx_control_client *client, json_t *request, int fd
             requests[i].run(arg, client, request);
             return;
         }
-    finish_error(client, "the hub does not know this request: are command and hub of one version?");
+    finish_error(client, "unknown request: are the command and the hub of the same version?");
 }
 
 static const struct cbx_control_ops control_ops = {.request = on_request, .gone = on_gone};

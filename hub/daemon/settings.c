@@ -286,7 +286,7 @@ check_together(const struct run_config *config, struct cbx_error *error)
                         "--gone (%lld ms) must be longer than --keepalive (%lld ms)",
                         (long long)config->gone_ms, (long long)config->keepalive_ms);
     if (config->user != NULL && config->as_root)
-        return cbx_fail(error, CBX_ERR_USAGE, "--user and --as-root: one of them, not both");
+        return cbx_fail(error, CBX_ERR_USAGE, "--user and --as-root exclude each other");
     return 0;
 }
 

@@ -49,7 +49,7 @@ account_self(struct account *out, struct cbx_error *error)
 
     if (entry == NULL)
         return cbx_fail(error, CBX_ERR_NOTFOUND,
-                        "uid %u has no entry in /etc/passwd, and sshd logs nobody in without one: "
+                        "uid %u has no entry in /etc/passwd, and sshd rejects logins without one: "
                         "add the entry, or run the hub as an account that has one",
                         (unsigned)geteuid());
     return fill(entry, out, error);
@@ -84,8 +84,7 @@ drop_to(const struct account *account, struct cbx_error *error)
         setresuid(account->uid, account->uid, account->uid) != 0)
         return cbx_fail(error, CBX_ERR_IO, "cannot become %s: %s", account->name, strerror(errno));
     if (setresuid(0, 0, 0) == 0 || geteuid() != account->uid || getegid() != account->gid)
-        return cbx_fail(error, CBX_ERR_IO, "root's rights could not be given up for %s",
-                        account->name);
+        return cbx_fail(error, CBX_ERR_IO, "cannot drop root privileges for %s", account->name);
     if (set_environment(account) != 0)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     return 0;
@@ -102,11 +101,11 @@ account_become(const char *name, struct cbx_error *error)
     if (geteuid() == account.uid && account.uid != 0)
         return 0;
     if (account.uid == 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "--user %s is root: say --as-root if that is meant",
-                        name);
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "--user %s is root: use --as-root if that is intended", name);
     if (geteuid() != 0)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "--user %s: only root can become another account; leave it out", name);
+                        "--user %s: only root can switch to another account; omit it", name);
     return drop_to(&account, error);
 }
 
@@ -131,7 +130,8 @@ account_give_folder(const char *path, const char *name, struct cbx_error *error)
     if (fd >= 0)
         (void)close(fd);
     if (!given)
-        return cbx_fail(error, CBX_ERR_IO, "cannot give %s to %s: %s", path, name, strerror(code));
+        return cbx_fail(error, CBX_ERR_IO, "cannot change the owner of %s to %s: %s", path, name,
+                        strerror(code));
     return 0;
 }
 

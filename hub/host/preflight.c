@@ -25,7 +25,7 @@ check_shell(const struct account *account, struct cbx_error *error)
     name = name != NULL ? name + 1 : account->shell;
     if (strcmp(name, "nologin") == 0 || strcmp(name, "false") == 0)
         return cbx_fail(error, CBX_ERR_STATE,
-                        "the login shell of %s is %s, which ends every log-in: "
+                        "the login shell of %s is %s, which rejects every login: "
                         "chsh -s /bin/sh %s (its keys allow nothing but cbx)",
                         account->name, account->shell, account->name);
     if (stat(account->shell, &status) != 0 || !S_ISREG(status.st_mode) ||
@@ -42,7 +42,7 @@ check_nologin(const struct account *account, struct cbx_error *error)
 {
     if (account->uid != 0 && access("/etc/nologin", F_OK) == 0)
         return cbx_fail(error, CBX_ERR_STATE,
-                        "/etc/nologin exists, and sshd refuses everyone but root then: remove it");
+                        "/etc/nologin exists, so sshd rejects everyone but root: remove it");
     return 0;
 }
 
@@ -60,7 +60,7 @@ check_setgroups(struct cbx_error *error)
     if (denied)
         return cbx_fail(error, CBX_ERR_STATE,
                         "root of a user namespace without setgroups, where sshd cannot log "
-                        "anybody in: map the user itself (unshare --map-current-user)");
+                        "anyone in: map the user itself (unshare --map-current-user)");
     return 0;
 }
 
@@ -75,10 +75,11 @@ check_privileges(struct cbx_error *error)
 
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (prctl(PR_CAPBSET_READ, (unsigned long)needed[i].number, 0, 0, 0) == 0)
-            return cbx_fail(error, CBX_ERR_STATE,
-                            "root without %s, which sshd needs: add the capability, or run the "
-                            "hub as an ordinary user",
-                            needed[i].name);
+            return cbx_fail(
+                error, CBX_ERR_STATE,
+                "running as root without %s, which sshd needs: add the capability, or run the "
+                "hub as an ordinary user",
+                needed[i].name);
     return 0;
 }
 
@@ -92,12 +93,12 @@ check_run_sshd(struct cbx_error *error)
     bool made = mkdir("/run/sshd", 0755) == 0 && chmod("/run/sshd", 0755) == 0;
     if (!made && errno != EEXIST)
         return cbx_fail(error, CBX_ERR_IO,
-                        "/run/sshd is missing and cannot be made (%s): mkdir -m 755 /run/sshd",
+                        "/run/sshd is missing and cannot be created (%s): mkdir -m 755 /run/sshd",
                         strerror(errno));
     if (stat("/run/sshd", &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != 0 ||
         (status.st_mode & 022) != 0)
         return cbx_fail(error, CBX_ERR_STATE,
-                        "/run/sshd must be a folder of root that nobody else can write: "
+                        "/run/sshd must be owned by root and writable by nobody else: "
                         "chown root /run/sshd && chmod 755 /run/sshd");
     if (getpwnam("sshd") == NULL)
         return cbx_fail(error, CBX_ERR_STATE,
@@ -116,8 +117,8 @@ check_shadow(const struct account *account, struct cbx_error *error)
         return 0;
     if (entry->sp_pwdp != NULL && entry->sp_pwdp[0] == '!')
         return cbx_fail(error, CBX_ERR_STATE,
-                        "the account %s is locked (! in /etc/shadow), and sshd refuses it even "
-                        "by key: usermod -p '*' %s (no password works then, keys do)",
+                        "the account %s is locked (! in /etc/shadow), and sshd rejects it even "
+                        "with a key: usermod -p '*' %s (then keys work, passwords do not)",
                         account->name, account->name);
     if (entry->sp_expire >= 0 && entry->sp_expire < cbx_clock_unix() / DAY_S)
         return cbx_fail(error, CBX_ERR_STATE, "the account %s has expired: chage -E -1 %s",
@@ -173,21 +174,21 @@ preflight_shell(const struct account *account)
     struct cbx_error error;
 
     if (run_shell(account, &said, &error) != 0) {
-        cbx_log_warn("the login shell of %s does not get to its command (%s): agents will not get "
+        cbx_log_warn("the login shell of %s does not run its command (%s): agents cannot log "
                      "in; chsh -s /bin/sh %s",
                      account->name, error.text, account->name);
         return;
     }
     if (said.length > 0)
         cbx_log_warn("the login shell of %s prints \"%.80s\" before its command: agents skip some "
-                     "of that, but clean its start files or chsh -s /bin/sh %s",
+                     "of that, but clean up its start files or chsh -s /bin/sh %s",
                      account->name, proc_first_line(&said), account->name);
     if (said.status != 0)
-        cbx_log_warn("the login shell of %s fails at `exec true` (status %d): agents will not get "
+        cbx_log_warn("the login shell of %s fails at `exec true` (status %d): agents cannot log "
                      "in; chsh -s /bin/sh %s",
                      account->name, said.status, account->name);
     if (said.run_us > SHELL_SLOW_MS * 1000)
-        cbx_log_warn("the login shell of %s takes %lld ms to start, at every log-in: "
+        cbx_log_warn("the login shell of %s takes %lld ms to start, at every login: "
                      "chsh -s /bin/sh %s",
                      account->name, (long long)(said.run_us / 1000), account->name);
 }

@@ -91,7 +91,7 @@ attach_run(const char *state_dir, const char *fingerprint)
     size_t length = strlen(fingerprint);
 
     if (read_number(&message.connection) != 0) {
-        cbx_log_error("attach: no CBX_CONN here: the hub's sshd runs this command, not a person");
+        cbx_log_error("attach: CBX_CONN is not set: this command is run by the hub's sshd");
         return 1;
     }
     if (length >= sizeof message.fingerprint) {

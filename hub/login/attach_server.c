@@ -99,7 +99,7 @@ judge(const struct attach_message *message, ssize_t length, int flags, const int
     if (count != 2 || (flags & MSG_CTRUNC) != 0)
         return "not exactly two descriptors came with it (or none was free to receive them)";
     if (!is_pipe(fds[0], O_RDONLY, &in) || !is_pipe(fds[1], O_WRONLY, &out) || in == out)
-        return "its descriptors are not a pipe to read and a pipe to write";
+        return "its descriptors are not a readable and a writable pipe";
     return NULL;
 }
 

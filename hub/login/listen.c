@@ -201,7 +201,8 @@ int
 listen_add(struct listen *listen, const char *address, struct cbx_error *error)
 {
     if (listen->listener_count == LISTEN_ADDRESSES_MAX)
-        return cbx_fail(error, CBX_ERR_USAGE, "more than %d times --listen", LISTEN_ADDRESSES_MAX);
+        return cbx_fail(error, CBX_ERR_USAGE, "--listen given more than %d times",
+                        LISTEN_ADDRESSES_MAX);
     int fd = listen_bind(address, error);
     if (fd < 0)
         return fd;

@@ -33,7 +33,7 @@ sshd_files_of(const char *state_dir, struct sshd_files *out, struct cbx_error *e
         if ((unsigned char)*at < 0x20 || *at == 0x7f || strchr("\"\\", *at) != NULL)
             return cbx_fail(error, CBX_ERR_USAGE,
                             "the state folder's name has a control character, a quote or a "
-                            "backslash, which sshd's files cannot carry: choose another with "
+                            "backslash, which sshd's files cannot contain: choose another with "
                             "--state");
     int result = name_file(out->folder, state_dir, "ssh", error);
     if (result == 0)
@@ -69,8 +69,8 @@ sshd_find(const char *option, char out[SSHD_PATH_MAX], struct cbx_error *error)
             return 0;
         }
     return cbx_fail(error, CBX_ERR_NOTFOUND,
-                    "no sshd found in the usual places: install openssh-server, or name it with "
-                    "--sshd PATH");
+                    "no sshd found in the usual places: install openssh-server, or give its path "
+                    "with --sshd PATH");
 }
 
 /* ssh-keygen stands where the login shell would look for it. */
@@ -97,7 +97,7 @@ make_folder(const char *path, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_IO, "%s is not a folder: move it away", path);
     if (status.st_uid != geteuid())
         return cbx_fail(error, CBX_ERR_IO,
-                        "%s belongs to uid %u, not to us (uid %u): chown it, or use another "
+                        "%s is owned by uid %u, not by ours (uid %u): chown it, or use another "
                         "--state",
                         path, (unsigned)status.st_uid, (unsigned)geteuid());
     if ((status.st_mode & 077) != 0 && chmod(path, 0700) != 0)
@@ -150,18 +150,18 @@ check_host_key_file(const char *path, struct cbx_error *error)
     struct stat status;
 
     if (lstat(path, &status) != 0)
-        return cbx_fail(error, CBX_ERR_IO, "cannot look at the host key %s: %s", path,
+        return cbx_fail(error, CBX_ERR_IO, "cannot stat the host key %s: %s", path,
                         strerror(errno));
     if (!S_ISREG(status.st_mode))
-        return cbx_fail(error, CBX_ERR_FORMAT, "the host key %s is not a plain file: move it away",
-                        path);
+        return cbx_fail(error, CBX_ERR_FORMAT,
+                        "the host key %s is not a regular file: move it away", path);
     if (status.st_size > HOST_KEY_FILE_MAX)
         return cbx_fail(error, CBX_ERR_LIMIT,
                         "the host key %s is longer than a key can be: restore it from a backup",
                         path);
     if (status.st_uid != geteuid())
         return cbx_fail(error, CBX_ERR_IO,
-                        "the host key %s belongs to uid %u, not to us (uid %u): chown it", path,
+                        "the host key %s is owned by uid %u, not by ours (uid %u): chown it", path,
                         (unsigned)status.st_uid, (unsigned)geteuid());
     if ((status.st_mode & 077) != 0)
         return cbx_fail(error, CBX_ERR_AUTH,
@@ -186,7 +186,7 @@ hash_public_line(char *line, const char *path, uint8_t sha256[32], struct cbx_er
                           sodium_base64_VARIANT_ORIGINAL) != 0)
         return cbx_fail(error, CBX_ERR_FORMAT,
                         "the host key %s is not an Ed25519 key: restore it from a backup, or "
-                        "remove it and invite every lease anew",
+                        "remove it and make new invites for all leases",
                         path);
     (void)crypto_hash_sha256(sha256, blob, length);
     return 0;
@@ -197,7 +197,7 @@ damaged(const char *path, const char *what, struct cbx_error *error)
 {
     return cbx_fail(error, CBX_ERR_FORMAT,
                     "the host key %s cannot be read (%s): restore it from a backup, or remove it "
-                    "and invite every lease anew",
+                    "and make new invites for all leases",
                     path, what);
 }
 
@@ -210,7 +210,7 @@ check_halves(const char *path, struct cbx_error *error)
     int result = cbx_file_load(path, HOST_KEY_FILE_MAX, &bytes, &length, error);
 
     if (result == 0 && host_key_check((const char *)bytes, length) != 0)
-        result = damaged(path, "its secret half is not that of its public half", error);
+        result = damaged(path, "its private and its public half do not match", error);
     if (bytes != NULL)
         sodium_memzero(bytes, length);
     free(bytes);
@@ -316,8 +316,7 @@ check_config(const char *sshd, const char *config, struct cbx_error *error)
 
     if (result != 0 || said.status == 0)
         return result;
-    return cbx_fail(error, CBX_ERR_IO, "%s does not take %s: %s", sshd, config,
-                    proc_first_line(&said));
+    return cbx_fail(error, CBX_ERR_IO, "%s rejects %s: %s", sshd, config, proc_first_line(&said));
 }
 
 int

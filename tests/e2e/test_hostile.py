@@ -479,7 +479,7 @@ def test_resume_with_claims_that_cannot_be_true_ends_its_link(pond, link, case):
     stream = pond.evil.dial("web", 8080)
     with Counted(pond.hub_counters, "breaches"):
         link.write(stream.resume_frame("web", 8080, **NOT_TRUE[case]))
-        ends_with(link, "claims that cannot be true")
+        ends_with(link, "contradictory offsets")
 
 
 @pytest.mark.parametrize("limit", [2**22 + 1, 2**40, 2**62])
@@ -705,7 +705,7 @@ def rss(process):
 
 def flooded_out(pond, link, data):
     """Pours until the hub closes. It says why in its log; a flooder need not hear it."""
-    words = "evil.demo.cbx left: too many frames beyond their rate"
+    words = "evil.demo.cbx left: too many frames over the rate limit"
     said, before = pond.hub.process.stderr().count(words), rss(pond.hub.process)
     with Counted(pond.hub_counters, "shed_frames", "breaches"):
         link.pour(data, 8)
@@ -793,7 +793,7 @@ def test_member_that_never_answers_a_lower_allowance_loses_its_link():
         with Counted(stand.hub_counters, "allowances_kept"):
             for name in ("one", "two"):
                 RawAgent(world, stand.hub.invite(name)).join().attach()
-            ends_with(link, "your allowance is lowered", REASONS["timed out"])
+            ends_with(link, "the lowered allowance was not confirmed", REASONS["timed out"])
         assert stand.works()
         stand.unharmed()
     finally:

@@ -159,7 +159,7 @@ reasons_are_said(void **state)
     json_decref(peers);
     peers = hub_core_peers_json(world->hub, NULL);
     assert_non_null(strstr(text(peer_of(peers, "off"), "plane_reason"), "has not asked"));
-    assert_non_null(strstr(text(peer_of(peers, "failing"), "plane_reason"), "promised"));
+    assert_non_null(strstr(text(peer_of(peers, "failing"), "plane_reason"), "offered"));
     json_decref(peers);
     world_cut(off);
     world_run(world, 100000);

@@ -113,9 +113,9 @@ a_shell_that_fails_or_hangs_is_told(void **state)
 {
     (void)state;
     try_shell("exit 3");
-    assert_said("agents will not get in");
+    assert_said("agents cannot log in");
     try_shell("exec sleep 30");
-    assert_said("does not get to its command");
+    assert_said("does not run its command");
 }
 
 static void
