@@ -583,6 +583,28 @@ end_resting(void)
     mesh_stream_readable(resting->stream);
 }
 
+/* A lane that goes at the next turn still stands, but a dial of this turn goes by the hub at once.
+ */
+static void
+a_doomed_lane_takes_no_dial(void **state)
+{
+    (void)state;
+    agents();
+    resting = world_dial(cli, "web", 8080, 1000, 1000);
+    resting->hold_end = true;
+    wanted = 1;
+    assert_true(world_until(the, 10 * S, all_direct, NULL));
+    mesh_direct_doom(peer_at(cli, web), "tried");
+    assert_true(mesh_direct_up(peer_at(cli, web)));
+    struct world_program *program = world_dial(cli, "web", 8080, MIB, MIB);
+    assert_true(world_until(the, 10 * S, is_late, program));
+    assert_false(program->stream->retried);
+    assert_int_equal(program->stream->path.plane, MESH_PLANE_SSH);
+    assert_false(mesh_direct_up(peer_at(cli, web)));
+    end_resting();
+    assert_all_clean();
+}
+
 /* A hub that changes a record is found out at once; where another path stands the stream takes it,
  * and nothing of the record was delivered. */
 static void
@@ -783,6 +805,7 @@ main(void)
         T(a_direct_lane_that_loses_bytes),
         T(a_direct_lane_that_repeats_bytes),
         T(a_direct_lane_that_reorders_bytes),
+        T(a_doomed_lane_takes_no_dial),
         T(a_hub_that_changes_bytes_with_a_lane_beside_it),
         T(a_hub_that_changes_bytes_alone),
         T(a_second_broken_record_ends_the_stream),
