@@ -75,6 +75,7 @@ struct mesh_direct {
     int64_t idle_since;  /* 0: a stream is there */
     enum cbx_reason bye; /* what the peer said last */
     char doomed[96];     /* path.c: why it goes at the next turn; "": it stays */
+    int64_t suspect_at;  /* path.c: asked then whether it lives; 0, or heard since: it does */
 };
 TAILQ_HEAD(mesh_directs, mesh_direct);
 
@@ -231,6 +232,7 @@ struct mesh_stream {
     char slug[CBX_SLUG_MAX + 1];
     uint16_t port;
     uint64_t counter;
+    int64_t opened_at;      /* OPENING: when OPEN was queued */
     int64_t deadline;       /* of the answer, or of the wait for allowance */
     int64_t delayed_ack_at; /* in mesh.delayed_acks until then; 0: it is not */
     struct mesh_stream_plane path;
@@ -267,7 +269,7 @@ struct mesh_counts {
     uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches,
         directory_mismatches;
     uint64_t lanes, lanes_lost;
-    uint64_t directs, directs_lost, moves;
+    uint64_t directs, directs_lost, directs_suspect, moves;
     uint64_t rendezvous, direct_established,
         rendezvous_refused; /* tries, lanes of them, messages not believed */
 };

@@ -5,6 +5,7 @@
 #include "agent/mesh/ends.h"
 #include "agent/mesh/handshake.h"
 #include "agent/mesh/loop.h"
+#include "agent/mesh/moving.h"
 #include "agent/mesh/path.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/plane.h"
@@ -13,6 +14,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+/* A lane that has said nothing since an OPEN is asked for a sign of life, and is not waited for any
+ * longer when that does not come either. */
+static const int64_t ASK_US = 400 * 1000;
+static const int64_t UNANSWERED_US = 1000 * 1000;
 
 struct mesh_stream *
 mesh_dial(struct mesh *mesh, const char *slug, uint16_t port, const struct mesh_end *end, void *arg,
@@ -84,9 +90,22 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
     TAILQ_INSERT_TAIL(&mesh->streams, stream, entry);
     TAILQ_INSERT_TAIL(&mesh->opening, stream, opening_entry);
     stream->peer = peer;
+    stream->opened_at = mesh_now(mesh);
     mesh_stream_set_state(stream, MESH_STREAM_OPENING);
     peer->stream_count++;
     mesh_plane_begin(stream);
+}
+
+/* A session to dial with over the lane to the peer, which needs no hub. */
+static struct mesh_session *
+session_of_lane(struct mesh_peer *peer)
+{
+    const struct mesh *mesh = peer->mesh;
+    struct mesh_session *session = mesh_peer_newest(peer);
+    bool listed = peer->seen || mesh->phase != MESH_UP; /* else the lane is about to go */
+    bool holds = listed && peer->trust == MESH_TRUST_BELIEVED && mesh_direct_up(peer) &&
+                 mesh_path(peer) && !mesh_link_is_hub(mesh, mesh_path(peer));
+    return holds && mesh_session_usable(peer, session) ? session : NULL;
 }
 
 /* Our own name needs no link, and obeys the same expose list. */
@@ -117,21 +136,24 @@ try_dial(struct mesh_stream *stream)
         dial_self(stream);
         return;
     }
-    if (!peer || !peer->seen) {
+    struct mesh_session *session = peer ? session_of_lane(peer) : NULL;
+    if (mesh->phase != MESH_UP && !session)
+        return; /* the hub's word is needed first */
+    if (!session && (!peer || !peer->seen)) {
         mesh_stream_refuse_waiting(stream, CBX_REASON_UNKNOWN_NAME);
         return;
     }
-    if (!peer->ready) {
+    if (!session && !peer->ready) {
         mesh_stream_refuse_waiting(stream, CBX_REASON_PEER_AWAY);
         return;
     }
     if (!counter_free(mesh))
         return;
-    struct mesh_session *session = mesh_peer_session(peer);
+    struct mesh_session *renewed = mesh_peer_session(peer); /* also begins another when it is old */
     if (stream->state == MESH_STREAM_ENDED)
         return; /* the peer was found out just now */
-    if (session)
-        open_stream(stream, peer, session);
+    if (renewed || session)
+        open_stream(stream, peer, renewed ? renewed : session);
     else if (peer->trust == MESH_TRUST_REFUSED)
         mesh_stream_refuse_waiting(stream, peer->refused);
 }
@@ -159,9 +181,51 @@ mesh_dial_again(struct mesh_stream *stream, uint64_t reason)
     return true;
 }
 
+/*
+ * An OPEN over a direct lane that has said nothing since: the lane is suspect, and where the hub's
+ * link is up the dial goes there. The target hears CLOSE behind the OPEN, should it come after all;
+ * no byte of the program was sent before its answer.
+ */
+static void
+doubt(struct mesh_stream *stream, int64_t now)
+{
+    struct mesh *mesh = stream->mesh;
+    struct cbx_link *link = stream->core.circuit.link;
+    bool silent = link && !mesh_link_is_hub(mesh, link) && link->heard_at <= stream->opened_at;
+    if (!silent || now - stream->opened_at < ASK_US)
+        return;
+    if (link->ping_at <= stream->opened_at)
+        (void)cbx_link_ping(link, now);
+    if (now - stream->opened_at < UNANSWERED_US || now - link->ping_at < ASK_US)
+        return;
+    mesh_direct_doubt(stream->peer);
+    if (!mesh_hub_path(mesh))
+        return;
+    struct mesh_circuit_left left = mesh_circuit_now(stream);
+    bool retried = stream->retried;
+    if (!mesh_stream_requeue(stream))
+        return;
+    stream->retried = retried; /* that was for a session that is not known there */
+    mesh_circuit_close(mesh, &left);
+    mesh_wake(mesh);
+}
+
+static void
+doubt_lanes(struct mesh *mesh, int64_t now)
+{
+    struct mesh_stream *stream, *next;
+    if (TAILQ_EMPTY(&mesh->directs))
+        return;
+    for (stream = TAILQ_FIRST(&mesh->opening); stream; stream = next) {
+        next = TAILQ_NEXT(stream, opening_entry);
+        doubt(stream, now);
+    }
+}
+
 void
 mesh_dials_expire(struct mesh *mesh, int64_t now)
 {
+    doubt_lanes(mesh, now);
     struct mesh_stream *stream, *next;
     for (stream = TAILQ_FIRST(&mesh->waiting); stream; stream = next) {
         next = TAILQ_NEXT(stream, entry);

@@ -14,6 +14,9 @@
 #include <string.h>
 
 static const int64_t IDLE_US = 300ll * 1000 * 1000;
+/* Suspect for so long a lane is given up where the hub's link can take over; else its own liveness
+ * decides. */
+static const int64_t SUSPECT_US = 5 * 1000 * 1000;
 /* As the hub has them for each of its links. */
 enum { OPENS_PER_SECOND = 2000, OPENS_AT_ONCE = 8192, SHED_MAX = 20000 };
 
@@ -218,6 +221,9 @@ look_after(struct mesh_direct *direct, int64_t now)
         mesh_direct_drop(peer, "the peer is no longer listed");
     else if (mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S)
         mesh_direct_drop(peer, "the peer's certificate has expired");
+    else if (mesh_hub_path(mesh) && !mesh_direct_proven(peer) &&
+             now - direct->suspect_at >= SUSPECT_US)
+        mesh_direct_drop(peer, "it does not answer");
     else if (direct->idle_since && now - direct->idle_since >= IDLE_US)
         mesh_direct_drop(peer, "no stream has used it for 5 minutes");
 }

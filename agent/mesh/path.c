@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/mesh/path.h"
 
+#include "common/base/log.h"
+
 #include <stdio.h>
 
 struct cbx_link *
@@ -12,8 +14,28 @@ mesh_hub_path(struct mesh *mesh)
 struct cbx_link *
 mesh_path(struct mesh_peer *peer)
 {
-    bool direct = peer->direct && !peer->direct->doomed[0];
-    return direct ? &peer->direct->pump.link : mesh_hub_path(peer->mesh);
+    struct cbx_link *hub = mesh_hub_path(peer->mesh);
+    bool stands = peer->direct && !peer->direct->doomed[0];
+    return stands && (!hub || mesh_direct_proven(peer)) ? &peer->direct->pump.link : hub;
+}
+
+bool
+mesh_direct_proven(const struct mesh_peer *peer)
+{
+    const struct mesh_direct *direct = peer->direct;
+    return direct && !direct->doomed[0] &&
+           (!direct->suspect_at || direct->pump.link.heard_at >= direct->suspect_at);
+}
+
+void
+mesh_direct_doubt(struct mesh_peer *peer)
+{
+    if (!mesh_direct_proven(peer))
+        return;
+    peer->direct->suspect_at = mesh_now(peer->mesh);
+    peer->mesh->count.directs_suspect++;
+    cbx_log_debug("direct lane to %s does not answer: it is suspect", peer->slug);
+    mesh_wake(peer->mesh);
 }
 
 bool

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which link leads to a peer: its direct lane while one stands, else the link to the hub once that
- * is up. A direct lane may be doomed from inside a callback of its link: it stands until the next
- * turn, but nothing new goes there.
+ * is up. A lane that did not answer is suspect until something comes over it, or it is given up
+ * (direct.c): meanwhile new streams take the hub's link where that is up. A direct lane may be
+ * doomed from inside a callback of its link: it stands until the next turn, but nothing new goes
+ * there.
  */
 #ifndef AGENT_MESH_PATH_H
 #define AGENT_MESH_PATH_H
@@ -23,6 +25,11 @@ bool mesh_link_leads_to(const struct mesh *mesh, const struct cbx_link *link,
 void mesh_streams_move(struct mesh_peer *peer);
 
 bool mesh_direct_up(const struct mesh_peer *peer);
+/* The lane to the peer stands and nothing speaks against it. */
+bool mesh_direct_proven(const struct mesh_peer *peer);
+/* The lane to the peer was asked for a sign of life and gave none: it serves nothing new until
+ * something comes, while the hub's link can. Harmless when there is no lane. */
+void mesh_direct_doubt(struct mesh_peer *peer);
 /* The lane to the peer, if there is one, ends at the next turn. */
 void mesh_direct_doom(struct mesh_peer *peer, const char *why);
 

@@ -148,8 +148,10 @@ mesh_streams_due(struct mesh *mesh, int64_t now)
         return;
     mesh->dial_due = false;
     mesh_dials_expire(mesh, now);
-    if (mesh->phase != MESH_UP)
+    if (mesh->phase != MESH_UP) {
+        mesh_dials_try(mesh); /* those that need no hub */
         return;
+    }
     mesh_parked_try(mesh, now);
     mesh_dials_try(mesh);
     mesh->allow_denied = false;

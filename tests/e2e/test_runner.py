@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 
 from spaces import needs_spaces
+from world import until
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
 LEAVE = """
 import os, subprocess, sys, tempfile
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from leftovers import Watch
+from leftovers import Watch, adopt
+adopt()
 watch = Watch(Path(sys.argv[2]), Path(sys.argv[2]) / "build")
 exec(sys.argv[3])
 print("\\n".join(watch.findings()))
@@ -35,7 +37,7 @@ def test_a_clean_run_leaves_nothing(world):
 def test_a_process_of_its_own_session_is_found_and_ended(world):
     found = re.fullmatch(r"process (\d+): sleep 47", findings(world, DAEMON))
     assert found, "it was not found"
-    assert not os.path.exists(f"/proc/{found.group(1)}")
+    until("it is ended", lambda: not os.path.exists(f"/proc/{found.group(1)}"))
 
 
 def test_a_temporary_file_is_found_and_removed(world):

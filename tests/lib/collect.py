@@ -26,7 +26,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
-from leftovers import Watch
+from leftovers import Watch, adopt
 
 ROOT = Path(__file__).resolve().parents[2]
 # What streams and fronts do, on each plane by itself; else agents choose.
@@ -355,6 +355,7 @@ def main():
     build = Path(options.build).absolute()
     logs = build / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    adopt()
     watch = Watch(ROOT, build)
 
     results = []

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What a run of tests has left behind: processes, network namespaces, files. collect.py makes a
-Watch before the first test and asks it after the last one.
+"""What a run of tests has left behind: processes, network namespaces, files. collect.py calls adopt(),
+makes a Watch before the first test and asks it after the last one.
 
-This process adopts every orphan below it (PR_SET_CHILD_SUBREAPER), so that a program that went its own way is found
-as a child of ours, whatever it did to its session, name or environment. With no process left no
+adopt() leaves a process above the run that adopts every orphan below it (PR_SET_CHILD_SUBREAPER) and reaps it, as an init
+would. So a program that went its own way is found as a child of that one, whatever it did to its session, name or environment. With no process left no
 port is listened on and no anonymous namespace is left either.
 """
 
@@ -11,6 +11,7 @@ import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -23,8 +24,22 @@ OTHER_RUN = re.compile(r"cbx-e2e-|cbx-run-")
 SHARED = ("/tmp", "/dev/shm", "/run", "/var/tmp")  # where only what is called cbx… can be ours
 
 
-def children():
-    """Pid and command line of this process's children; what has ended is reaped on the way."""
+def adopt():
+    """Forks: the run goes on in the child. The parent ends with it, and as it did."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    run = os.fork()
+    if run == 0:
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the run hears it, too
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(run, signal.SIGTERM))
+    while True:
+        pid, status = os.wait()
+        if pid == run:
+            os._exit(max(0, os.waitstatus_to_exitcode(status)) or int(status != 0))
+
+
+def orphans():
+    """Pid and command line of what the process above has adopted and still runs."""
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
@@ -34,12 +49,8 @@ def children():
             words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
         except OSError:
             continue
-        if int(fields[1]) != os.getpid():
-            continue
-        if fields[0] == "Z":
-            os.waitpid(int(entry.name), os.WNOHANG)
-        else:
-            found[int(entry.name)] = words or (entry / "comm").read_text().strip()
+        if int(fields[1]) == os.getppid() and int(entry.name) != os.getpid() and fields[0] != "Z":
+            found[int(entry.name)] = words or "?"
     return found
 
 
@@ -71,8 +82,6 @@ def changed_files(root, build):
 class Watch:
     def __init__(self, root, build):
         self.root, self.build = root, build
-        if hasattr(ctypes.CDLL(None), "prctl"):
-            ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         # A folder of this run's own: whatever lies in it at the end was left by a test. Short, for unix sockets.
         self.folder = Path(tempfile.mkdtemp(prefix="cbx-run-"))
         self.folder.chmod(0o1777)
@@ -90,12 +99,11 @@ class Watch:
     def processes(self):
         """What still runs after a moment; it is ended."""
         end = time.monotonic() + SETTLE_SECONDS
-        while children() and time.monotonic() < end:
+        while orphans() and time.monotonic() < end:
             time.sleep(0.1)
-        left = children()
+        left = orphans()
         for pid in left:
-            os.kill(pid, 9)
-            os.waitpid(pid, 0)
+            os.kill(pid, signal.SIGKILL)
         return [f"process {pid}: {words}" for pid, words in sorted(left.items())]
 
     def findings(self):
