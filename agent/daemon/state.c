@@ -16,13 +16,30 @@
 
 enum {
     STATE_VERSION = 1,
-    STATE_FIELDS = 6,
     STATE_DEPTH = 3,
     IDENTITY_SIZE = 64,
     /* Upper bounds of what is packed, with msgpack's own bytes. */
     FIXED_MAX = 4 * CBX_TOKEN_TEXT_MAX + 4 * CBX_CERT_MAX + 1024,
     KNOWN_SIZE_MAX = CBX_SLUG_MAX + 32 + 32,
 };
+
+/* Elements of the arrays, in their order. */
+enum state_element {
+    STATE_VERSION_ELEMENT,
+    STATE_IDENTITY,
+    STATE_PENDING,
+    STATE_SUBMITTED,
+    STATE_JOINED,
+    STATE_KNOWN,
+    STATE_ELEMENTS
+};
+enum membership_element {
+    MEMBERSHIP_WHERE,
+    MEMBERSHIP_INVITE,
+    MEMBERSHIP_PEER,
+    MEMBERSHIP_ELEMENTS
+};
+enum known_element { KNOWN_SLUG, KNOWN_SERIAL, KNOWN_IDENTITY, KNOWN_ELEMENTS };
 
 static const char state_kind[] = "cbx agent state";
 
@@ -103,7 +120,7 @@ pack_membership(msgpack_packer *packer, const struct agent_membership *membershi
         msgpack_pack_array(packer, 0);
         return CBX_OK;
     }
-    msgpack_pack_array(packer, 3);
+    msgpack_pack_array(packer, MEMBERSHIP_ELEMENTS);
     int result = pack_token(packer, &membership->where);
     cbx_mp_pack_bin(packer, membership->invite_cert.bytes, membership->invite_cert.length);
     cbx_mp_pack_bin(packer, membership->peer_cert.bytes, membership->peer_cert.length);
@@ -126,7 +143,7 @@ pack_state(struct cbx_mpbuf *buffer, const struct agent_state *state)
 {
     msgpack_packer packer;
     msgpack_packer_init(&packer, buffer, cbx_mpbuf_write);
-    msgpack_pack_array(&packer, STATE_FIELDS);
+    msgpack_pack_array(&packer, STATE_ELEMENTS);
     msgpack_pack_unsigned_int(&packer, STATE_VERSION);
     pack_identity(&packer, state);
     int result = CBX_OK;
@@ -140,7 +157,7 @@ pack_state(struct cbx_mpbuf *buffer, const struct agent_state *state)
         result = pack_membership(&packer, &state->joined);
     msgpack_pack_array(&packer, state->known_count);
     for (size_t i = 0; i < state->known_count; i++) {
-        msgpack_pack_array(&packer, 3);
+        msgpack_pack_array(&packer, KNOWN_ELEMENTS);
         cbx_mp_pack_text(&packer, state->known[i].slug);
         msgpack_pack_uint64(&packer, state->known[i].serial);
         cbx_mp_pack_bin(&packer, state->known[i].identity, sizeof state->known[i].identity);
@@ -224,13 +241,14 @@ read_membership(const msgpack_object *object, struct agent_membership *out)
         return false;
     if (object->via.array.size == 0)
         return true;
-    if (object->via.array.size != 3)
+    if (object->via.array.size != MEMBERSHIP_ELEMENTS)
         return false;
     const msgpack_object *field = object->via.array.ptr;
     struct cbx_token where;
     struct cbx_cert invite, peer;
-    return read_token(&field[0], &where) && read_cert(&field[1], &invite) &&
-           read_cert(&field[2], &peer) &&
+    return read_token(&field[MEMBERSHIP_WHERE], &where) &&
+           read_cert(&field[MEMBERSHIP_INVITE], &invite) &&
+           read_cert(&field[MEMBERSHIP_PEER], &peer) &&
            agent_membership_set(out, &where, &invite, &peer, NULL) == CBX_OK;
 }
 
@@ -268,10 +286,11 @@ read_known(const msgpack_object *object, struct agent_state *state)
     for (size_t i = 0; i < count; i++) {
         const msgpack_object *item = &object->via.array.ptr[i];
         struct mesh_known *known = &state->known[i];
-        if (item->type != MSGPACK_OBJECT_ARRAY || item->via.array.size != 3 ||
-            !cbx_mp_text(&item->via.array.ptr[0], known->slug, sizeof known->slug) ||
-            !cbx_mp_uint(&item->via.array.ptr[1], UINT64_MAX, &known->serial) ||
-            !cbx_mp_bin(&item->via.array.ptr[2], known->identity, sizeof known->identity))
+        if (item->type != MSGPACK_OBJECT_ARRAY || item->via.array.size != KNOWN_ELEMENTS ||
+            !cbx_mp_text(&item->via.array.ptr[KNOWN_SLUG], known->slug, sizeof known->slug) ||
+            !cbx_mp_uint(&item->via.array.ptr[KNOWN_SERIAL], UINT64_MAX, &known->serial) ||
+            !cbx_mp_bin(&item->via.array.ptr[KNOWN_IDENTITY], known->identity,
+                        sizeof known->identity))
             return false;
     }
     return true;
@@ -280,17 +299,19 @@ read_known(const msgpack_object *object, struct agent_state *state)
 static bool
 read_state(const msgpack_object *object, struct agent_state *state)
 {
-    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size != STATE_FIELDS)
+    if (object->type != MSGPACK_OBJECT_ARRAY || object->via.array.size != STATE_ELEMENTS)
         return false;
     const msgpack_object *field = object->via.array.ptr;
     uint64_t version;
-    if (!cbx_mp_uint(&field[0], UINT64_MAX, &version) || version != STATE_VERSION ||
-        !read_identity(&field[1], state) || field[2].type != MSGPACK_OBJECT_STR)
+    if (!cbx_mp_uint(&field[STATE_VERSION_ELEMENT], UINT64_MAX, &version) ||
+        version != STATE_VERSION || !read_identity(&field[STATE_IDENTITY], state) ||
+        field[STATE_PENDING].type != MSGPACK_OBJECT_STR)
         return false;
-    state->has_pending = field[2].via.str.size > 0;
-    return (!state->has_pending || read_token(&field[2], &state->pending)) &&
-           read_membership(&field[3], &state->submitted) &&
-           read_membership(&field[4], &state->joined) && read_known(&field[5], state);
+    state->has_pending = field[STATE_PENDING].via.str.size > 0;
+    return (!state->has_pending || read_token(&field[STATE_PENDING], &state->pending)) &&
+           read_membership(&field[STATE_SUBMITTED], &state->submitted) &&
+           read_membership(&field[STATE_JOINED], &state->joined) &&
+           read_known(&field[STATE_KNOWN], state);
 }
 
 static bool

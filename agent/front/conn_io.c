@@ -14,7 +14,7 @@
  */
 enum { DRAIN_SIZE = 4096, PULL_MAX = 65344 };
 /* How long a refused program may take to read our last words, and a probed port to close. */
-static const double patience_s = 2.0;
+static const double PATIENCE_S = 2.0;
 
 static bool
 would_wait(int error)
@@ -311,6 +311,6 @@ conn_io_init(struct conn *conn)
 {
     ev_io_init(&conn->reading, on_readable, conn->fd, EV_READ);
     ev_io_init(&conn->writing, on_writable, conn->fd, EV_WRITE);
-    ev_timer_init(&conn->patience, on_patience, patience_s, 0.);
+    ev_timer_init(&conn->patience, on_patience, PATIENCE_S, 0.);
     conn->reading.data = conn->writing.data = conn->patience.data = conn;
 }

@@ -159,7 +159,7 @@ make_room(struct direct_listener *listener, const uint8_t address[ADDRESS_BYTES]
     TAILQ_FOREACH(stranger, &listener->strangers, entry) {
         if (memcmp(stranger->address, address, ADDRESS_BYTES) != 0)
             continue;
-        own = own ? own : stranger;
+        own = own != NULL ? own : stranger;
         same++;
     }
     if (same >= DIRECT_WAITING_PER_ADDRESS)
@@ -175,7 +175,7 @@ let_wait(struct direct_listener *listener, int fd, const struct first_bytes *fir
          const struct sockaddr *from)
 {
     struct stranger *stranger = calloc(1, sizeof *stranger);
-    if (!stranger)
+    if (stranger == NULL)
         return false;
     address_of(from, stranger->address);
     make_room(listener, stranger->address);
@@ -320,7 +320,7 @@ direct_listener_new(struct ev_loop *loop, const char *where,
                     void *arg, struct cbx_error *error)
 {
     struct direct_listener *listener = calloc(1, sizeof *listener);
-    if (!listener) {
+    if (listener == NULL) {
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -344,7 +344,7 @@ direct_listener_new(struct ev_loop *loop, const char *where,
 void
 direct_listener_free(struct direct_listener *listener)
 {
-    if (!listener)
+    if (listener == NULL)
         return;
     while (!TAILQ_EMPTY(&listener->strangers))
         forget(TAILQ_FIRST(&listener->strangers), false);

@@ -4,14 +4,14 @@
 enum { DEFAULT_MIN_MS = 200, DEFAULT_REFUSED_MAX_MS = 2000, DEFAULT_MAX_MS = 15000 };
 
 /* One day: keeps the doubling and the 32-bit draw far from overflow. */
-static const int64_t ceiling_limit_ms = (int64_t)24 * 3600 * 1000;
+static const int64_t CEILING_LIMIT_MS = (int64_t)24 * 3600 * 1000;
 
 static int64_t
 pick(int64_t value, int64_t fallback)
 {
     if (value <= 0)
         return fallback;
-    return value < ceiling_limit_ms ? value : ceiling_limit_ms;
+    return value < CEILING_LIMIT_MS ? value : CEILING_LIMIT_MS;
 }
 
 void

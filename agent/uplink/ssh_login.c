@@ -293,8 +293,8 @@ ssh_login_new(struct ev_loop *loop, struct tcp_buffer *tcp, const struct ssh_con
 const char *
 ssh_login_banner(const struct ssh_login *login)
 {
-    const char *banner = login->session ? libssh2_session_banner_get(login->session) : NULL;
-    return banner ? banner : "";
+    const char *banner = login->session != NULL ? libssh2_session_banner_get(login->session) : NULL;
+    return banner != NULL ? banner : "";
 }
 
 void
