@@ -17,36 +17,37 @@ static const struct cbx_option common_options[] = {
 static const struct cbx_option run_options[] = {AGENT_SETTINGS_OPTIONS, {0}};
 
 static const struct cbx_option join_options[] = {
-    {"timeout", "TIME", "give up when the hub has not answered by then (60s)", false},
+    {"timeout", "TIME", "give up if the hub has not answered within this time (60s)", false},
     AGENT_SETTINGS_OPTIONS,
     {0},
 };
 
 static const struct cbx_option up_options[] = {
     {"detach", NULL, "go to the background once attached; the log is in the state folder", false},
-    {"timeout", "TIME", "fail when not attached by then (60s with --detach, else never)", false},
+    {"timeout", "TIME", "fail if not attached within this time (60s with --detach, else no limit)",
+     false},
     AGENT_SETTINGS_OPTIONS,
     {0},
 };
 
 static const struct cbx_option show_options[] = {
-    {"json", NULL, "for programs", false},
+    {"json", NULL, "print JSON", false},
     {0},
 };
 
 static const struct cbx_option peers_options[] = {
-    {"streams", NULL, "the open streams instead; --json always has both", false},
-    {"json", NULL, "for programs", false},
+    {"streams", NULL, "list the open streams instead; --json always has both", false},
+    {"json", NULL, "print JSON", false},
     {0},
 };
 
 static const struct cbx_option netcheck_options[] = {
-    {"json", NULL, "for programs", false},
-    {"timeout", "TIME", "for each step (10s)", false},
+    {"json", NULL, "print JSON", false},
+    {"timeout", "TIME", "limit of each step (10s)", false},
     {"config", "FILE", "settings, as for run", false},
-    {"via", "URL", "by this proxy, not the running agent's way", false},
-    {"ssh-command", "COMMAND", "as for run: then nothing of the way itself is tried", false},
-    {"lanes", "auto|off|require", "off: do not try a lane (without a running agent)", false},
+    {"via", "URL", "through this proxy instead of the running agent's way", false},
+    {"ssh-command", "COMMAND", "as for run; the connection itself is then not tested", false},
+    {"lanes", "auto|off|require", "off: do not test a lane (without a running agent)", false},
     {"key-file", "FILE", "what seals the state (without a running agent)", false},
     {"passphrase-file", "FILE", "the same", false},
     {0},
@@ -66,7 +67,7 @@ static const struct cbx_command commands[] = {
     {
         .name = "join",
         .arguments = "[@FILE|-]",
-        .help = "join a pond with a token, and end",
+        .help = "join a pond with a token, then exit",
         .detail = token_detail,
         .options = join_options,
         .operands_max = 1,
@@ -91,7 +92,7 @@ static const struct cbx_command commands[] = {
     {
         .name = "down",
         .arguments = "",
-        .help = "stop the running agent and wait for its end",
+        .help = "stop the running agent and wait until it has exited",
         .run = agent_cmd_down,
     },
     {
@@ -103,22 +104,22 @@ static const struct cbx_command commands[] = {
     {
         .name = "status",
         .arguments = "",
-        .help = "how the running agent is",
+        .help = "show the state of the running agent",
         .options = show_options,
         .run = agent_cmd_status,
     },
     {
         .name = "peers",
         .arguments = "",
-        .help = "the peers of the pond, how each is reached, and the streams with them",
+        .help = "list the peers of the pond, how each is reached, and the streams with them",
         .options = peers_options,
         .run = agent_cmd_peers,
     },
     {
         .name = "netcheck",
         .arguments = "[@FILE|-]",
-        .help = "try each step of the way to the hub, and say what to do where one fails",
-        .detail = "With a token the hub is tried before the join; the token stays good.",
+        .help = "test each step of the way to the hub, and suggest a remedy where one fails",
+        .detail = "With a token the hub is tested before the join; the token is not used up.",
         .options = netcheck_options,
         .operands_max = 1,
         .run = agent_cmd_netcheck,
@@ -166,7 +167,7 @@ main(int argc, char **argv)
     cbx_descriptors_fill_standard();
     cbx_log_init("cbx-agent", CBX_LOG_INFO);
     if (sodium_init() < 0) {
-        cbx_log_error("libsodium does not start");
+        cbx_log_error("cannot initialize libsodium");
         return CBX_EXIT_FAILURE;
     }
     agent_token_take_environment();

@@ -38,7 +38,7 @@ agent_read_address(const struct cbx_args *args, struct agent_address *out)
 {
     out->text = cbx_operand(args, 0);
     if (cbx_host_port_parse(out->text, out->name, sizeof out->name, &out->port) != CBX_OK)
-        return cbx_usage(args, "'%s' is no NAME:PORT such as web.cbx:8080", out->text);
+        return cbx_usage(args, "'%s' is not NAME:PORT, such as web.cbx:8080", out->text);
     return CBX_EXIT_OK;
 }
 
@@ -47,6 +47,6 @@ agent_read_timeout(const struct cbx_args *args, int64_t *milliseconds)
 {
     const char *text = cbx_arg(args, "timeout");
     if (text != NULL && cbx_duration_parse(text, milliseconds) != CBX_OK)
-        return cbx_usage(args, "--timeout '%s' is no time; write it with a unit, as in 30s", text);
+        return cbx_usage(args, "--timeout '%s' is not a duration with a unit, such as 30s", text);
     return CBX_EXIT_OK;
 }

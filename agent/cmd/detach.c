@@ -119,7 +119,7 @@ wait_for_child(const struct agent_start *start, int fd, pid_t child)
         return status;
     (void)kill(child, SIGTERM);
     (void)waitpid(child, NULL, 0);
-    cbx_log_error("the agent did not come up%s%s; its log is %s/log",
+    cbx_log_error("the agent failed to start%s%s; its log is %s/log",
                   trouble.text[0] != '\0' ? ": " : "", trouble.text, start->settings->state_dir);
     return CBX_EXIT_FAILURE;
 }

@@ -142,7 +142,7 @@ copy(struct dial *dial)
 {
     pthread_t input;
     if (pthread_create(&input, NULL, copy_input, dial) != 0)
-        return fail(dial->to, "dial", "no thread can be started");
+        return fail(dial->to, "dial", "cannot start a thread");
     (void)pthread_detach(input);
     hear_agent(dial); /* its word may have come with the first one */
     while (!dial->ended || !dial->closed) {

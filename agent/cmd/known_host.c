@@ -31,7 +31,8 @@ connect_to_agent(void)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = getenv(SSH_AGENT_ENVIRONMENT);
     if (path == NULL || strlen(path) >= sizeof address.sun_path) {
-        cbx_log_error("known-host is run by ssh for an agent with --ssh-command, not by people");
+        cbx_log_error(
+            "known-host is run by ssh for an agent with --ssh-command; it is not for direct use");
         return -1;
     }
     memcpy(address.sun_path, path, strlen(path) + 1);
@@ -77,7 +78,7 @@ agent_cmd_known_host(const struct cbx_command *command, void *parsed)
         return CBX_EXIT_OK;
     if (sodium_base642bin(blob, sizeof blob, key, strlen(key), NULL, &length, NULL,
                           sodium_base64_VARIANT_ORIGINAL) != 0) {
-        cbx_log_error("the host key that ssh shows is not base64");
+        cbx_log_error("the host key passed by ssh is not base64");
         return CBX_EXIT_FAILURE;
     }
     int fd = connect_to_agent();
@@ -86,7 +87,7 @@ agent_cmd_known_host(const struct cbx_command *command, void *parsed)
     int answer = ask(fd, blob, length);
     (void)close(fd);
     if (answer < 0)
-        cbx_log_error("the agent does not answer: has it given up this login?");
+        cbx_log_error("no answer from the agent: has it given up this login?");
     if (answer == 1)
         printf("%s %s %s\n", host, type, key);
     return answer < 0 || fflush(stdout) != 0 ? CBX_EXIT_FAILURE : CBX_EXIT_OK;

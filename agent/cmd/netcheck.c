@@ -85,7 +85,7 @@ check_here(const struct agent_settings *settings, const struct cbx_token *where,
     (void)netcheck_add(checks, "direct", NETCHECK_SKIPPED, "",
                        "only a running agent has peers to try");
     (void)netcheck_add(checks, "clock", NETCHECK_SKIPPED, "",
-                       "SSH tells no time; a running agent guesses the hub's");
+                       "SSH does not tell the time; a running agent estimates the hub's");
     return json_pack("{s:s, s:o}", "agent", "not running", "checks", checks);
 }
 
@@ -204,7 +204,7 @@ answer(json_t *document, bool json)
         putchar('\n');
     json_decref(document);
     if (fflush(stdout) != 0 || ferror(stdout)) {
-        cbx_log_error("standard output cannot be written");
+        cbx_log_error("cannot write to standard output");
         return CBX_EXIT_FAILURE;
     }
     return passed ? CBX_EXIT_OK : CBX_EXIT_FAILURE;

@@ -39,7 +39,7 @@ finish(void)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return CBX_EXIT_OK;
-    cbx_log_error("standard output cannot be written");
+    cbx_log_error("cannot write to standard output");
     return CBX_EXIT_FAILURE;
 }
 
@@ -120,7 +120,7 @@ format_planes(const json_t *bytes, char *out, size_t size)
     }
 }
 
-/* "listening on [::]:40123, 3 lanes taken, 12 strangers refused". */
+/* "listening on [::]:40123, 3 lanes accepted, 12 connections rejected". */
 static void
 print_direct(const json_t *direct)
 {
@@ -130,7 +130,7 @@ print_direct(const json_t *direct)
     else if (listening[0] == '\0')
         printf("%-9s not listening: %s\n", "direct", text_of(direct, "trouble"));
     else
-        printf("%-9s listening on %s, %lld lanes taken, %lld strangers refused\n", "direct",
+        printf("%-9s listening on %s, %lld lanes accepted, %lld connections rejected\n", "direct",
                listening, number_of(direct, "proven"),
                number_of(direct, "refused") + number_of(direct, "silent") +
                    number_of(direct, "crowded") + number_of(direct, "exhausted"));

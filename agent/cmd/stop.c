@@ -26,8 +26,9 @@ wait_for_lock(const char *state_dir)
         if (lock >= 0)
             return lock;
         if (lock != CBX_ERR_BUSY || cbx_clock_us() > deadline) {
-            cbx_log_error("%s", lock == CBX_ERR_BUSY ? "the agent was told to stop and has not"
-                                                     : error.text);
+            cbx_log_error("%s", lock == CBX_ERR_BUSY
+                                    ? "the agent was told to stop and is still running"
+                                    : error.text);
             return lock;
         }
         struct timespec pause = {.tv_nsec = PAUSE_MS * 1000000L};

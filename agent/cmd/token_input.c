@@ -78,7 +78,7 @@ read_input(struct cbx_token *out, struct cbx_error *error)
             break;
     }
     if (result == CBX_OK && length == 0)
-        result = cbx_fail(error, CBX_ERR_FORMAT, "standard input holds no token");
+        result = cbx_fail(error, CBX_ERR_FORMAT, "no token on standard input");
     if (result == CBX_OK)
         result = cbx_token_parse(text, length, out, error);
     sodium_memzero(text, sizeof text);

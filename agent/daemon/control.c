@@ -362,8 +362,9 @@ on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
     } else if (strcmp(command, "netcheck") == 0) {
         on_netcheck(agent, client, object);
     } else {
-        cbx_control_reply_error(client, "this agent does not know the request; is it older than "
-                                        "the command?");
+        cbx_control_reply_error(client,
+                                "the running agent does not know this request: is it older than "
+                                "this command?");
         cbx_control_finish(client);
     }
     if (fd >= 0)

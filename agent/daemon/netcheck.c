@@ -50,8 +50,9 @@ check_link(const struct agent *agent, const json_t *mesh, json_t *checks)
     }
     cbx_human_us(number_of(mesh, "round_trip_us"), trip, sizeof trip);
     cbx_human_span(cbx_clock_unix() - agent->attached_at, span, sizeof span);
-    json_t *link = netcheck_add(checks, "link", NETCHECK_OK, "",
-                                "the running agent is attached for %s, round trip %s", span, trip);
+    json_t *link =
+        netcheck_add(checks, "link", NETCHECK_OK, "",
+                     "the running agent has been attached for %s, round trip %s", span, trip);
     json_object_set_new(link, "since", json_integer(agent->attached_at));
     json_object_set_new(link, "round_trip_us", json_integer(number_of(mesh, "round_trip_us")));
 }
@@ -64,15 +65,18 @@ check_lane(const struct agent *agent, const json_t *mesh, json_t *checks)
     cbx_human_span(cbx_clock_unix() - number_of(mesh, "plane_since"), span, sizeof span);
     json_t *lane;
     if (agent->attached_at == 0 && agent->settings->lanes != CBX_LANES_REQUIRE)
-        lane = netcheck_add(checks, "lane", NETCHECK_SKIPPED, "", "there is no link to add one to");
+        lane =
+            netcheck_add(checks, "lane", NETCHECK_SKIPPED, "", "there is no link to add a lane to");
     else if (strcmp(plane, "relay") == 0)
-        lane = netcheck_add(checks, "lane", NETCHECK_OK, "", "the link is on a lane for %s", span);
+        lane = netcheck_add(checks, "lane", NETCHECK_OK, "", "the link has been on a lane for %s",
+                            span);
     else if (agent->settings->lanes == CBX_LANES_OFF)
         lane = netcheck_add(checks, "lane", NETCHECK_SKIPPED, "", "%s", reason);
     else
         lane = netcheck_add(checks, "lane", NETCHECK_FAILED,
-                            "ssh goes on and is slower; if that matters let other bytes than SSH's "
-                            "pass to the hub's port, and have the hub run with --lanes auto",
+                            "the link continues over SSH, which is slower; for speed, allow "
+                            "protocols other than SSH through to the hub's port, and run the hub "
+                            "with --lanes auto",
                             "%s", reason);
     json_object_set_new(lane, "plane", json_string(plane));
 }
@@ -113,8 +117,8 @@ add_direct(const struct direct_found *found, const char *listening, const char *
            json_t *checks)
 {
     static const char let_in[] =
-        "streams go through the hub and are slower; if that matters let TCP in to one of the two: "
-        "give it a port of its own with --direct ADDR:PORT and open that in firewall and NAT";
+        "streams go through the hub, which is slower; for speed, allow incoming TCP to one of the "
+        "two: give it a fixed port with --direct ADDR:PORT and open it in firewall and NAT";
     if (found->with[0] != '\0')
         return netcheck_add(checks, "direct", NETCHECK_OK, "", "lanes with %s; listening on %s",
                             found->with, listening[0] != '\0' ? listening : "nothing");
@@ -182,7 +186,7 @@ check_clock(const struct agent *agent, json_t *checks)
     struct mesh_attach_times times;
     if (agent->mesh == NULL || !mesh_attach_times(agent->mesh, &times)) {
         (void)netcheck_add(checks, "clock", NETCHECK_SKIPPED, "",
-                           "the hub's time is guessed from an attach, and there is none");
+                           "the hub's clock is estimated from an attach, and there was none");
         return;
     }
     int64_t offset_ms = cbx_clock_unix_ms() - cbx_clock_us() / 1000;
@@ -192,9 +196,9 @@ check_clock(const struct agent *agent, json_t *checks)
     bool far = ahead_ms > SKEW_MAX_MS || ahead_ms < -SKEW_MAX_MS;
     json_t *clock = netcheck_add(
         checks, "clock", far ? NETCHECK_FAILED : NETCHECK_OK,
-        far ? "set this machine's clock (NTP), or the hub's: certificates end by it" : "",
-        "%.3f s %s the hub's, give or take %lld ms (guessed from the generation that the hub drew "
-        "at the attach)",
+        far ? "set this machine's clock (NTP), or the hub's: certificates expire by it" : "",
+        "%.3f s %s the hub's, +/- %lld ms (estimated from the generation that the hub assigned at "
+        "the attach)",
         (double)(ahead_ms < 0 ? -ahead_ms : ahead_ms) / 1000., ahead_ms < 0 ? "behind" : "ahead of",
         (long long)within_ms);
     json_object_set_new(clock, "ahead_ms", json_integer(ahead_ms));

@@ -46,14 +46,15 @@ set_path(char **place, const char *value, struct cbx_error *error)
     char here[PATH_MAX] = "";
     char path[2 * PATH_MAX];
     if (value[0] == '\0')
-        return cbx_fail(error, CBX_ERR_USAGE, "the file's name is empty");
+        return cbx_fail(error, CBX_ERR_USAGE, "the file name is empty");
     if (value[0] == '/')
         return set_text(place, value, error);
     if (getcwd(here, sizeof here) == NULL)
-        return cbx_fail(error, CBX_ERR_IO, "cannot tell the working folder: %s", strerror(errno));
+        return cbx_fail(error, CBX_ERR_IO, "cannot determine the working folder: %s",
+                        strerror(errno));
     int used = snprintf(path, sizeof path, "%s/%s", here, value);
     if (used < 0 || (size_t)used >= sizeof path)
-        return cbx_fail(error, CBX_ERR_LIMIT, "the file's name is too long");
+        return cbx_fail(error, CBX_ERR_LIMIT, "the file name is too long");
     return set_text(place, path, error);
 }
 
@@ -62,10 +63,10 @@ set_duration(int64_t *place, const char *value, struct cbx_error *error)
 {
     int64_t milliseconds;
     if (cbx_duration_parse(value, &milliseconds) != CBX_OK)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no time; write it with a unit, as in 30s",
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a duration with a unit, such as 30s",
                         value);
     if (milliseconds < DURATION_MIN_MS || milliseconds > DURATION_MAX_MS)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is out of range; take 100ms to 24h", value);
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not between 100ms and 24h", value);
     *place = milliseconds;
     return CBX_OK;
 }
@@ -75,7 +76,7 @@ set_size(uint64_t *place, const char *value, struct cbx_error *error)
 {
     uint64_t size;
     if (cbx_size_parse(value, &size) != CBX_OK || size < BUDGET_MIN || size > BUDGET_MAX)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is no size; take 256K to 1T, such as 128M",
+        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a size from 256K to 1T, such as 128M",
                         value);
     *place = size;
     return CBX_OK;
@@ -88,7 +89,7 @@ check_listen(const char *value, struct cbx_error *error)
     uint16_t port;
     if (cbx_listen_parse(value, host, sizeof host, &port) != CBX_OK)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "'%s' is no ADDR:PORT; write 127.0.0.1:1080 or [::1]:1080", value);
+                        "'%s' is not ADDR:PORT, such as 127.0.0.1:1080 or [::1]:1080", value);
     return CBX_OK;
 }
 
@@ -112,11 +113,10 @@ set_direct(struct agent_settings *settings, const char *value, struct cbx_error 
     bool word = strcmp(value, "auto") == 0 || strcmp(value, "off") == 0;
     if (!word && cbx_listen_parse(value, host, sizeof host, &port) != CBX_OK)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "'%s' is none of auto, off and ADDR:PORT; write one, as 0.0.0.0:4000",
-                        value);
+                        "'%s' is not auto, off or ADDR:PORT, such as 0.0.0.0:4000", value);
     if (port > 0 && port < CANDIDATE_PORT_MIN)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "'%s': peers connect to no port below %d; take a higher one", value,
+                        "'%s': peers do not connect to ports below %d; choose a higher one", value,
                         CANDIDATE_PORT_MIN);
     return set_text(&settings->direct, value, error);
 }
@@ -140,7 +140,8 @@ set_via(struct agent_settings *settings, const char *value, struct cbx_error *er
             return set_text(&settings->via, value, error);
     }
     /* The URL may hold a password: it is not repeated. */
-    return cbx_fail(error, CBX_ERR_USAGE, "no proxy URL; write http://HOST:PORT or socks5h://...");
+    return cbx_fail(error, CBX_ERR_USAGE,
+                    "not a proxy URL; write http://HOST:PORT or socks5h://...");
 }
 
 static int
@@ -260,10 +261,11 @@ check_together(const struct agent_settings *settings, struct cbx_error *error)
                         (long long)keepalive);
     if (settings->key_file != NULL && settings->passphrase_file != NULL)
         return cbx_fail(error, CBX_ERR_USAGE,
-                        "key-file and passphrase-file exclude each other: give one of them");
+                        "key-file and passphrase-file are mutually exclusive: give one of them");
     if (settings->via != NULL && settings->ssh_command != NULL)
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "via and ssh-command exclude each other: the ssh client finds its own way");
+        return cbx_fail(
+            error, CBX_ERR_USAGE,
+            "via and ssh-command are mutually exclusive: the ssh client finds its own way");
     return CBX_OK;
 }
 

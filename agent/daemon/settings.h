@@ -42,8 +42,8 @@ struct agent_settings {
     {"direct", "auto|off|ADDR:PORT", "lanes between peers; where they connect to (auto)", false},  \
     {"key-file", "FILE", "32 bytes that seal the state (else `key` in the state folder)", false},  \
     {"passphrase-file", "FILE", "its first line seals the state instead of a key file", false},    \
-    {"receive-budget", "SIZE", "most bytes held for local programs (128M)", false},                \
-    {"send-budget", "SIZE", "most bytes kept until peers have them (64M)", false},                 \
+    {"receive-budget", "SIZE", "limit of bytes held for local programs (128M)", false},                \
+    {"send-budget", "SIZE", "limit of bytes kept until peers have them (64M)", false},                 \
     {"keepalive", "TIME", "ping after this much silence (15s)", false},                            \
     {"gone", "TIME", "a link is dead after this much silence (45s)", false},                       \
     {"dial-timeout", "TIME", "how long a dial may take (30s)", false}

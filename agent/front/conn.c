@@ -181,11 +181,11 @@ conn_name(const struct conn_set *set, const char *name, size_t length, struct cb
     int result = cbx_dial_name_parse(name, length, out);
     *why = "";
     if (result == CBX_ERR_NOTFOUND)
-        *why = "only names that end in .cbx are reached here";
+        *why = "only names that end in .cbx can be reached here";
     else if (result != 0)
-        *why = "not a legal .cbx name";
+        *why = "not a valid .cbx name";
     else if (out->pond[0] != '\0' && strcmp(out->pond, set->pond) != 0)
-        *why = "the name is of another pond";
+        *why = "the name belongs to another pond";
     return (*why)[0] == '\0' ? CBX_REASON_NONE : CBX_REASON_UNKNOWN_NAME;
 }
 

@@ -132,7 +132,7 @@ note_address(struct front *front, int listener)
     const char *format = bound.any.sa_family == AF_INET6 ? "[%s]:%s" : "%s:%s";
     (void)snprintf(front->address, sizeof front->address, format, host, port);
     if (!is_loopback(&bound))
-        cbx_log_warn("proxy %s is not on loopback: whoever reaches it dials as this lease",
+        cbx_log_warn("proxy %s is not on loopback: anyone who can reach it can dial as this lease",
                      front->address);
 }
 
@@ -199,7 +199,7 @@ start_proxy(struct front *front, const struct front_config *config, struct cbx_e
         return 0;
     if (config->proxy_required || result != CBX_ERR_IO)
         return cbx_fail(error, result, "%s", cause.text);
-    cbx_log_warn("going on without a proxy: %s", cause.text);
+    cbx_log_warn("continuing without a proxy: %s", cause.text);
     return 0;
 }
 

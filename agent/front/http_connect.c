@@ -39,9 +39,9 @@ on_headers_complete(struct http_parser *parser)
     struct http_connect *http = parser->data;
     http->authority[http->authority_length] = '\0';
     if (parser->method != HTTP_CONNECT)
-        reject(http, HTTP_STATUS_METHOD_NOT_ALLOWED, "this proxy takes CONNECT only");
+        reject(http, HTTP_STATUS_METHOD_NOT_ALLOWED, "this proxy supports only CONNECT");
     else if (parser->http_major != 1)
-        reject(http, HTTP_STATUS_HTTP_VERSION_NOT_SUPPORTED, "this proxy speaks HTTP/1.1");
+        reject(http, HTTP_STATUS_HTTP_VERSION_NOT_SUPPORTED, "this proxy supports only HTTP/1.1");
     else if (strlen(http->authority) != http->authority_length ||
              cbx_host_port_parse(http->authority, http->host, sizeof http->host, &http->port) != 0)
         reject(http, HTTP_STATUS_BAD_REQUEST, "CONNECT needs an address of the form host:port");
@@ -85,21 +85,21 @@ http_connect_feed(struct http_connect *http, const char *data, size_t length)
     if (http->state == HTTP_CONNECT_REFUSED)
         return taken;
     if (error == HPE_INVALID_METHOD)
-        reject(http, HTTP_STATUS_METHOD_NOT_ALLOWED, "this proxy takes CONNECT only");
+        reject(http, HTTP_STATUS_METHOD_NOT_ALLOWED, "this proxy supports only CONNECT");
     else if (error != HPE_OK)
         reject(http, HTTP_STATUS_BAD_REQUEST, http_errno_description(error));
     else if (http->complete)
         http->state = HTTP_CONNECT_READY;
     else if (http->taken == HTTP_CONNECT_HEADER_MAX)
         reject(http, HTTP_STATUS_REQUEST_HEADER_FIELDS_TOO_LARGE,
-               "the request's header is longer than 16 KiB");
+               "the request header is longer than 16 KiB");
     return taken;
 }
 
 void
 http_connect_timed_out(struct http_connect *http)
 {
-    reject(http, HTTP_STATUS_REQUEST_TIMEOUT, "the request's header did not come in time");
+    reject(http, HTTP_STATUS_REQUEST_TIMEOUT, "the request header was not received in time");
 }
 
 /* error is a name registered by RFC 9209; details must need no escapes in a quoted string. */

@@ -115,7 +115,7 @@ succeed(struct target *target)
     ev_io_stop(set->conns->loop, &target->connecting);
     struct conn *conn = conn_new(set->conns, target->fd, NULL, NULL, 0);
     if (conn == NULL) {
-        fail(target, CBX_REASON_OVERLOADED, "no memory");
+        fail(target, CBX_REASON_OVERLOADED, "out of memory");
         return;
     }
     set->stats.accepted++;
@@ -248,7 +248,7 @@ target_refuse(struct target_set *set, struct mesh_stream *stream, enum cbx_reaso
     set->stats.incoming++;
     set->stats.refused++;
     if (!make_room(set)) {
-        cbx_log_warn("out of memory: an incoming stream stays without an answer");
+        cbx_log_warn("out of memory: an incoming stream cannot be answered");
         return;
     }
     set->refusals[set->refusals_count++] = (struct target_refusal){stream, reason};

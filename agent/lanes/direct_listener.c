@@ -306,9 +306,10 @@ note_port(struct direct_listener *listener, int fd, struct cbx_error *error)
     listener->port = ntohs(own.sin6_port);
     if (listener->port >= CANDIDATE_PORT_MIN)
         return CBX_OK;
-    return cbx_fail(error, CBX_ERR_USAGE,
-                    "--direct: port %u is below %d, where no peer connects to; take a higher one",
-                    listener->port, CANDIDATE_PORT_MIN);
+    return cbx_fail(
+        error, CBX_ERR_USAGE,
+        "--direct: peers do not connect to ports below %d, such as %u; choose a higher one",
+        CANDIDATE_PORT_MIN, listener->port);
 }
 
 /* ---- the whole ---- */

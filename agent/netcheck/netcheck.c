@@ -175,7 +175,7 @@ ssh_remedy(enum ssh_error error)
 {
     switch (error) {
     case SSH_HOST_KEY:
-        return "log in nowhere there; ask the operator whether the hub was set up anew, and for a "
+        return "do not log in there; ask the operator whether the hub was set up anew, and for a "
                "new invite if so";
     case SSH_CLOSED:
         return "try again in a moment; the hub's log says why it closes connections";
@@ -193,7 +193,7 @@ check_ssh(const struct netcheck *check, json_t *checks, uint32_t best)
     cbx_human_us(found->ssh_us, took, sizeof took);
     json_t *ssh;
     if (!found->connected)
-        ssh = netcheck_add(checks, "ssh", NETCHECK_SKIPPED, "", "the hub is not reached");
+        ssh = netcheck_add(checks, "ssh", NETCHECK_SKIPPED, "", "the hub was not reached");
     else if (found->greeted)
         ssh = netcheck_add(checks, "ssh", NETCHECK_OK, "", "%s with the pinned host key %s",
                            found->banner, pinned);
@@ -202,7 +202,8 @@ check_ssh(const struct netcheck *check, json_t *checks, uint32_t best)
                            found->text.text);
     json_object_set_new(ssh, "host_key", json_string(pinned));
     if (!found->greeted) {
-        (void)netcheck_add(checks, "login", NETCHECK_SKIPPED, "", "nothing is signed before that");
+        (void)netcheck_add(checks, "login", NETCHECK_SKIPPED, "",
+                           "not attempted: nothing is signed for a host that is not verified");
         return;
     }
     json_t *login = found->logged_in
@@ -220,8 +221,8 @@ check_path(const struct netcheck *check, json_t *checks, uint32_t best)
     const struct netcheck_found *found = found_at(check, best);
     char connect[CBX_HUMAN_MAX], tcp[CBX_HUMAN_MAX], trip[CBX_HUMAN_MAX];
     if (!found->connected) {
-        (void)netcheck_add(checks, "delay", NETCHECK_SKIPPED, "", "the hub is not reached");
-        (void)netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "the hub is not reached");
+        (void)netcheck_add(checks, "delay", NETCHECK_SKIPPED, "", "the hub was not reached");
+        (void)netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "the hub was not reached");
         return;
     }
     cbx_human_us(found->connect_us, connect, sizeof connect);
@@ -237,7 +238,7 @@ check_path(const struct netcheck *check, json_t *checks, uint32_t best)
         found->mtu > 0
             ? netcheck_add(checks, "mtu", NETCHECK_OK, "", "about %d, segments of %d bytes, to %s",
                            found->mtu, found->mss, found->peer)
-            : netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "this system does not tell");
+            : netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "not available on this system");
     json_object_set_new(mtu, "mtu", json_integer(found->mtu));
     json_object_set_new(mtu, "mss", json_integer(found->mss));
 }
@@ -271,11 +272,12 @@ finish(struct netcheck *check, const char *lane_trouble)
                            "an agent runs");
     else if (lane_trouble != NULL)
         (void)netcheck_add(checks, "lane", NETCHECK_FAILED,
-                           "nothing must be done, ssh carries all; for speed let other bytes than "
-                           "SSH's pass to the hub's port",
+                           "optional, as SSH carries everything; for speed, allow protocols other "
+                           "than SSH through to the hub's port",
                            "%s", lane_trouble);
     else if (check->config.try_lane)
-        (void)netcheck_add(checks, "lane", NETCHECK_SKIPPED, "", "there is no login to add one to");
+        (void)netcheck_add(checks, "lane", NETCHECK_SKIPPED, "",
+                           "there is no login to add a lane to");
     check->done(check->arg, checks);
 }
 

@@ -129,7 +129,7 @@ on_limit(struct ev_loop *loop, ev_timer *timer, int events)
     (void)events;
     struct netcheck_probe *probe = timer->data;
     struct cbx_error text;
-    cbx_fail(&text, 0, "%s took the connection and did not finish an SSH login within %.3g s",
+    cbx_fail(&text, 0, "%s accepted the connection but did not finish the SSH login within %.3g s",
              probe->address, (double)probe->timeout_ms / 1000.);
     login_failed(probe, SSH_PROTOCOL, text.text);
 }

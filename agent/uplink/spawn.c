@@ -101,6 +101,6 @@ spawn_piped(char *const *argv, const char *name, const char *value, pid_t *pid, 
     for (int i = 0; i < 3; i++)
         close_both(pipes[i]);
     if (failed != 0)
-        return cbx_fail(error, CBX_ERR_IO, "%s cannot be run: %s", argv[0], strerror(failed));
+        return cbx_fail(error, CBX_ERR_IO, "cannot run %s: %s", argv[0], strerror(failed));
     return CBX_OK;
 }

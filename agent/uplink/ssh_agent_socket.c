@@ -189,7 +189,7 @@ bind_socket(struct ssh_agent_socket *owner, struct cbx_error *error)
     struct stat status;
     memcpy(address.sun_path, owner->path, strlen(owner->path) + 1);
     if (lstat(owner->file, &status) == 0 && !S_ISSOCK(status.st_mode))
-        return cbx_fail(error, CBX_ERR_IO, "%s is in the way: remove it", owner->file);
+        return cbx_fail(error, CBX_ERR_IO, "%s exists and is not a socket: remove it", owner->file);
     (void)unlink(owner->file); /* of an agent that was killed */
     owner->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (owner->fd < 0 || bind(owner->fd, (struct sockaddr *)&address, sizeof address) != 0 ||

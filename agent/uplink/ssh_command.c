@@ -115,7 +115,7 @@ fail_program(struct ssh_command *command, bool denies, const char *what)
         cbx_fingerprint_text(agent->host_key_seen, seen);
         cbx_fingerprint_text(agent->host_key_sha256, pinned);
         cbx_fail(&text, 0,
-                 "%s shows the host key %s, but this lease's token pins %s: another machine "
+                 "%s presented the host key %s, but this lease's token pins %s: another machine "
                  "answers there, or the hub was set up anew (then ask for a new invite)",
                  command->address, seen, pinned);
     } else if (denies && agent->listed && !agent->signed_once &&

@@ -151,7 +151,7 @@ check_host_key(struct ssh_login *login, struct cbx_error *text)
     cbx_fingerprint_text(digest, seen);
     cbx_fingerprint_text(login->host_key_sha256, pinned);
     return cbx_fail(text, CBX_ERR_AUTH,
-                    "%s shows the host key %s, but this lease's token pins %s: another machine "
+                    "%s presented the host key %s, but this lease's token pins %s: another machine "
                     "answers there, or the hub was set up anew (then ask for a new invite)",
                     login->address, seen, pinned);
 }

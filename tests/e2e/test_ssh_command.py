@@ -285,7 +285,7 @@ def refused(cli, command, pattern, *words, token=None):
 
 
 def test_a_command_that_does_not_exist_is_named(cli):
-    refused(cli, "/nowhere/ssh -J x", "not attached after 3 s: ssh-command: /nowhere/ssh cannot be run: No such")
+    refused(cli, "/nowhere/ssh -J x", "not attached after 3 s: ssh-command: cannot run /nowhere/ssh: No such")
 
 
 def test_a_command_that_exits_shows_status_and_last_words(world, cli):
@@ -329,7 +329,7 @@ def interceptor(world, port):
 )
 def test_another_host_key_is_refused_whatever_the_user_configured(world, cli, bastion, loose):
     config = interceptor(world, bastion.port)
-    said = refused(cli, f"ssh -F {config} {loose}", "shows the host key SHA256:.*token pins SHA256:")
+    said = refused(cli, f"ssh -F {config} {loose}", "presented the host key SHA256:.*token pins SHA256:")
     assert "Accepted" not in bastion.process.stderr()
     assert "not attached after" not in said, "a join ends at once"
 
@@ -338,9 +338,9 @@ def test_another_host_key_is_told_after_the_join_and_healed(world, hub, cli, bas
     join(cli, PLAIN, check=True)
     config = interceptor(world, bastion.port)
     cli.start("run", "--ssh-command", f"ssh -F {config}", "--proxy", "off")
-    cli.process.expect("shows the host key", stream="stderr")
+    cli.process.expect("presented the host key", stream="stderr")
     assert not cli.attached()
-    assert "shows the host key" in cli.status()["trouble"]
+    assert "presented the host key" in cli.status()["trouble"]
     cli.process.terminate()
     up(cli, PLAIN)
 
@@ -383,7 +383,7 @@ def test_a_revoked_lease_ends(hub, cli):
         (["--ssh-command", "ssh 'a"], "--ssh-command: unterminated single quote"),
         (["--ssh-command", ""], "--ssh-command: no program is named"),
         (["--ssh-command", "ssh %x"], "--ssh-command: unknown placeholder '%x'"),
-        (["--ssh-command", "ssh -J b", "--via", "http://p:1"], "via and ssh-command exclude each other"),
+        (["--ssh-command", "ssh -J b", "--via", "http://p:1"], "via and ssh-command are mutually exclusive"),
     ],
 )
 def test_a_wrong_command_is_a_usage_error(cli, words, error):

@@ -79,12 +79,13 @@ static void
 errors_name_file_line_and_key(void **state)
 {
     (void)state;
-    refused("\n\nproxy = nonsense\n", ":3: proxy: 'nonsense' is no ADDR:PORT");
+    refused("\n\nproxy = nonsense\n", ":3: proxy: 'nonsense' is not ADDR:PORT");
     refused("ssh-command = ssh $HOST\n", ":1: ssh-command: an unquoted");
     refused("proxy = off\nfoo = 1\n", ":2: unknown name foo; cbx-agent(1) lists the known ones");
     refused("state = /x\n", ":1: unknown name state");
     refused("just words\n", ":1: neither [SECTION] nor NAME = VALUE");
-    refused("proxy = off\n[hub]\nlanes = off\n", ":3: unknown section [hub]; only [agent] is known");
+    refused("proxy = off\n[hub]\nlanes = off\n",
+            ":3: unknown section [hub]; only [agent] is known");
     refused("expose = 8080,x\n", ":1: expose: ");
     refused("[agent\n", ":1: neither [SECTION] nor NAME = VALUE");
     refused("gone = 60s\ngone = 61s\n", ":2: gone is set twice");
@@ -265,8 +266,9 @@ what_does_not_go_together_is_refused(void **state)
     assert_int_equal(parsed, CBX_ERR_USAGE);
     OPTIONS("--proxy", "nonsense");
     assert_int_equal(parsed, CBX_ERR_USAGE);
-    assert_string_equal(option_error.text,
-                        "--proxy: 'nonsense' is no ADDR:PORT; write 127.0.0.1:1080 or [::1]:1080");
+    assert_string_equal(
+        option_error.text,
+        "--proxy: 'nonsense' is not ADDR:PORT, such as 127.0.0.1:1080 or [::1]:1080");
 }
 
 int

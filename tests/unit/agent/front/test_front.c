@@ -227,12 +227,13 @@ names_beyond_cbx_are_unknown(void **state)
     client_sends(f, http, "CONNECT example.org:443 HTTP/1.1\r\n\r\n", 36);
     client_reads_all(http, text, sizeof text);
     assert_memory_equal(text, "HTTP/1.1 502 ", 13);
-    assert_non_null(strstr(text, "only names that end in .cbx are reached here: unknown name\n"));
+    assert_non_null(
+        strstr(text, "only names that end in .cbx can be reached here: unknown name\n"));
     client_sends(f, socks, "\5\1\0\5\1\0\1\x7f\0\0\1\0\x50", 13);
     client_hears(socks, "\5\0\5\4\0\1\0\0\0\0\0\0", 12);
     client_sends(f, pond, "CONNECT web.other.cbx:443 HTTP/1.1\r\n\r\n", 38);
     client_reads_all(pond, text, sizeof text);
-    assert_non_null(strstr(text, "of another pond"));
+    assert_non_null(strstr(text, "belongs to another pond"));
     assert_int_equal(fake_mesh.dials, 0);
     close(http);
     close(socks);

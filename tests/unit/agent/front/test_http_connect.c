@@ -144,7 +144,7 @@ other_methods_get_405_and_allow(void **state)
         (void)feed(&http, requests[i]);
         assert_int_equal(http.state, HTTP_CONNECT_REFUSED);
         size_t length = http_connect_rejection(&http, out, sizeof out);
-        check_response(out, length, 405, "http_request_error", "this proxy takes CONNECT only");
+        check_response(out, length, 405, "http_request_error", "this proxy supports only CONNECT");
         assert_non_null(strstr(out, "\r\nAllow: CONNECT\r\n"));
     }
 }

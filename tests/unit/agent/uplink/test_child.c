@@ -166,9 +166,9 @@ a_program_that_is_not_there_costs_nothing(void **state)
     char *const missing[] = {"/nowhere/program", NULL}, *const folder[] = {"/tmp", NULL};
     struct cbx_error error;
     assert_null(child_start(loop, missing, NULL, NULL, "test", &input, &output, &error));
-    assert_string_equal(error.text, "/nowhere/program cannot be run: No such file or directory");
+    assert_string_equal(error.text, "cannot run /nowhere/program: No such file or directory");
     assert_null(child_start(loop, folder, NULL, NULL, "test", &input, &output, &error));
-    assert_string_equal(error.text, "/tmp cannot be run: Permission denied");
+    assert_string_equal(error.text, "cannot run /tmp: Permission denied");
 }
 
 static void

@@ -237,10 +237,10 @@ exits_are_told_with_the_last_words(void **state)
     fails("sh -c 'echo ssh: no route >&2; exit 255' %h", SSH_PROTOCOL,
           "ssh-command (hub.example:7000) ended with status 255 before the hub answered: ssh: no "
           "route");
-    fails("sh -c 'kill -15 $$' %h", SSH_PROTOCOL, "was killed by signal 15 before the hub answered");
+    fails("sh -c 'kill -15 $$' %h", SSH_PROTOCOL,
+          "was killed by signal 15 before the hub answered");
     if (!runs_slowly()) /* valgrind's posix_spawn does not tell of a program that is not there */
-        fails("/nowhere/ssh", SSH_PROTOCOL,
-              "ssh-command: /nowhere/ssh cannot be run: No such file");
+        fails("/nowhere/ssh", SSH_PROTOCOL, "ssh-command: cannot run /nowhere/ssh: No such file");
 }
 
 /* The words alone prove nothing: a server on the way can put them there. */
