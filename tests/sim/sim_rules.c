@@ -9,6 +9,7 @@
 #include "agent/mesh/peer.h"
 #include "agent/mesh/session.h"
 #include "filter.h"
+#include "hub/core/edit.h"
 #include "hub/core/link.h"
 #include "pipe.h"
 #include "world.h"
@@ -482,6 +483,39 @@ a_link_without_room_for_an_allowance_is_refused_as_overloaded(void **state)
     world_free(small);
 }
 
+/* Two at once, so that the end of each is news that the other is about to miss, too. */
+static void
+links_without_room_for_their_directory_are_closed(void **state)
+{
+    (void)state;
+    struct cbx_error error;
+    uint64_t ticket;
+    uint32_t waiting[2];
+    struct hub_link *link[2] = {registry_peer(the->registry, "demo", "web")->live,
+                                registry_peer(the->registry, "demo", "cli")->live};
+    world_agent(the, "db", "8080", near);
+    world_run(the, SECOND);
+    for (int i = 0; i < 2; i++) {
+        waiting[i] = link[i]->pump.link.control_count;
+        link[i]->pump.link.control_count = CBX_LINK_CONTROL_MAX;
+    }
+    assert_int_equal(hub_core_revoke(the->hub, "demo", "db", &ticket, &error), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_true(link[i]->behind);
+        assert_int_equal(link[i]->phase, HUB_READY); /* until the flush */
+        link[i]->pump.link.control_count = waiting[i];
+    }
+    world_run(the, SECOND);
+    assert_false(web->up || cli->up);
+    assert_int_equal(web->lost_reason, CBX_REASON_OVERLOADED);
+    assert_int_equal(cli->lost_reason, CBX_REASON_OVERLOADED);
+    assert_true(web->lost_retry_ms > 0);
+    assert_true(hub_core_idle(the->hub));
+    world_connect(web);
+    world_connect(cli);
+    works(cli, "web");
+}
+
 /* At every step: a peer has a link exactly where the hub calls it attached, and circuits only
  * there; an agent says that it is attached exactly while it has a link. */
 static void
@@ -643,6 +677,7 @@ main(void)
         TEST(a_stream_at_rest_moves_to_the_newer_session_and_the_old_one_goes),
         TEST(a_dialer_is_never_4096_ahead_of_its_oldest_unanswered_dial),
         TEST(a_link_without_room_for_an_allowance_is_refused_as_overloaded),
+        TEST(links_without_room_for_their_directory_are_closed),
         TEST(what_is_called_dead_is_closed_in_the_same_step),
         TEST(a_chain_is_fetched_at_first_use_and_once),
         TEST(a_finished_stream_leaves_a_tombstone),
