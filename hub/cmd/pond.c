@@ -23,15 +23,14 @@
 
 enum {
     POND_VERSION = 1,
-    POND_ELEMENTS = 4,
     POND_PLAIN_MAX = 128,
     POND_PATH_MAX = 4096,
 };
 
-static const char pond_kind[] = "cbx pond key";
+#define POND_KIND "cbx pond key"
 
 /* Numbers that JSON and every language keep exactly. */
-static const uint64_t serial_max = (UINT64_C(1) << 53) - 1;
+static const uint64_t SERIAL_MAX = (UINT64_C(1) << 53) - 1;
 
 struct pond {
     const struct cbx_vault_key *key;
@@ -43,7 +42,9 @@ struct pond {
     char lock_path[POND_PATH_MAX];
 };
 
-/* What the file holds. */
+/* What the file holds, one array. */
+enum { RECORD_VERSION, RECORD_NAME, RECORD_SEED, RECORD_SERIAL, RECORD_ELEMENTS };
+
 struct pond_record {
     uint8_t seed[crypto_sign_SEEDBYTES];
     uint64_t serial;
@@ -81,19 +82,19 @@ decode(const struct pond *pond, const uint8_t *plain, size_t length, struct pond
 {
     msgpack_zone zone;
     const msgpack_object *field;
-    int result = cbx_mp_array(plain, length, POND_ELEMENTS, 1, &zone, &field);
+    int result = cbx_mp_array(plain, length, RECORD_ELEMENTS, 1, &zone, &field);
     if (result == CBX_ERR_NOMEM)
         return cbx_fail(error, result, "%s: out of memory", pond->path);
     if (result != 0)
         return damaged(pond, "not a pond key that this version can read", error);
     uint64_t version;
     char name[CBX_SLUG_MAX + 1];
-    if (!cbx_mp_uint(&field[0], UINT64_MAX, &version) || version != POND_VERSION)
+    if (!cbx_mp_uint(&field[RECORD_VERSION], UINT64_MAX, &version) || version != POND_VERSION)
         result = cbx_fail(error, CBX_ERR_FORMAT,
                           "%s: written by another version of cbx; use that version", pond->path);
-    else if (!cbx_mp_text(&field[1], name, sizeof name) ||
-             !cbx_mp_bin(&field[2], record->seed, sizeof record->seed) ||
-             !cbx_mp_uint(&field[3], serial_max, &record->serial))
+    else if (!cbx_mp_text(&field[RECORD_NAME], name, sizeof name) ||
+             !cbx_mp_bin(&field[RECORD_SEED], record->seed, sizeof record->seed) ||
+             !cbx_mp_uint(&field[RECORD_SERIAL], SERIAL_MAX, &record->serial))
         result = damaged(pond, "malformed", error);
     else if (strcmp(name, pond->name) != 0)
         result = cbx_fail(error, CBX_ERR_FORMAT,
@@ -108,7 +109,7 @@ load(const struct pond *pond, struct pond_record *record, struct cbx_error *erro
 {
     uint8_t *plain;
     size_t length;
-    int result = cbx_vault_load(pond->key, pond_kind, pond->path, &plain, &length, error);
+    int result = cbx_vault_load(pond->key, POND_KIND, pond->path, &plain, &length, error);
     if (result != 0)
         return result;
     result = decode(pond, plain, length, record, error);
@@ -124,14 +125,14 @@ save(const struct pond *pond, const struct pond_record *record, struct cbx_error
     struct cbx_mpbuf buffer = {.bytes = plain, .size = sizeof plain};
     msgpack_packer packer;
     msgpack_packer_init(&packer, &buffer, cbx_mpbuf_write);
-    msgpack_pack_array(&packer, POND_ELEMENTS);
+    msgpack_pack_array(&packer, RECORD_ELEMENTS);
     msgpack_pack_uint8(&packer, POND_VERSION);
     cbx_mp_pack_text(&packer, pond->name);
     cbx_mp_pack_bin(&packer, record->seed, sizeof record->seed);
     msgpack_pack_uint64(&packer, record->serial);
     int result =
         buffer.full ? cbx_fail(error, CBX_ERR_LIMIT, "%s: too long", pond->path)
-                    : cbx_vault_save(pond->key, pond_kind, pond->path, plain, buffer.length, error);
+                    : cbx_vault_save(pond->key, POND_KIND, pond->path, plain, buffer.length, error);
     sodium_memzero(plain, sizeof plain);
     return result;
 }
@@ -240,7 +241,7 @@ advance(struct pond *pond, int64_t now_ms, struct cbx_error *error)
     if (result == 0) {
         uint64_t now = now_ms > 0 ? (uint64_t)now_ms : 0;
         uint64_t next = record.serial + 1 > now ? record.serial + 1 : now;
-        if (next > serial_max)
+        if (next > SERIAL_MAX)
             result = cbx_fail(error, CBX_ERR_LIMIT,
                               "%s: no serials left; is this machine's clock right?", pond->path);
         record.serial = next;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_allowance. */
 #include "hub/core/budget.h"
 #include "common/stream/window.h"
 #include "hub/core/link.h"

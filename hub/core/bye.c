@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules, sim_load. */
 #include "hub/core/bye.h"
 #include "hub/core/circuit.h"
 #include "hub/core/directory.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What waits in a half is, of a large frame, a slice of the slab it was read into; of a small or
- * stalled one, a copy of its own size, so that a slow reader never pins large buffers.
+ * stalled one, a copy of its own size, so that a slow reader never pins large buffers. Tested by
+ * sim_streams, sim_allowance and sim_load.
  */
 #include "hub/core/circuit.h"
 #include "common/base/states.h"

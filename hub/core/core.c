@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The life of links: attached, fed frames by phase, swept four times a second, flushed before each
- * sleep of the loop. A turn costs what has something to do, not what is attached.
+ * sleep of the loop. A turn costs what has something to do, not what is attached. Tested by
+ * sim_rules, sim_load and fuzz_hub, as most of the engine.
  */
 #include "hub/core/core.h"
 #include "common/base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules, sim_rendezvous. */
 #include "hub/core/directory.h"
 #include "hub/core/link.h"
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules, fuzz_hub. */
 #include "hub/core/edit.h"
 #include "hub/core/bye.h"
 #include "hub/core/directory.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules, sim_allowance. */
 #include "hub/core/hello.h"
 #include "common/base/log.h"
 #include "common/base/version.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules. */
 #include "hub/core/join.h"
 #include "common/base/log.h"
 #include "hub/core/bye.h"

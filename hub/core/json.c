@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_planes, sim_streams. */
 #include "hub/core/json.h"
 #include "common/command/listing.h"
 #include "hub/core/link.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_lanes. */
 #include "hub/core/lane.h"
 #include "common/crypto/aead_choice.h"
 #include "hub/core/link.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules. */
 #include "hub/core/link.h"
 #include "common/base/states.h"
 

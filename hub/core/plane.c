@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_planes. */
 #include "hub/core/plane.h"
 #include "hub/core/lane.h"
 #include "hub/core/link.h"

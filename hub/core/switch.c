@@ -2,7 +2,8 @@
 /*
  * It reads offsets and limits, which stand in the clear and which the seal keeps it from changing,
  * and polices them (rules 17, 22, 24, 27): who breaks a circuit's rules loses the circuit, who
- * breaks the link's (labels, allowance) loses the link.
+ * breaks the link's (labels, allowance) loses the link. Tested by sim_streams, sim_allowance,
+ * sim_moves and fuzz_hub.
  */
 #include "hub/core/switch.h"
 #include "common/stream/window.h"
