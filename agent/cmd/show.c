@@ -273,7 +273,7 @@ print_streams(json_t *answer)
     int status = end_table(table);
     if (status == CBX_EXIT_OK && more > 0)
         printf("and %lld more\n", more);
-    return finish();
+    return status == CBX_EXIT_OK ? finish() : status;
 }
 
 int

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a running agent answers on its control socket. Requests and answers are one JSON object a
- * line (common/control.h); a failure is {"ok":false,"error":"one line"}.
+ * line (common/command/control.h); a failure is {"ok":false,"error":"one line"}.
  *
- *   {"cmd":"status"}  ->  {"ok":true, "state":"attached", "slug":"web", "pond":"demo",
- *       "name":"web.demo.cbx", "hub":"127.0.0.1:7000", "since":1700000000, "pid":17,
- *       "started":1700000000, "proxy":"127.0.0.1:1080", "expose":"8080", "ends":1702592000,
- *       "uplink":"up", "carrier":"ssh", "trouble":"", "front":{...}, "direct":{...}, "mesh":{...}}
- *     state: "joining", "connecting", "attached" or "stopping". since: when the present link came
- *     up, 0 without one. carrier: "ssh", or "ssh-command" when that program is it. proxy: "" when
- * off. trouble: the last thing that went wrong on the way to the hub, "" while attached. front is
- * front_status_json, direct is agent_direct_json, mesh is mesh_status_json (null before the join).
- *   {"cmd":"peers", "streams":true}   ->  {"ok":true, "peers":[...]} as mesh_peers_json; with
- *     "streams" also "streams":[...] as mesh_streams_json and "streams_left_out":0
+ *   {"cmd":"status"}  ->  agent_status_json (status.h)
+ *   {"cmd":"peers", "streams":true}   ->  agent_peers_json
  *   {"cmd":"down"}    ->  {"ok":true, "pid":17}; the agent ends, then the connection closes
  *   {"cmd":"wait", "name":"web.cbx", "port":8080, "timeout_ms":30000}
  *       ->  {"ok":true} once the port accepts; dials again and again until then
@@ -27,10 +19,8 @@
 #include "agent/daemon/control.h"
 
 #include "agent/daemon/netcheck.h"
+#include "agent/daemon/status.h"
 #include "agent/front/front.h"
-#include "agent/lanes/direct.h"
-#include "agent/mesh/mesh.h"
-#include "agent/uplink/uplink.h"
 #include "common/base/clock.h"
 #include "common/base/names.h"
 #include "common/command/control.h"
@@ -280,60 +270,6 @@ on_netcheck(struct agent *agent, struct cbx_control_client *client, json_t *obje
         refuse(request, CBX_REASON_OVERLOADED);
 }
 
-static const char *
-state_word(const struct agent *agent)
-{
-    if (agent->phase == AGENT_PHASE_STOP)
-        return "stopping";
-    if (agent->phase == AGENT_PHASE_JOIN || agent->phase == AGENT_PHASE_STORE)
-        return "joining";
-    return agent->attached_at != 0 ? "attached" : "connecting";
-}
-
-static json_t *
-status_document(const struct agent *agent)
-{
-    const struct agent_membership *joined = &agent->state.joined;
-    char name[AGENT_NAME_MAX];
-    char expose[CBX_EXPOSE_TEXT_MAX] = "";
-    agent_name(agent, name);
-    if (agent->mesh != NULL && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
-        expose[0] = '\0';
-    const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
-    return json_pack(
-        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?, "
-        "s:o?}",
-        "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
-        "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
-        (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
-        agent->front != NULL ? front_proxy_address(agent->front) : "", "expose", expose, "ends",
-        (json_int_t)joined->peer.ends, "uplink",
-        agent->uplink != NULL ? uplink_state(agent->uplink) : "", "carrier",
-        agent->settings->ssh_command != NULL ? "ssh-command" : "ssh", "trouble", agent->trouble,
-        "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",
-        agent_direct_json(agent->direct), "mesh",
-        agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL);
-}
-
-static json_t *
-peers_document(const struct agent *agent, bool streams)
-{
-    json_t *document =
-        agent->mesh != NULL ? mesh_peers_json(agent->mesh) : json_pack("{s:[]}", "peers");
-    if (streams) {
-        uint64_t left_out = 0;
-        json_object_set_new(document, "streams",
-                            agent->mesh != NULL ? mesh_streams_json(agent->mesh, &left_out)
-                                                : json_array());
-        json_object_set_new(document, "streams_left_out", json_integer((json_int_t)left_out));
-    }
-    if (document != NULL && json_object_set_new(document, "ok", json_true()) != 0) {
-        json_decref(document);
-        return NULL;
-    }
-    return document;
-}
-
 static void
 on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
 {
@@ -343,11 +279,11 @@ on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
         cbx_control_reply_error(client, "one request at a time");
         cbx_control_finish(client);
     } else if (strcmp(command, "status") == 0) {
-        cbx_control_reply(client, status_document(agent));
+        cbx_control_reply(client, agent_status_json(agent));
         cbx_control_finish(client);
     } else if (strcmp(command, "peers") == 0) {
-        cbx_control_reply(client,
-                          peers_document(agent, json_is_true(json_object_get(object, "streams"))));
+        cbx_control_reply(
+            client, agent_peers_json(agent, json_is_true(json_object_get(object, "streams"))));
         cbx_control_finish(client);
     } else if (strcmp(command, "down") == 0) {
         cbx_control_reply(client, json_pack("{s:b, s:I}", "ok", 1, "pid", (json_int_t)getpid()));

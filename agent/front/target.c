@@ -118,6 +118,9 @@ succeed(struct target *target)
         fail(target, CBX_REASON_OVERLOADED, "out of memory");
         return;
     }
+    cbx_log_debug("%s dials port %u: connected to %s port %u", target->from,
+                  (unsigned)target->item.port, target->item.target,
+                  (unsigned)target->item.target_port);
     set->stats.accepted++;
     target->fd = -1;
     target_free(target);
@@ -221,6 +224,8 @@ target_connect(struct target_set *set, struct mesh_stream *stream, const char *f
     ev_io_init(&target->connecting, on_connected, fd, EV_WRITE);
     ev_timer_init(&target->deadline, on_deadline, set->connect_s, 0.);
     target->connecting.data = target->deadline.data = target;
+    cbx_log_debug("%s dials port %u: connecting to %s port %u", from, (unsigned)item->port,
+                  item->target, (unsigned)item->target_port);
     LIST_INSERT_HEAD(&set->connecting, target, in_set);
     set->count++;
     ev_io_start(set->conns->loop, &target->connecting);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/daemon/status.h"
+
+#include "agent/front/front.h"
+#include "agent/lanes/direct.h"
+#include "agent/mesh/mesh.h"
+#include "agent/uplink/uplink.h"
+#include "common/trust/expose.h"
+
+#include <unistd.h>
+
+static const char *
+state_word(const struct agent *agent)
+{
+    if (agent->phase == AGENT_PHASE_STOP)
+        return "stopping";
+    if (agent->phase == AGENT_PHASE_JOIN || agent->phase == AGENT_PHASE_STORE)
+        return "joining";
+    return agent->attached_at != 0 ? "attached" : "connecting";
+}
+
+json_t *
+agent_status_json(const struct agent *agent)
+{
+    const struct agent_membership *joined = &agent->state.joined;
+    char name[AGENT_NAME_MAX];
+    char expose[CBX_EXPOSE_TEXT_MAX] = "";
+    agent_name(agent, name);
+    if (agent->mesh != NULL && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
+        expose[0] = '\0';
+    const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
+    return json_pack(
+        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?, "
+        "s:o?}",
+        "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
+        "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
+        (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
+        agent->front != NULL ? front_proxy_address(agent->front) : "", "expose", expose, "ends",
+        (json_int_t)joined->peer.ends, "uplink",
+        agent->uplink != NULL ? uplink_state(agent->uplink) : "", "carrier",
+        agent->settings->ssh_command != NULL ? "ssh-command" : "ssh", "trouble", agent->trouble,
+        "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",
+        agent_direct_json(agent->direct), "mesh",
+        agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL);
+}
+
+json_t *
+agent_peers_json(const struct agent *agent, bool streams)
+{
+    json_t *document =
+        agent->mesh != NULL ? mesh_peers_json(agent->mesh) : json_pack("{s:[]}", "peers");
+    if (streams) {
+        uint64_t left_out = 0;
+        json_object_set_new(document, "streams",
+                            agent->mesh != NULL ? mesh_streams_json(agent->mesh, &left_out)
+                                                : json_array());
+        json_object_set_new(document, "streams_left_out", json_integer((json_int_t)left_out));
+    }
+    if (document != NULL && json_object_set_new(document, "ok", json_true()) != 0) {
+        json_decref(document);
+        return NULL;
+    }
+    return document;
+}
