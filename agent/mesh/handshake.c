@@ -38,7 +38,7 @@ self_of(const struct mesh *mesh)
         .cipher_count = 2,
     };
     memcpy(self.incarnation, mesh->incarnation, CBX_INCARNATION_SIZE);
-    self.cipher[0] = mesh_preferred_cipher(mesh);
+    self.cipher[0] = (uint8_t)mesh_preferred_cipher(mesh);
     self.cipher[1] =
         self.cipher[0] == CBX_CIPHER_AES256GCM ? CBX_CIPHER_CHACHA20POLY1305 : CBX_CIPHER_AES256GCM;
     return self;
