@@ -9,6 +9,7 @@
 #include "agent/mesh/lane.h"
 #include "agent/mesh/move.h"
 #include "agent/mesh/plane.h"
+#include "agent/mesh/rates.h"
 #include "agent/mesh/rendezvous.h"
 #include "agent/mesh/streams.h"
 #include "agent/mesh/trust.h"
@@ -247,6 +248,7 @@ mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier)
     mesh->bye = CBX_REASON_NONE;
     mesh->bye_retry_ms = 0;
     mesh_set_phase(mesh, MESH_GREETING);
+    mesh_rates_begin(mesh);
     mesh->hub_budget.total = 0; /* streams between two paths may still count there */
     mesh->hub_budget.cut = false;
     struct cbx_link_config config = {

@@ -69,8 +69,8 @@ struct mesh_direct {
     struct mesh *mesh;
     struct mesh_peer *peer; /* NULL once it is over */
     TAILQ_ENTRY(mesh_direct) entry;
-    struct cbx_rate opens;
-    uint32_t shed; /* OPENs and RESUMEs beyond that */
+    struct cbx_rate opens, opens_out; /* the peer's; rates.c: ours */
+    uint32_t shed;                    /* OPENs and RESUMEs beyond that */
     int64_t since_unix;
     int64_t idle_since;  /* 0: a stream is there */
     enum cbx_reason bye; /* what the peer said last */
@@ -179,6 +179,7 @@ struct mesh_peer {
     struct mesh_rendezvous rendezvous;
     struct mesh_direct *direct; /* direct.c: the lane to it, or NULL */
     bool move_due;              /* path.c: its streams have a better path */
+    bool move_held;             /* move.c: some of them wait for the rate of RESUME */
 };
 
 /* ---- streams ---- */
@@ -258,6 +259,12 @@ struct mesh_tombstone {
     bool clean; /* both directions had their end */
 };
 
+/* ---- rates that we keep on the link to the hub (rates.c) ---- */
+
+struct mesh_rates {
+    struct cbx_rate opens, passed, chains, lanes;
+};
+
 /* ---- the engine ---- */
 
 /* DOWN -> GREETING (HUB_HELLO expected) -> WAITING (WELCOME) -> SYNCING (PEERs until SYNCED, and
@@ -265,6 +272,7 @@ struct mesh_tombstone {
 enum mesh_phase { MESH_DOWN, MESH_GREETING, MESH_WAITING, MESH_SYNCING, MESH_UP };
 
 struct mesh_counts {
+    uint64_t paced; /* frames that waited for their rate, or were left unsaid */
     uint64_t dialed, accepted, refused, resets, integrity, rolled_back, leaked, bytes_in, bytes_out;
     uint64_t handshakes, handshakes_refused, handshakes_shed, stale, replayed, attaches,
         directory_mismatches;
@@ -305,7 +313,12 @@ struct mesh {
     uint32_t bye_retry_ms;
     char bye_text[CBX_FRAME_TEXT_MAX + 1];
 
+    /* rates.c */
+    struct mesh_rates rates;
+    int64_t paced_at; /* something waits for a rate until then; 0: nothing does */
+
     /* lane.c */
+    bool lane_due;                /* to be asked for once its rate allows */
     bool lane_asked;              /* and not answered */
     uint8_t lane_id[CBX_LANE_ID]; /* of the promise that was heard last */
 

@@ -9,6 +9,7 @@
 #include "agent/mesh/path.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/plane.h"
+#include "agent/mesh/rates.h"
 #include "agent/mesh/session.h"
 #include "agent/mesh/stream.h"
 
@@ -68,6 +69,9 @@ open_stream(struct mesh_stream *stream, struct mesh_peer *peer, struct mesh_sess
 {
     struct mesh *mesh = stream->mesh;
     struct cbx_open open = {.port = stream->port, .epoch = 1};
+    struct cbx_link *path = mesh_path(peer);
+    if (path && !mesh_rate_opens(mesh, peer, path))
+        return; /* it waits: paced_at */
     struct cbx_link *link = begin_dial(stream, peer);
     if (!link) {
         stream->starved = true;

@@ -9,6 +9,7 @@
 #include "agent/mesh/streams.h"
 #include "common/base/log.h"
 #include "common/link/fields.h"
+#include "common/link/rates.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +18,6 @@ static const int64_t IDLE_US = 300ll * 1000 * 1000;
 /* Suspect for so long a lane is given up where the hub's link can take over; else its own liveness
  * decides. */
 static const int64_t SUSPECT_US = 5 * 1000 * 1000;
-/* As the hub has them for each of its links. */
-enum { OPENS_PER_SECOND = 2000, OPENS_AT_ONCE = 8192, SHED_MAX = 20000 };
 
 /* ---- frames ---- */
 
@@ -37,7 +36,7 @@ too_many(struct mesh_direct *direct, const struct cbx_frame *frame, int64_t now)
 {
     if (frame->type != CBX_FRAME_OPEN && frame->type != CBX_FRAME_RESUME)
         return false;
-    if (cbx_rate_take(&direct->opens, OPENS_PER_SECOND, OPENS_AT_ONCE, now)) {
+    if (cbx_rate_allows(&direct->opens, &CBX_RATE_OPEN, now)) {
         direct->shed -= direct->shed > 0;
         return false;
     }
@@ -49,7 +48,7 @@ static int
 shed(struct mesh_direct *direct, struct cbx_link *link, const struct cbx_frame *frame,
      struct cbx_error *error)
 {
-    if (direct->shed > SHED_MAX || cbx_link_take_label(link, frame->label) < 0)
+    if (direct->shed > CBX_RATE_SHED_MAX || cbx_link_take_label(link, frame->label) < 0)
         return cbx_fail(error, CBX_ERR_LIMIT, "too many %s frames, or an invalid label",
                         cbx_frame_name(frame->type));
     mesh_circuit_refuse(direct->mesh, link, frame->label, CBX_REASON_OVERLOADED);

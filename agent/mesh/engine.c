@@ -8,6 +8,7 @@
 #include "agent/mesh/direct.h"
 #include "agent/mesh/directory.h"
 #include "agent/mesh/ends.h"
+#include "agent/mesh/lane.h"
 #include "agent/mesh/loop.h"
 #include "agent/mesh/move.h"
 #include "agent/mesh/rendezvous.h"
@@ -162,6 +163,8 @@ mesh_flush(struct mesh *mesh)
         cbx_slab_tick();
         mesh_peers_sweep(mesh, now);
         mesh_rendezvous_sweep(mesh, now);
+        if (mesh->lane_due)
+            mesh_lane_ask(mesh);
     }
     mesh_streams_due(mesh, now);
     int64_t due = mesh_moves_due(mesh, now);

@@ -2,6 +2,7 @@
 #include "agent/mesh/handshake.h"
 
 #include "agent/mesh/peer.h"
+#include "agent/mesh/rates.h"
 #include "agent/mesh/session.h"
 #include "agent/mesh/stream.h"
 #include "common/link/fields.h"
@@ -69,7 +70,8 @@ refuse_handshake(struct mesh_peer *peer, enum cbx_reason reason)
         [CBX_NO_HANDSHAKE_REASON] = cbx_field_uint(reason),
     };
     mesh->count.handshakes_refused++;
-    cbx_link_send(&mesh->pump.link, CBX_FRAME_NO_HANDSHAKE, 0, fields, 3);
+    if (mesh_rate_passes(mesh, MESH_PASSED_ANSWER))
+        cbx_link_send(&mesh->pump.link, CBX_FRAME_NO_HANDSHAKE, 0, fields, 3);
 }
 
 /* ---- we begin ---- */
@@ -88,6 +90,8 @@ static void
 begin(struct mesh_peer *peer)
 {
     struct mesh *mesh = peer->mesh;
+    if (!mesh_rate_passes(mesh, MESH_PASSED_BEGIN))
+        return; /* the dial that wants it comes again */
     /* On a slow path an answer takes longer than the first wait: each wait is twice the one before,
      * or every answer would come to a handshake that has been replaced. */
     peer->begun_wait = peer->begun ? 2 * peer->begun_wait : MESH_HANDSHAKE_RETRY_US;
@@ -142,6 +146,10 @@ static void
 answer(struct mesh_peer *peer, const uint8_t *message, uint32_t length)
 {
     struct mesh *mesh = peer->mesh;
+    if (!mesh_rate_passes(mesh, MESH_PASSED_ANSWER)) {
+        mesh->count.handshakes_shed++; /* the initiator tries again */
+        return;
+    }
     struct mesh_session *session = calloc(1, sizeof *session);
     if (!session)
         return;
@@ -268,8 +276,9 @@ take_second(struct mesh_peer *peer, const struct cbx_frame *frame)
         memcpy(peer->incarnation, session->keys.peer_incarnation, CBX_INCARNATION_SIZE);
     }
     mesh_session_adopt(peer, session);
-    cbx_link_send_slice(&mesh->pump.link, cbx_record_confirm(mesh->aead, &session->keys,
-                                                             mesh->config.slug, peer->slug));
+    if (mesh_rate_passes(mesh, MESH_PASSED_SAY)) /* any record of ours confirms it, too */
+        cbx_link_send_slice(&mesh->pump.link, cbx_record_confirm(mesh->aead, &session->keys,
+                                                                 mesh->config.slug, peer->slug));
 }
 
 /* ---- frames ---- */

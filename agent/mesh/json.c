@@ -201,6 +201,7 @@ counters_json(const struct mesh *mesh)
         {"rendezvous_refused", c->rendezvous_refused},
         {"direct_lanes", c->directs},
         {"direct_lanes_lost", c->directs_lost},
+        {"paced_frames", c->paced},
         {"direct_lanes_suspect", c->directs_suspect},
         {"moves", c->moves},
         {"bytes_in", in},

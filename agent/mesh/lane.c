@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/mesh/lane.h"
+#include "agent/mesh/rates.h"
 
 #include "common/link/fields.h"
 
@@ -22,6 +23,9 @@ void
 mesh_lane_ask(struct mesh *mesh)
 {
     if (!mesh->synced || mesh->lane_asked || !mesh->has_pump || mesh->pump.lane)
+        return;
+    mesh->lane_due = !mesh_rate_asks_lane(mesh);
+    if (mesh->lane_due)
         return;
     struct cbx_field fields[] = {[CBX_LANE_GET_CIPHER] =
                                      cbx_field_uint(mesh_preferred_cipher(mesh))};

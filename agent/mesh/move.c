@@ -8,6 +8,7 @@
 #include "agent/mesh/path.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/plane.h"
+#include "agent/mesh/rates.h"
 #include "agent/mesh/session.h"
 #include "agent/mesh/stream.h"
 
@@ -115,6 +116,13 @@ move(struct mesh_stream *stream, struct cbx_link *path, int64_t now)
         }
         return;
     }
+    if (!mesh_rate_opens(mesh, stream->peer, path)) {
+        if (mesh_stream_is_moving(stream))
+            mesh_moving_enter(stream, mesh->paced_at);
+        else
+            stream->peer->move_held = true;
+        return;
+    }
     memcpy(names.source, mesh->config.slug, sizeof names.source);
     memcpy(names.target, stream->peer->slug, sizeof names.target);
     int result = cbx_stream_resume(&stream->core, path, mesh_budget_of(mesh, path), &session->keys,
@@ -145,8 +153,11 @@ move_running(struct mesh *mesh, int64_t now)
             move(stream, path, now);
     }
     struct mesh_peer *peer, *next;
-    HASH_ITER(hh, mesh->peers, peer, next)
-        peer->move_due = false;
+    HASH_ITER(hh, mesh->peers, peer, next) {
+        peer->move_due = peer->move_held;
+        mesh->move_due = mesh->move_due || peer->move_held;
+        peer->move_held = false;
+    }
 }
 
 /* The far side's agent is gone, or another incarnation of it: nobody there knows the stream. */

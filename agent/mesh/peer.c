@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/mesh/peer.h"
 
+#include "agent/mesh/rates.h"
 #include "agent/mesh/stream.h"
 #include "common/base/log.h"
 #include "common/base/states.h"
@@ -67,6 +68,8 @@ void
 mesh_peer_fetch(struct mesh_peer *peer)
 {
     struct mesh *mesh = peer->mesh;
+    if (!mesh_rate_fetches(mesh))
+        return; /* what wants it comes again */
     mesh_peer_set_trust(peer, MESH_TRUST_FETCHING);
     peer->fetch_at = mesh_now(mesh);
     struct cbx_field fields[] = {[CBX_CHAIN_GET_SLUG] = cbx_field_text(peer->slug)};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/mesh/rendezvous_say.h"
 
+#include "agent/mesh/rates.h"
 #include "agent/mesh/rendezvous_try.h"
 #include "agent/mesh/session.h"
 
@@ -26,7 +27,7 @@ say(struct mesh_peer *peer, const struct cbx_rendezvous *rendezvous)
 {
     struct mesh *mesh = peer->mesh;
     struct mesh_session *session = mesh_rendezvous_session(peer);
-    if (!session)
+    if (!session || !mesh_rate_passes(mesh, MESH_PASSED_SAY))
         return false;
     struct cbx_slice frame =
         cbx_rendezvous_seal(mesh->aead, &session->keys, mesh->config.slug, peer->slug,

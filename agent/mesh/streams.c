@@ -144,7 +144,10 @@ mesh_streams_due(struct mesh *mesh, int64_t now)
         mesh_stream_leave_delayed_acks(stream);
         cbx_stream_announce(&stream->core, now);
     }
-    if (!mesh->dial_due)
+    bool paced = mesh->paced_at && now >= mesh->paced_at;
+    if (paced)
+        mesh->paced_at = 0;
+    if (!mesh->dial_due && !paced)
         return;
     mesh->dial_due = false;
     mesh_dials_expire(mesh, now);
@@ -163,7 +166,8 @@ mesh_streams_deadline(const struct mesh *mesh)
     const struct mesh_stream *first = TAILQ_FIRST(&mesh->delayed_acks);
     if (mesh->dial_due)
         return 0;
-    return first ? first->delayed_ack_at : INT64_MAX;
+    int64_t due = first ? first->delayed_ack_at : INT64_MAX;
+    return mesh->paced_at && mesh->paced_at < due ? mesh->paced_at : due;
 }
 
 /* ---- frames ---- */

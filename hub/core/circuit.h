@@ -20,7 +20,9 @@
 #include "hub/core/link.h"
 #include <stddef.h>
 
-enum { HUB_CIRCUIT_CONTROL_MAX = 256 }; /* control frames that wait in one half */
+/* Control frames that wait in one half. An honest agent acknowledges ten times a second at most,
+ * for as long as the other link may stand still before it is given up (45 s unless set). */
+enum { HUB_CIRCUIT_CONTROL_MAX = 512 };
 
 enum hub_circuit_state {
     HUB_CIRCUIT_OPENING,

@@ -6,6 +6,7 @@
  */
 #include "hub/core/core.h"
 #include "common/base/log.h"
+#include "common/link/rates.h"
 #include "hub/core/budget.h"
 #include "hub/core/bye.h"
 #include "hub/core/circuit.h"
@@ -21,9 +22,7 @@
 
 enum { SECOND_US = 1000 * 1000, SWEEP_US = 250 * 1000 };
 enum { HELLO_DEFAULT_US = 10 * SECOND_US, ALLOWED_DEFAULT_US = 10 * SECOND_US };
-enum { SHED_MAX = 20000 /* frames of one link beyond their rate */ };
 static const uint64_t QUEUE_MAX_DEFAULT = UINT64_C(1) << 30;
-static const double CHAINS_PER_SECOND = 500, CHAINS_BURST = 10000;
 
 /* ---- ends ---- */
 
@@ -81,7 +80,7 @@ take_ready_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
         hub_budget_allowed(link, frame->field[CBX_ALLOWED_SEQUENCE].u);
         return 0;
     case CBX_FRAME_CHAIN_GET:
-        if (cbx_rate_take(&link->chains, CHAINS_PER_SECOND, CHAINS_BURST, now))
+        if (cbx_rate_allows(&link->chains, &CBX_RATE_CHAIN_GET, now))
             hub_directory_chain(link, frame);
         else
             hub_link_shed(link);
@@ -123,7 +122,7 @@ take_frame(void *owner, struct cbx_link *unused, const struct cbx_frame *frame, 
         return cbx_fail(error, CBX_ERR_STATE, "%s before the link is ready",
                         cbx_frame_name(frame->type));
     int result = take_ready_frame(link, frame, now, error);
-    if (result == 0 && link->shed > SHED_MAX)
+    if (result == 0 && link->shed > CBX_RATE_SHED_MAX)
         return cbx_fail(error, CBX_ERR_LIMIT, "too many frames over the rate limit");
     return result;
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* Tested by sim_rules, sim_rendezvous. */
 #include "hub/core/directory.h"
+#include "common/link/rates.h"
 #include "hub/core/link.h"
 #include <string.h>
 
 /* PEER's state. */
 enum { PEER_AWAY = 0, PEER_READY = 1, PEER_GONE = 2 };
-
-static const double PASSED_PER_SECOND = 200, PASSED_BURST = 1024;
 
 static int
 send_peer(struct hub_link *link, const struct reg_peer *peer, bool gone)
@@ -95,7 +94,7 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
     if (strcmp(source, link->slug) != 0)
         return cbx_fail(error, CBX_ERR_AUTH, "%s in the name of another peer",
                         cbx_frame_name(frame->type));
-    if (!cbx_rate_take(&link->handshakes, PASSED_PER_SECOND, PASSED_BURST, now)) {
+    if (!cbx_rate_allows(&link->handshakes, &CBX_RATE_PASSED, now)) {
         hub_link_shed(link);
         return 0;
     }

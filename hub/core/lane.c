@@ -2,11 +2,11 @@
 /* Tested by sim_lanes. */
 #include "hub/core/lane.h"
 #include "common/crypto/aead_choice.h"
+#include "common/link/rates.h"
 #include "hub/core/link.h"
 #include <sodium.h>
 
 static const int64_t PROMISE_US = 30 * 1000 * 1000;
-static const double ASK_PER_SECOND = 2, ASK_BURST = 16;
 
 bool
 hub_lane_up(const struct hub_link *link)
@@ -64,7 +64,7 @@ promise_lane(struct hub_link *link, enum cbx_cipher wish, int64_t now)
 int
 hub_lane_get(struct hub_link *link, const struct cbx_frame *frame, int64_t now)
 {
-    if (!cbx_rate_take(&link->lanes, ASK_PER_SECOND, ASK_BURST, now)) {
+    if (!cbx_rate_allows(&link->lanes, &CBX_RATE_LANE_GET, now)) {
         hub_link_shed(link);
         return 0;
     }

@@ -6,13 +6,13 @@
  * sim_moves and fuzz_hub.
  */
 #include "hub/core/switch.h"
+#include "common/link/rates.h"
 #include "common/stream/window.h"
 #include "hub/core/circuit.h"
 #include "hub/core/lane.h"
 #include <string.h>
 
 /* OPEN and RESUME a second of one link, and at once. */
-static const double OPENS_PER_SECOND = 2000, OPENS_BURST = 8192;
 /* No stream comes so far, and sums of offsets beyond it could run over. */
 static const uint64_t OFFSET_MAX = 1ull << 62;
 
@@ -135,7 +135,7 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
                         cbx_frame_name(frame->type), frame->label);
     if (resume && !read_claims(frame, CBX_RESUME_RECEIVED, &claims))
         return cbx_fail(error, CBX_ERR_FORMAT, "RESUME: contradictory offsets");
-    if (cbx_rate_take(&link->opens, OPENS_PER_SECOND, OPENS_BURST, now))
+    if (cbx_rate_allows(&link->opens, &CBX_RATE_OPEN, now))
         circuit = open_circuit(link, frame, &claims, &reason, &result);
     else
         hub_link_shed(link);

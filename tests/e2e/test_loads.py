@@ -10,6 +10,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -33,7 +34,7 @@ from loads import (
     sized,
 )
 from servers import Nginx, Server, Socks, echo, noise, read_all, read_exactly, sha256_of
-from world import BUILD, PLANE, Agent, Hub, until
+from world import BUILD, PLANE, PLANES, Agent, Hub, until
 
 MIB = 1 << 20
 SANITIZED = "asan" in BUILD.parts
@@ -234,6 +235,48 @@ def test_10000_short_connections_leave_nothing_behind(crowd):
         assert status["front"]["refused"] == 0
     assert crowd.hub.json("status")["counters"]["refused"] == {}
     assert crowd.echo.accepted == 10001
+
+
+REDIAL = """
+import socket, sys, threading, time
+proxy, port, until = int(sys.argv[1]), int(sys.argv[2]), time.monotonic() + float(sys.argv[3])
+request = b"\\5\\1\\0\\5\\1\\0\\3\\7web.cbx" + port.to_bytes(2, "big")
+counts = {}
+def redial():
+    while time.monotonic() < until:
+        with socket.create_connection(("127.0.0.1", proxy)) as one:
+            one.sendall(request)
+            answer = one.recv(64)
+            answer += one.recv(64) if len(answer) < 12 else b""
+            code = answer[3] if len(answer) > 3 else -1
+            counts[code] = counts.get(code, 0) + 1
+threads = [threading.Thread(target=redial) for _ in range(4)]
+[one.start() for one in threads]
+[one.join() for one in threads]
+print(counts)
+"""
+
+
+@pytest.mark.parametrize("plane", ["relay", "direct"])
+@pytest.mark.parametrize("port", [8080, 81])
+def test_twelve_threads_that_redial_without_pause_cost_no_link(world, plane, port):
+    """Accepted and refused dials; neither the hub nor the peer sheds a frame or ends anything."""
+    pair = Pair(world).start(options=PLANES[plane])
+    if plane == "direct":
+        pair.go_direct()
+    stays = pair.cli.dial_open("web.cbx:8080")
+    words = [sys.executable, "-c", REDIAL, pair.cli.proxy.rpartition(":")[2], port, 6]
+    busy = [world.start(f"busy-{number}", words) for number in range(3)]
+    assert [one.ends(40) for one in busy] == [0, 0, 0]
+    said = [one.stdout() for one in busy]
+    assert not any("{1:" in line or " 1:" in line for line in said), f"overloaded: {said}"
+    counters = pair.hub.json("status")["counters"]
+    assert counters["shed_frames"] == 0 and counters["breaches"] == 0
+    for agent in (pair.cli, pair.web):
+        assert agent.status()["mesh"]["counters"]["direct_lanes_lost"] == 0
+        assert agent.status()["mesh"]["counters"]["attaches"] == 1
+    stays.stdin.write(b"ping")
+    assert stays.stdout.read(4) == b"ping"
 
 
 @pytest.mark.timeout(300)
