@@ -101,10 +101,10 @@ AIMS = (
         False,
     ),
     ("keystrokes beside a full upload, p99", keys("p99_us", 0.001), 150, 100, " ms", False),
-    ("the upload's share of that road", keys("share", 100), 85, 90, "%", True),
+    ("the upload's share of that path", keys("share", 100), 85, 90, "%", True),
     (
         "bulk at 100 ms round trip, relay vs raw TCP",
-        over("road-100", "cbx-relay", "raw", BULK),
+        over("rtt-100", "cbx-relay", "raw", BULK),
         0.7,
         0.9,
         "×",

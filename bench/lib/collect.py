@@ -8,9 +8,9 @@ import time
 import aims
 import figures
 from measures import Bench, progress
-from place import Place, Road, why_no_road
+from place import EmulatedPath, Place, why_not_emulated
 from proc import Broken, Group
-from questions import IDLE_PATHS, KEYS_PATHS, KEYS_ROAD, PATHS, ROADS
+from questions import IDLE_PATHS, KEYS_PATH, KEYS_PATHS, PATHS, RTTS
 
 VERSION = 2  # of the JSON's shape
 
@@ -96,11 +96,11 @@ class Run:
             "results": results,
         }
 
-    def road(self, name, classes, wanted, **words):
+    def emulated(self, name, classes, wanted, **words):
         place = None
         try:
-            place = Road(name, self.folder / name, self.build, **words)
-            return self.scene(place, classes, wanted, self.size.road_rounds)
+            place = EmulatedPath(name, self.folder / name, self.build, **words)
+            return self.scene(place, classes, wanted, self.size.emulated_rounds)
         except Broken as broken:
             self.broken(name, broken)
             return None
@@ -112,18 +112,18 @@ class Run:
         found, size = {}, self.size
         if size.loop():
             found["loop"] = self.scene(Place(), self.classes, size.loop(), size.rounds)
-        roads = [name for name in ROADS if size.wants(name)]
+        emulated = [name for name in RTTS if size.wants(name)]
         keys = size.wants("keys")
-        why = why_no_road(self.folder, self.build) if roads or keys else None
+        why = why_not_emulated(self.folder, self.build) if emulated or keys else None
         if why:
-            self.skipped.update({name: why for name in [*roads, *(["keys"] if keys else [])]})
+            self.skipped.update({name: why for name in [*emulated, *(["keys"] if keys else [])]})
             return found
-        for name in roads:
-            classes = [cls for cls in self.classes if cls.on_roads]
-            found[name] = self.road(name, classes, size.road(ROADS[name]), round_ms=ROADS[name])
+        for name in emulated:
+            classes = [cls for cls in self.classes if cls.emulated]
+            found[name] = self.emulated(name, classes, size.emulated(RTTS[name]), round_ms=RTTS[name])
         if keys:
             classes = [cls for cls in self.classes if cls.name in KEYS_PATHS]
-            found["keys"] = self.road("keys", classes, size.keys(), **KEYS_ROAD)
+            found["keys"] = self.emulated("keys", classes, size.keys(), **KEYS_PATH)
         return {name: scene for name, scene in found.items() if scene}
 
     def alone(self, what, classes, measure):

@@ -18,7 +18,7 @@ from proc import CORES, Broken, cpu_spent, machine_busy
 GB = 1e9
 SHARE_SECONDS = 0.4  # /proc/stat counts hundredths: over less time its shares mean nothing
 CHECK_BYTES = 8 * 1024 * 1024
-CHECK_BYTES_ROAD = 512 * 1024
+CHECK_BYTES_EMULATED = 512 * 1024
 BEGAN = time.monotonic()
 
 
@@ -79,7 +79,7 @@ def dial_rate(count, seconds):
 def keystrokes(seconds):
     words = ["keys", "--size", 64, "--gap", 50, "--beside-up", 1, "--lead", 1000, *milliseconds(seconds)]
     text = "64 B each 50 ms beside an upload"
-    figures = percentiles(text, ("p50", "p90", "p99")) | {"share": ("the upload's share of the road", "of 1", True)}
+    figures = percentiles(text, ("p50", "p90", "p99")) | {"share": ("the upload's share of the path", "of 1", True)}
     return Measure("keys", words, seconds + 3, figures)
 
 
@@ -133,7 +133,7 @@ class Bench:
             return json.loads(line), seen
 
     def own_cpu(self):
-        """Of the load's server and, on a road, of what moves the packets."""
+        """Of the load's server and, on an emulated path, of what moves the packets."""
         return sum(own + ended for _, own, ended in self.group.cpu().values()) + self.place.cpu()
 
     def run(self, path, measure):
@@ -160,7 +160,7 @@ class Bench:
 
     def check(self, path):
         """One payload there and back with its checksum at each end, before anything is measured."""
-        size = CHECK_BYTES if self.place.name == "loop" else CHECK_BYTES_ROAD
+        size = CHECK_BYTES if self.place.name == "loop" else CHECK_BYTES_EMULATED
         return self.client(path, ["check", "--size", size], 10)["blake2b"]
 
     def rounds(self, paths, wanted, count):

@@ -21,7 +21,7 @@ HOW = """## How to read it
 - Dial to first byte begins before `connect` and ends with the first byte of the server's answer to a request
   of 20 bytes, with SOCKS5's two exchanges where the path has them.
 - Fairness is Jain's index over the bytes that each of 64 downloads brought between a quarter of the time and its end.
-- A road is a pair of TUN devices in two network namespaces and a program between them that delays packets: dialer on
+- An emulated path is a pair of TUN devices in two network namespaces and a program between them that delays packets: dialer on
   one side, hub and target on the other. It takes CPU of the same cores. Keystrokes are timed from when they were due.
 - Memory is the sum of Pss (shared pages divided among those who share them) of all processes of the path, started
   afresh and alone. An idle stream's is the growth of that by so many streams that have carried one request.
@@ -87,7 +87,7 @@ def loop_parts(scene):
     )
 
 
-def road_parts(scene):
+def emulated_parts(scene):
     columns = [(f"{name}, MB/s", f"{name}.mb_s", 1) for name in ("up-1", "down-1", "up-16")]
     columns += [("64 B p50, ms", "ping-64.p50_us", 0.001), ("64 B p99, ms", "ping-64.p99_us", 0.001)]
     columns += [("dial p50, ms", "dial.p50_us", 0.001), ("keys p50, ms", "keys.p50_us", 0.001)]
@@ -246,7 +246,7 @@ def page(data, plots):
             parts += ["## cbx over the others\n\nIn bulk more is better, else less.\n", shown]
     for name, scene in data["scenes"].items():
         if name != "loop":
-            for title, body in road_parts(scene):
+            for title, body in emulated_parts(scene):
                 parts += [title, body]
     if loop and cpu_table(loop):
         parts += ["## Where the CPU goes\n\nSeconds per GB of each process, all rounds together.\n", cpu_table(loop)]

@@ -20,7 +20,7 @@ from proc import Broken, Group, find, until
 class Path:
     name = title = sealed = ""
     optional = False  # only by --only
-    on_roads = True
+    emulated = True
     idle_max = 10000  # streams that may stand on it at once
 
     def __init__(self, folder, build, server_port, place):
@@ -71,7 +71,7 @@ class ThreeRelays(Path):
     """near → hub → far → server: what a chain through a hub costs when nothing is done but to copy."""
 
     sealed = "nothing"
-    on_roads = False
+    emulated = False
 
     def relay(self, listen, to):
         raise NotImplementedError
@@ -122,7 +122,7 @@ class SshChain(Path):
     name, title = "ssh", "OpenSSH chain, its default cipher"
     sealed = "each leg; the hub's sshd sees plaintext"
     cipher = None
-    on_roads = False  # one OpenSSH chain says enough there
+    emulated = False  # one OpenSSH chain says enough there
     idle_max = 1000  # from 2,000 on OpenSSH opens some tens of channels a second
 
     @staticmethod
@@ -188,7 +188,7 @@ class SshChain(Path):
 class SshChainGcm(SshChain):
     name, title = "ssh-gcm", "OpenSSH chain, aes128-gcm"
     cipher = "aes128-gcm@openssh.com"
-    on_roads = True
+    emulated = True
 
 
 class Cbx(Path):

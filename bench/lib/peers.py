@@ -16,7 +16,7 @@ SECRET = "bench-only-not-secret"
 
 class Peer(Path):
     tool = ()  # programs
-    on_roads = False
+    emulated = False
     one_less = False  # the dialer connects to the hub itself
 
     @classmethod

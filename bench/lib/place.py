@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Where the programs of a path run: all on loopback, or on the two sides of a road.
+"""Where the programs of a path run: all on loopback, or on the two sides of an emulated path.
 
-near is the dialing side, far the serving side with the hub. On a road each side is a network namespace
-of its own; bench/road.c makes both and moves the packets between them.
+near is the dialing side, far the serving side with the hub. On an emulated path each side is a network namespace
+of its own; bench/emulated_path.c makes both and moves the packets between them.
 """
 
 import ctypes
@@ -52,14 +52,14 @@ class Place:
         pass
 
 
-class Road(Place):
+class EmulatedPath(Place):
     """Two namespaces, round_ms apart, with a rate each way when given."""
 
     host = "10.77.0.2"
 
     def __init__(self, name, folder, build, round_ms, rate_mbit=None, queue_kb=None):
         self.name, self.rate_mbit = name, rate_mbit
-        self.text = f"a road of {round_ms} ms round trip"
+        self.text = f"an emulated path of {round_ms} ms round trip"
         words = ["--delay-us", int(round_ms * 500)]
         if rate_mbit:
             self.text += f" and {rate_mbit} Mbit/s, with a queue of {queue_kb} KB"
@@ -68,8 +68,8 @@ class Road(Place):
             raise Broken("nsenter is not installed")
         self.group = Group(folder)
         try:
-            self.group.start("road", [build / "bench" / "road", *words])
-            pid, *descriptors = self.group.expect("road", r"^ready (\d+) (\d+) (\d+)$").groups()
+            self.group.start("emulated-path", [build / "bench" / "emulated_path", *words])
+            pid, *descriptors = self.group.expect("emulated-path", r"^ready (\d+) (\d+) (\d+)$").groups()
         except BaseException:
             self.stop()
             raise
@@ -99,13 +99,13 @@ class Road(Place):
         self.group.stop()
 
 
-def why_no_road(folder, build):
-    """Why there can be no roads here, or None."""
+def why_not_emulated(folder, build):
+    """Why no path can be emulated here, or None."""
     if os.geteuid() != 0:
         return "network namespaces and TUN devices need root"
     try:
-        road = Road("trial", folder / f"trial-{time.monotonic_ns()}", build, 0)
-        road.stop()
+        path = EmulatedPath("trial", folder / f"trial-{time.monotonic_ns()}", build, 0)
+        path.stop()
     except (Broken, OSError) as broken:
-        return f"no road could be made: {broken}"
+        return f"no path could be emulated: {broken}"
     return None

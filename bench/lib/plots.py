@@ -39,10 +39,10 @@ BARS = (
     ),
     ("dial", "dial to first byte, loopback", "ms", "loop", [("p50", "dial.p50_us", 0.001)], True),
     (
-        "road-100",
+        "rtt-100",
         "bulk over one stream at 100 ms round trip",
         "MB/s",
-        "road-100",
+        "rtt-100",
         [("up", "up-1.mb_s", 1), ("down", "down-1.mb_s", 1)],
         False,
     ),

@@ -24,21 +24,21 @@ LOOP = {
 }
 QUICK = ("up-1", "down-1", "both-1", "up-16", "ping-64", "ping-16384", "ping-busy", "dial", "dials")
 
-# On a road: round trip in ms, and the measures there.
-ROADS = {"road-0": 0, "road-20": 20, "road-100": 100}
-QUICK_ROADS = ("road-100",)
-KEYS_ROAD = {"round_ms": 20, "rate_mbit": 20, "queue_kb": 250}  # the queue: 100 ms
+# On an emulated path: round trip in ms, and the measures there.
+RTTS = {"rtt-0": 0, "rtt-20": 20, "rtt-100": 100}
+QUICK_RTTS = ("rtt-100",)
+KEYS_PATH = {"round_ms": 20, "rate_mbit": 20, "queue_kb": 250}  # the queue: 100 ms
 KEYS_PATHS = ("ssh-gcm", "cbx-ssh", "cbx-relay")
 IDLE_PATHS = ("ssh-gcm", "cbx-ssh", "cbx-relay", "cbx-direct")
 
 ALONE = {
-    "keys": "keystrokes beside a full upload, on a road of 20 Mbit/s and 20 ms",
+    "keys": "keystrokes beside a full upload, on an emulated path of 20 Mbit/s and 20 ms",
     "idle": "memory of streams that stand, by process",
     "memory": "memory of the whole path after bulk, alone on the machine",
     "scale": "a hub with many attached agents, in the simulator",
     "micro": "frames, seals and the switch by themselves",
 }
-QUESTIONS = (*LOOP, *ROADS, *ALONE)
+QUESTIONS = (*LOOP, *RTTS, *ALONE)
 
 
 class Size:
@@ -49,20 +49,20 @@ class Size:
         self.full = full
         self.seconds = given.seconds or (0.8 if full else 0.25)
         self.rounds = given.rounds or (5 if full else 3)
-        self.road_rounds = given.rounds or (2 if full else 1)
+        self.emulated_rounds = given.rounds or (2 if full else 1)
         self.idle = given.idle or (10000 if full else 2000)
         self.memory_gb = given.memory_gb
         self.agents = 1000 if full else 300
         self.asked = tuple(given.questions)
 
     def wants(self, name):
-        quick_too = name in QUICK or name in QUICK_ROADS or name in ALONE
+        quick_too = name in QUICK or name in QUICK_RTTS or name in ALONE
         return name in self.asked if self.asked else self.full or quick_too
 
     def loop(self):
         return [make(self.seconds, self.full) for name, make in LOOP.items() if self.wants(name)]
 
-    def road(self, round_ms):
+    def emulated(self, round_ms):
         """Longer where the round trip is: a window needs many of them to open."""
         seconds = (1.5 + round_ms / 40) * self.seconds / (0.8 if self.full else 0.25)
         found = [bulk("up", 1, seconds), bulk("down", 1, seconds)]

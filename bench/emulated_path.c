@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * road: two network namespaces and the road between them: a pair of TUN devices, and packets that
- * go from one to the other after a delay, at a rate, through a queue of a limit, some of them lost.
+ * emulated_path: two network namespaces and the path between them: a pair of TUN devices, and
+ * packets that go from one to the other after a delay, at a rate, through a queue of a limit, some
+ * of them lost.
  *
- *     road [--delay-us ONE_WAY] [--rate BITS_PER_SECOND] [--queue BYTES] [--loss PER_MILLION]
+ *     emulated_path [--delay-us ONE_WAY] [--rate BITS_PER_SECOND] [--queue BYTES] [--loss
+ * PER_MILLION]
  *
  * It prints "ready PID FD FD": /proc/PID/fd/FD are the namespaces, for nsenter --net. Their
  * addresses are 10.77.0.1 and 10.77.0.2. Nothing has a name outside this process, so with it, and
@@ -13,7 +15,7 @@
  * round trip, its losses and its queue. A packet is sent when those before it are, at the rate
  * given, and is dropped when what waits before it exceeds the queue's limit (the end of a full
  * queue, as in most routers); then it takes the delay. Without a rate and a loss the devices pass
- * segments of up to 64 KiB that the kernel would cut later (TSO), so that the road itself costs
+ * segments of up to 64 KiB that the kernel would cut later (TSO), so that the emulator itself costs
  * little; with either they are cut to the MTU first, since what is then measured is what each
  * packet does to the next.
  */
@@ -57,7 +59,7 @@ struct way {
     uint64_t passed, dropped;
 };
 
-struct road {
+struct emulated_path {
     int64_t delay_ns, rate;
     int64_t queue; /* bytes */
     uint32_t loss; /* per million */
@@ -77,7 +79,7 @@ on_signal(int number)
 static _Noreturn void
 die(const char *what)
 {
-    fprintf(stderr, "road: %s: %s\n", what, strerror(errno));
+    fprintf(stderr, "emulated_path: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
@@ -128,12 +130,12 @@ bring_up(const char *name, const char *own, const char *other)
     close(control);
 }
 
-/* A namespace of our own with one end of the road; this process is in it afterwards. */
+/* A namespace of our own with one end of the path; this process is in it afterwards. */
 static int
 make_end(const char *own, const char *other, bool cut, int *space)
 {
     struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR};
-    strcpy(request.ifr_name, "road");
+    strcpy(request.ifr_name, "path");
     if (unshare(CLONE_NEWNET) < 0)
         die("unshare");
     *space = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -144,19 +146,19 @@ make_end(const char *own, const char *other, bool cut, int *space)
         die("TUNSETIFF");
     if (!cut && ioctl(tun, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4) < 0)
         die("TUNSETOFFLOAD");
-    bring_up("road", own, other);
+    bring_up("path", own, other);
     return tun;
 }
 
 /* ---- packets ---- */
 
 static bool
-is_lost(struct road *road)
+is_lost(struct emulated_path *path)
 {
-    road->random ^= road->random << 13;
-    road->random ^= road->random >> 7;
-    road->random ^= road->random << 17;
-    return road->loss && road->random % 1000000 < road->loss;
+    path->random ^= path->random << 13;
+    path->random ^= path->random >> 7;
+    path->random ^= path->random << 17;
+    return path->loss && path->random % 1000000 < path->loss;
 }
 
 static void
@@ -169,19 +171,19 @@ deliver(struct way *way, const uint8_t *bytes, size_t length)
 }
 
 static void
-take(struct road *road, struct way *way, const uint8_t *bytes, size_t length, int64_t now)
+take(struct emulated_path *path, struct way *way, const uint8_t *bytes, size_t length, int64_t now)
 {
     int64_t wire = (int64_t)(length - sizeof(struct virtio_net_hdr));
     if (way->free_at < now)
         way->free_at = now;
-    int64_t waiting = road->rate ? (way->free_at - now) / 1000 * road->rate / 8000000 : 0;
-    if (is_lost(road) || waiting + wire > road->queue || way->held > HELD_MAX) {
+    int64_t waiting = path->rate ? (way->free_at - now) / 1000 * path->rate / 8000000 : 0;
+    if (is_lost(path) || waiting + wire > path->queue || way->held > HELD_MAX) {
         way->dropped++;
         return;
     }
-    if (road->rate)
-        way->free_at += wire * 8 * 1000000000 / road->rate;
-    int64_t due = way->free_at + road->delay_ns;
+    if (path->rate)
+        way->free_at += wire * 8 * 1000000000 / path->rate;
+    int64_t due = way->free_at + path->delay_ns;
     if (due <= now) {
         deliver(way, bytes, length);
         return;
@@ -197,7 +199,7 @@ take(struct road *road, struct way *way, const uint8_t *bytes, size_t length, in
 }
 
 static void
-receive(struct road *road, struct way *way)
+receive(struct emulated_path *path, struct way *way)
 {
     static uint8_t bytes[PACKET_MAX];
     int64_t now = now_ns();
@@ -205,7 +207,7 @@ receive(struct road *road, struct way *way)
         ssize_t got = read(way->from, bytes, sizeof bytes);
         if (got <= (ssize_t)sizeof(struct virtio_net_hdr))
             return;
-        take(road, way, bytes, (size_t)got, now);
+        take(path, way, bytes, (size_t)got, now);
     }
 }
 
@@ -227,12 +229,12 @@ send_due(struct way *way)
 }
 
 static void
-run(struct road *road)
+run(struct emulated_path *path)
 {
-    struct pollfd polled[2] = {{.fd = road->way[0].from, .events = POLLIN},
-                               {.fd = road->way[1].from, .events = POLLIN}};
+    struct pollfd polled[2] = {{.fd = path->way[0].from, .events = POLLIN},
+                               {.fd = path->way[1].from, .events = POLLIN}};
     while (!ended) {
-        int64_t first = send_due(&road->way[0]), second = send_due(&road->way[1]);
+        int64_t first = send_due(&path->way[0]), second = send_due(&path->way[1]);
         int64_t next = first < second ? first : second, wait = next - now_ns();
         if (wait < 0)
             wait = 0;
@@ -241,7 +243,7 @@ run(struct road *road)
             continue;
         for (int i = 0; i < 2; i++) {
             if (polled[i].revents)
-                receive(road, &road->way[i]);
+                receive(path, &path->way[i]);
         }
     }
 }
@@ -254,17 +256,17 @@ main(int argc, char **argv)
                                           {"queue", 1, NULL, 'q'},
                                           {"loss", 1, NULL, 'l'},
                                           {NULL, 0, NULL, 0}};
-    struct road road = {.queue = 1 << 30, .random = 88172645463325252U};
+    struct emulated_path path = {.queue = 1 << 30, .random = 88172645463325252U};
     for (int letter; (letter = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         long long value = letter == '?' ? 0 : strtoll(optarg, NULL, 10);
         if (letter == 'd')
-            road.delay_ns = value * 1000;
+            path.delay_ns = value * 1000;
         else if (letter == 'r')
-            road.rate = value;
+            path.rate = value;
         else if (letter == 'q')
-            road.queue = value;
+            path.queue = value;
         else if (letter == 'l')
-            road.loss = (uint32_t)value;
+            path.loss = (uint32_t)value;
         else
             return 2;
     }
@@ -272,19 +274,19 @@ main(int argc, char **argv)
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    bool cut = road.rate || road.loss;
+    bool cut = path.rate || path.loss;
     int space[2];
     int first = make_end("10.77.0.1", "10.77.0.2", cut, &space[0]);
     int second = make_end("10.77.0.2", "10.77.0.1", cut, &space[1]);
-    road.way[0] = (struct way){.from = first, .to = second};
-    road.way[1] = (struct way){.from = second, .to = first};
-    STAILQ_INIT(&road.way[0].queue);
-    STAILQ_INIT(&road.way[1].queue);
+    path.way[0] = (struct way){.from = first, .to = second};
+    path.way[1] = (struct way){.from = second, .to = first};
+    STAILQ_INIT(&path.way[0].queue);
+    STAILQ_INIT(&path.way[1].queue);
     printf("ready %d %d %d\n", (int)getpid(), space[0], space[1]);
     fflush(stdout);
-    run(&road);
-    printf("passed %llu %llu dropped %llu %llu\n", (unsigned long long)road.way[0].passed,
-           (unsigned long long)road.way[1].passed, (unsigned long long)road.way[0].dropped,
-           (unsigned long long)road.way[1].dropped);
+    run(&path);
+    printf("passed %llu %llu dropped %llu %llu\n", (unsigned long long)path.way[0].passed,
+           (unsigned long long)path.way[1].passed, (unsigned long long)path.way[0].dropped,
+           (unsigned long long)path.way[1].dropped);
     return 0;
 }
