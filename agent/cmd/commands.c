@@ -46,7 +46,7 @@ int
 agent_read_timeout(const struct cbx_args *args, int64_t *milliseconds)
 {
     const char *text = cbx_arg(args, "timeout");
-    if (text != NULL && cbx_duration_parse(text, milliseconds) != CBX_OK)
+    if (text && cbx_duration_parse(text, milliseconds) != CBX_OK)
         return cbx_usage(args, "--timeout '%s' is not a duration with a unit, such as 30s", text);
     return CBX_EXIT_OK;
 }

@@ -200,7 +200,7 @@ agent_cmd_dial(const struct cbx_command *command, void *parsed)
         return status;
     (void)signal(SIGPIPE, SIG_IGN);
     struct dial dial = {.to = &to, .call = agent_call(parsed, 0), .socket = -1};
-    if (dial.call == NULL)
+    if (!dial.call)
         return CBX_EXIT_FAILURE;
     status = open_dial(&dial);
     if (status == CBX_EXIT_OK)
@@ -221,7 +221,7 @@ agent_cmd_wait(const struct cbx_command *command, void *parsed)
     if (status != CBX_EXIT_OK)
         return status;
     struct cbx_call *call = agent_call(parsed, timeout_ms);
-    if (call == NULL)
+    if (!call)
         return CBX_EXIT_FAILURE;
     json_t *request = request_for("wait", &to);
     struct cbx_error error;

@@ -30,7 +30,7 @@ connect_to_agent(void)
     const struct timeval limit = {.tv_sec = WAIT_S};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     const char *path = getenv(SSH_AGENT_ENVIRONMENT);
-    if (path == NULL || strlen(path) >= sizeof address.sun_path) {
+    if (!path || strlen(path) >= sizeof address.sun_path) {
         cbx_log_error(
             "known-host is run by ssh for an agent with --ssh-command; it is not for direct use");
         return -1;

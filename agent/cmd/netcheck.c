@@ -75,10 +75,10 @@ check_here(const struct agent_settings *settings, const struct cbx_token *where,
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
     struct netcheck *check =
         loop != NULL ? netcheck_new(loop, &config, on_checks, (void *)&checks) : NULL;
-    if (check != NULL)
+    if (check)
         (void)ev_run(loop, 0);
     netcheck_free(check);
-    if (checks == NULL) {
+    if (!checks) {
         cbx_log_error("out of memory");
         return NULL;
     }
@@ -217,9 +217,9 @@ run_checks(const struct agent_settings *settings, const struct cbx_args *args,
            const struct cbx_token *token, int64_t timeout_ms)
 {
     json_t *document = NULL;
-    if (token != NULL)
+    if (token)
         return check_by_token(settings, token, timeout_ms);
-    if (cbx_arg(args, "via") == NULL && cbx_arg(args, "ssh-command") == NULL) {
+    if (!cbx_arg(args, "via") && !cbx_arg(args, "ssh-command")) {
         int result = ask_agent(settings, timeout_ms, &document);
         if (result != CBX_ERR_NOTFOUND)
             return document;

@@ -17,7 +17,7 @@ static json_t *
 ask(const struct cbx_args *args, json_t *request)
 {
     struct cbx_call *call = agent_call(args, 0);
-    if (call == NULL) {
+    if (!call) {
         json_decref(request);
         return NULL;
     }
@@ -80,7 +80,7 @@ print_time(const char *name, long long seconds)
     char text[64];
     struct tm utc;
     time_t when = (time_t)seconds;
-    if (seconds != 0 && gmtime_r(&when, &utc) != NULL &&
+    if (seconds != 0 && gmtime_r(&when, &utc) &&
         strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S UTC", &utc) > 0)
         print_row(name, text);
 }
@@ -176,7 +176,7 @@ agent_cmd_status(const struct cbx_command *command, void *parsed)
 {
     (void)command;
     json_t *answer = ask(parsed, json_pack("{s:s}", "cmd", "status"));
-    if (answer == NULL)
+    if (!answer)
         return CBX_EXIT_FAILURE;
     return cbx_arg(parsed, "json") != NULL ? print_json(answer) : print_status(answer);
 }
@@ -283,7 +283,7 @@ agent_cmd_peers(const struct cbx_command *command, void *parsed)
     bool json = cbx_arg(parsed, "json") != NULL, streams = cbx_arg(parsed, "streams") != NULL;
     json_t *answer =
         ask(parsed, json_pack("{s:s, s:b}", "cmd", "peers", "streams", json || streams));
-    if (answer == NULL)
+    if (!answer)
         return CBX_EXIT_FAILURE;
     if (json)
         return print_json(answer);

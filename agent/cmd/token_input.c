@@ -21,7 +21,7 @@ void
 agent_token_take_environment(void)
 {
     char *value = getenv("CBX_TOKEN");
-    if (value == NULL)
+    if (!value)
         return;
     (void)sodium_mlock(environment_token, sizeof environment_token);
     size_t length = strlen(value);
@@ -100,7 +100,7 @@ read_argument(char *text, struct cbx_token *out, struct cbx_error *error)
 int
 agent_token_read(const char *source, struct cbx_token *out, struct cbx_error *error)
 {
-    if (source == NULL) {
+    if (!source) {
         if (!environment_set)
             return cbx_fail(error, CBX_ERR_NOTFOUND, "no token");
         int result = cbx_token_parse(environment_token, strlen(environment_token), out, error);
@@ -111,7 +111,7 @@ agent_token_read(const char *source, struct cbx_token *out, struct cbx_error *er
         return read_input(out, error);
     if (source[0] == '@')
         return read_file(source + 1, out, error);
-    if (strncmp(source, "cbx", 3) == 0 && strchr(source, '_') != NULL)
+    if (strncmp(source, "cbx", 3) == 0 && strchr(source, '_'))
         return read_argument((char *)(uintptr_t)source, out, error);
     return cbx_fail(error, CBX_ERR_USAGE,
                     "the token is given as @FILE, as - for standard input, or in CBX_TOKEN");

@@ -40,13 +40,13 @@ static void
 begin_stop(struct agent *agent)
 {
     agent_set_phase(agent, AGENT_PHASE_STOP);
-    if (agent->uplink != NULL)
+    if (agent->uplink)
         uplink_stop(agent->uplink);
     agent_control_abandon(agent);
     front_free(agent->front);
     agent->front = NULL;
     ev_timer_stop(agent->loop, &agent->give_up);
-    if (agent->mesh == NULL || !mesh_attached(agent->mesh)) {
+    if (!agent->mesh || !mesh_attached(agent->mesh)) {
         ev_break(agent->loop, EVBREAK_ALL);
         return;
     }
@@ -69,7 +69,7 @@ flush_engines(struct agent *agent)
     for (int i = 0; i < FLUSH_ROUNDS && agent->dirty; i++) {
         agent->dirty = false;
         next = agent->mesh != NULL ? mesh_flush(agent->mesh) : -1;
-        if (agent->joiner != NULL)
+        if (agent->joiner)
             next = earlier(next, joiner_flush(agent->joiner));
     }
     return agent->dirty ? 0 : next;
@@ -97,7 +97,7 @@ on_before_sleep(struct ev_loop *loop, ev_prepare *watcher, int events)
             ev_timer_start(loop, &agent->engine_due);
         }
     }
-    if (agent->phase == AGENT_PHASE_STOP && (agent->mesh == NULL || !mesh_attached(agent->mesh)))
+    if (agent->phase == AGENT_PHASE_STOP && (!agent->mesh || !mesh_attached(agent->mesh)))
         ev_break(loop, EVBREAK_ALL);
     if (!agent->dirty && !agent->phase_wanted)
         ev_idle_stop(loop, &agent->awake);
@@ -167,7 +167,7 @@ adopt_token(struct agent *agent, bool *changed, struct cbx_error *error)
 {
     struct agent_state *state = &agent->state;
     struct cbx_token *token = agent->start->token;
-    if (token == NULL) {
+    if (!token) {
         if (state->joined.set || state->has_pending)
             return CBX_OK;
         const char *missing = agent->start->token_missing;
@@ -237,22 +237,22 @@ open_parts(struct agent *agent, struct cbx_error *error)
     const struct agent_settings *settings = agent->settings;
     bool run = agent->start->goal == AGENT_GOAL_RUN;
     agent->loop = ev_default_loop(EVFLAG_AUTO);
-    if (agent->loop == NULL)
+    if (!agent->loop)
         return cbx_fail(error, CBX_ERR_IO, "libev found no usable event backend");
     agent->store = cbx_store_new(agent->loop);
-    if (agent->store == NULL)
+    if (!agent->store)
         return cbx_fail(error, CBX_ERR_NOMEM, "cannot start the thread that writes files");
     struct front_config config = {
         .proxy = run ? settings->proxy : NULL,
         .proxy_required = settings->proxy_required,
     };
     agent->lane = agent_lane_new(agent->loop, agent->settings->via);
-    if (agent->lane == NULL)
+    if (!agent->lane)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     if (open_direct(agent, error) != CBX_OK)
         return CBX_ERR_IO;
     agent->front = front_new(agent->loop, &config, error);
-    if (agent->front == NULL)
+    if (!agent->front)
         return CBX_ERR_IO;
     return run ? agent_control_start(agent, error) : CBX_OK;
 }
@@ -301,14 +301,14 @@ stop_watchers(struct agent *agent)
 static void
 agent_dispose(struct agent *agent)
 {
-    if (agent->loop != NULL)
+    if (agent->loop)
         stop_watchers(agent);
     front_free(agent->front);
     agent_link_end(agent);
     child_end_all();
     agent_lane_free(agent->lane);
     agent_direct_free(agent->direct);
-    if (agent->store != NULL)
+    if (agent->store)
         cbx_store_free(agent->store);
     agent_state_wipe(&agent->state);
     cbx_vault_key_wipe(&agent->key);
@@ -334,7 +334,7 @@ int
 agent_run(const struct agent_start *start)
 {
     struct agent *agent = calloc(1, sizeof *agent);
-    if (agent == NULL) {
+    if (!agent) {
         cbx_log_error("out of memory");
         return CBX_EXIT_FAILURE;
     }

@@ -50,7 +50,7 @@ struct agent_request {
 static void
 request_free(struct agent_request *request)
 {
-    if (request->dial != NULL)
+    if (request->dial)
         front_dial_cancel(request->dial);
     agent_netcheck_free(request->check);
     ev_timer_stop(request->agent->loop, &request->again);
@@ -81,7 +81,7 @@ static void
 answer_ok(struct agent_request *request, const char *event, bool last)
 {
     json_t *answer = json_pack("{s:b}", "ok", 1);
-    if (event != NULL && json_object_set_new(answer, "event", json_string(event)) != 0) {
+    if (event && json_object_set_new(answer, "event", json_string(event)) != 0) {
         json_decref(answer);
         answer = NULL;
     }
@@ -154,7 +154,7 @@ wait_dial(struct agent_request *request)
         left_ms = 1;
     request->dial = front_dial(request->agent->front, request->name, request->port, -1, left_ms,
                                &wait_ops, request);
-    if (request->dial == NULL)
+    if (!request->dial)
         refuse(request, CBX_REASON_OVERLOADED);
 }
 
@@ -174,7 +174,7 @@ static struct agent_request *
 request_add(struct agent *agent, struct cbx_control_client *client)
 {
     struct agent_request *request = calloc(1, sizeof *request);
-    if (request == NULL) {
+    if (!request) {
         cbx_control_reply_error(client, "out of memory");
         cbx_control_finish(client);
         return NULL;
@@ -201,7 +201,7 @@ request_new(struct agent *agent, struct cbx_control_client *client, json_t *obje
         return NULL;
     }
     struct agent_request *request = request_add(agent, client);
-    if (request != NULL) {
+    if (request) {
         memcpy(request->name, name, strlen(name) + 1);
         request->port = (uint16_t)port;
     }
@@ -217,12 +217,12 @@ on_dial(struct agent *agent, struct cbx_control_client *client, json_t *object, 
         return;
     }
     struct agent_request *request = request_new(agent, client, object);
-    if (request == NULL)
+    if (!request)
         return;
     request->dial =
         front_dial(agent->front, request->name, request->port, *fd, 0, &dial_ops, request);
     *fd = -1;
-    if (request->dial == NULL)
+    if (!request->dial)
         refuse(request, CBX_REASON_OVERLOADED);
 }
 
@@ -233,7 +233,7 @@ on_wait(struct agent *agent, struct cbx_control_client *client, json_t *object)
     if (timeout_ms < 0 || timeout_ms > WAIT_MAX_MS)
         timeout_ms = WAIT_MAX_MS;
     struct agent_request *request = request_new(agent, client, object);
-    if (request == NULL)
+    if (!request)
         return;
     request->waits = true;
     request->deadline_us = cbx_clock_us() + timeout_ms * 1000;
@@ -246,9 +246,9 @@ netcheck_done(void *arg, json_t *document)
     struct agent_request *request = arg;
     agent_netcheck_free(request->check);
     request->check = NULL;
-    if (document != NULL)
+    if (document)
         json_object_set_new(document, "ok", json_true());
-    if (document != NULL)
+    if (document)
         cbx_control_reply(request->client, document);
     else
         cbx_control_reply_error(request->client, "out of memory");
@@ -263,10 +263,10 @@ on_netcheck(struct agent *agent, struct cbx_control_client *client, json_t *obje
     if (timeout_ms < 1 || timeout_ms > WAIT_MAX_MS)
         timeout_ms = 0;
     struct agent_request *request = request_add(agent, client);
-    if (request == NULL)
+    if (!request)
         return;
     request->check = agent_netcheck_new(agent, timeout_ms, netcheck_done, request);
-    if (request->check == NULL)
+    if (!request->check)
         refuse(request, CBX_REASON_OVERLOADED);
 }
 
@@ -275,7 +275,7 @@ on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
 {
     struct agent *agent = arg;
     const char *command = json_string_value(json_object_get(object, "cmd"));
-    if (cbx_control_user(client) != NULL) {
+    if (cbx_control_user(client)) {
         cbx_control_reply_error(client, "one request at a time");
         cbx_control_finish(client);
     } else if (strcmp(command, "status") == 0) {
@@ -288,7 +288,7 @@ on_request(void *arg, struct cbx_control_client *client, json_t *object, int fd)
     } else if (strcmp(command, "down") == 0) {
         cbx_control_reply(client, json_pack("{s:b, s:I}", "ok", 1, "pid", (json_int_t)getpid()));
         agent_stop(agent, 0, NULL);
-    } else if (agent->front == NULL) {
+    } else if (!agent->front) {
         cbx_control_reply_error(client, "%s", cbx_reason_text(CBX_REASON_GOING_AWAY));
         cbx_control_finish(client);
     } else if (strcmp(command, "dial") == 0) {
@@ -312,7 +312,7 @@ on_gone(void *arg, struct cbx_control_client *client)
 {
     (void)arg;
     struct agent_request *request = cbx_control_user(client);
-    if (request != NULL)
+    if (request)
         request_free(request);
 }
 
@@ -329,7 +329,7 @@ void
 agent_control_abandon(struct agent *agent)
 {
     struct agent_request *request;
-    while ((request = LIST_FIRST(&agent->requests)) != NULL) {
+    while ((request = LIST_FIRST(&agent->requests))) {
         if (!request->answered)
             refuse(request, CBX_REASON_GOING_AWAY);
         request_free(request);

@@ -35,7 +35,7 @@ on_attached(void *arg)
     const struct cbx_token *where = &agent->state.joined.where;
     if (agent->start->goal == AGENT_GOAL_RUN)
         cbx_log_info("attached as %s (hub %s)", name,
-                     agent->uplink != NULL ? uplink_address(agent->uplink) : where->address[0]);
+                     agent->uplink ? uplink_address(agent->uplink) : where->address[0]);
     agent->denials = 0;
     agent->said_kind = -1;
     agent->trouble[0] = '\0';
@@ -82,14 +82,14 @@ on_link_lost(void *arg, enum cbx_reason reason, uint32_t retry_ms, const char *t
     if (agent->phase == AGENT_PHASE_STOP)
         return;
     const char *cause = final_words(reason);
-    if (cause != NULL) {
+    if (cause) {
         char line[CBX_ERROR_TEXT_MAX];
         bool more = text != NULL && text[0] != '\0' && reason == CBX_REASON_DENIED;
         (void)snprintf(line, sizeof line, "%s%s%.200s", cause, more ? ": " : "", more ? text : "");
         agent_stop(agent, 1, line);
         return;
     }
-    if (agent->uplink == NULL)
+    if (!agent->uplink)
         return;
     uplink_lost(agent->uplink, retry_ms);
     (void)snprintf(agent->trouble, sizeof agent->trouble, "lost the link to the hub: %.300s", text);
@@ -125,7 +125,7 @@ static void
 on_lane(void *arg, const struct cbx_lane_ticket *ticket)
 {
     struct agent *agent = arg;
-    if (agent->uplink != NULL)
+    if (agent->uplink)
         agent_lane_promised(agent->lane, uplink_address(agent->uplink), ticket);
 }
 
@@ -225,10 +225,10 @@ narrowed(const struct agent_settings *settings, const struct cbx_expose *granted
 void
 agent_engine_end(struct agent *agent)
 {
-    if (agent->front != NULL)
+    if (agent->front)
         front_set_mesh(agent->front, NULL, NULL);
     agent_lane_serve(agent->lane, NULL);
-    if (agent->direct != NULL)
+    if (agent->direct)
         agent_direct_serve(agent->direct, NULL);
     mesh_free(agent->mesh);
     agent->mesh = NULL;
@@ -259,10 +259,10 @@ agent_engine_begin(struct agent *agent, const struct agent_membership *membershi
     memcpy(config.slug, membership->peer.slug, sizeof config.slug);
     agent->mesh =
         mesh_new(&config, agent->state.known, agent->state.known_count, &mesh_callbacks, agent);
-    if (agent->mesh == NULL)
+    if (!agent->mesh)
         return false;
     agent_lane_serve(agent->lane, agent->mesh);
-    if (agent->direct != NULL)
+    if (agent->direct)
         agent_direct_serve(agent->direct, agent->mesh);
     front_set_mesh(agent->front, agent->mesh, membership->peer.pond);
     agent_wake(agent);

@@ -31,7 +31,7 @@ on_up(void *arg, struct cbx_carrier *carrier)
         agent_join_begin(agent, carrier);
         return;
     }
-    if (agent->mesh == NULL || agent->phase == AGENT_PHASE_STOP) {
+    if (!agent->mesh || agent->phase == AGENT_PHASE_STOP) {
         carrier->ops->close(carrier);
         return;
     }
@@ -47,7 +47,7 @@ on_denied(struct agent *agent, const char *text)
 {
     if (agent->phase == AGENT_PHASE_JOIN) {
         agent_refuse_token(agent, TOKEN_REFUSED);
-    } else if (agent->phase == AGENT_PHASE_TRIAL && agent->joiner != NULL) {
+    } else if (agent->phase == AGENT_PHASE_TRIAL && agent->joiner) {
         agent_engine_end(
             agent); /* the join of this run never came there: again, after the uplink's wait */
         agent_set_phase(agent, AGENT_PHASE_JOIN);
@@ -93,7 +93,7 @@ begin_uplink(struct agent *agent, const struct cbx_token *where, const struct cb
         .folder = agent->settings->state_dir,
     };
     agent->uplink = uplink_new(agent->loop, &config, &uplink_callbacks, agent);
-    if (agent->uplink == NULL)
+    if (!agent->uplink)
         return false;
     uplink_login(agent->uplink, key);
     uplink_start(agent->uplink);
@@ -109,7 +109,7 @@ agent_link_end(struct agent *agent)
     agent->joiner = NULL;
     uplink_free(agent->uplink);
     agent->uplink = NULL;
-    if (agent->mesh != NULL)
+    if (agent->mesh)
         agent_engine_end(agent);
     cbx_keypair_wipe(&agent->login);
     cbx_keypair_wipe(&agent->signing);

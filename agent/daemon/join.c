@@ -115,7 +115,7 @@ agent_join_begin(struct agent *agent, struct cbx_carrier *carrier)
     agent->joiner = joiner_new(
         carrier, agent->state.pending.pond_public, &agent->signing, &agent->state.identity,
         settings->expose_set ? &settings->expose : NULL, &joiner_callbacks, agent);
-    if (agent->joiner == NULL)
+    if (!agent->joiner)
         agent_stop(agent, 1, "out of memory");
     agent_wake(agent);
 }

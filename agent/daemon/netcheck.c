@@ -142,7 +142,7 @@ own_candidates(const struct agent *agent, const json_t *mesh)
 {
     struct candidates own = {0};
     json_t *list = json_array();
-    if (agent->direct != NULL)
+    if (agent->direct)
         agent_direct_candidates(agent->direct, text_of(mesh, "seen_address"), &own);
     for (uint32_t i = 0; i < own.count; i++)
         json_array_append_new(list, json_string(own.item[i]));
@@ -184,7 +184,7 @@ static void
 check_clock(const struct agent *agent, json_t *checks)
 {
     struct mesh_attach_times times;
-    if (agent->mesh == NULL || !mesh_attach_times(agent->mesh, &times)) {
+    if (!agent->mesh || !mesh_attach_times(agent->mesh, &times)) {
         (void)netcheck_add(checks, "clock", NETCHECK_SKIPPED, "",
                            "the hub's clock is estimated from an attach, and there was none");
         return;
@@ -211,7 +211,7 @@ on_checks(void *arg, json_t *checks)
     struct agent_netcheck *check = arg;
     const struct agent *agent = check->agent;
     json_t *document = NULL;
-    if (checks != NULL) {
+    if (checks) {
         json_t *mesh = agent->mesh != NULL ? mesh_status_json(agent->mesh) : json_object();
         check_link(agent, mesh, checks);
         check_lane(agent, mesh, checks);
@@ -231,7 +231,7 @@ agent_netcheck_new(struct agent *agent, int64_t timeout_ms,
     bool joining = agent->phase == AGENT_PHASE_JOIN || agent->phase == AGENT_PHASE_TRIAL;
     const struct cbx_token *where = joining ? &state->pending : &state->joined.where;
     struct agent_netcheck *check = where->address_count > 0 ? calloc(1, sizeof *check) : NULL;
-    if (check == NULL)
+    if (!check)
         return NULL;
     const struct netcheck_config config = {
         .where = where,
@@ -245,7 +245,7 @@ agent_netcheck_new(struct agent *agent, int64_t timeout_ms,
     check->done = done;
     check->arg = arg;
     check->check = netcheck_new(agent->loop, &config, on_checks, check);
-    if (check->check == NULL) {
+    if (!check->check) {
         free(check);
         return NULL;
     }
@@ -255,7 +255,7 @@ agent_netcheck_new(struct agent *agent, int64_t timeout_ms,
 void
 agent_netcheck_free(struct agent_netcheck *check)
 {
-    if (check == NULL)
+    if (!check)
         return;
     netcheck_free(check->check);
     free(check);

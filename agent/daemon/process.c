@@ -60,7 +60,7 @@ agent_want(struct agent *agent, enum agent_phase phase)
         return;
     agent->phase_wanted = true;
     agent->next_phase = phase;
-    if (agent->loop != NULL)
+    if (agent->loop)
         ev_idle_start(agent->loop, &agent->awake);
 }
 
@@ -111,7 +111,7 @@ on_saved(void *arg, int result, const char *text)
     agent->saving--;
     if (result == CBX_OK) {
         /* A write that began before the last change does not speak for it. */
-        if (agent->mesh != NULL && agent->saving == 0)
+        if (agent->mesh && agent->saving == 0)
             mesh_known_stored(agent->mesh);
         return;
     }
@@ -128,12 +128,12 @@ agent_save(struct agent *agent, cbx_store_done *done)
     size_t length;
     struct cbx_error error;
     int result = agent_state_seal(&agent->state, &agent->key, &bytes, &length, &error);
-    if (done == NULL)
+    if (!done)
         agent->saving++;
     if (result == CBX_OK)
         result = cbx_store_put(agent->store, agent->state_path, bytes, length, 0600,
-                               done != NULL ? done : on_saved, agent);
-    if (result != CBX_OK && done == NULL)
+                               done ? done : on_saved, agent);
+    if (result != CBX_OK && !done)
         on_saved(agent, result, cbx_err_name(result));
     return result;
 }

@@ -32,7 +32,7 @@ static int
 set_text(char **place, const char *value, struct cbx_error *error)
 {
     char *copy = value != NULL ? strdup(value) : NULL;
-    if (value != NULL && copy == NULL)
+    if (value && !copy)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     free(*place);
     *place = copy;
@@ -49,7 +49,7 @@ set_path(char **place, const char *value, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_USAGE, "the file name is empty");
     if (value[0] == '/')
         return set_text(place, value, error);
-    if (getcwd(here, sizeof here) == NULL)
+    if (!getcwd(here, sizeof here))
         return cbx_fail(error, CBX_ERR_IO, "cannot determine the working folder: %s",
                         strerror(errno));
     int used = snprintf(path, sizeof path, "%s/%s", here, value);
@@ -259,10 +259,10 @@ check_together(const struct agent_settings *settings, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "gone (%lld ms) must be longer than keepalive (%lld ms)", (long long)gone,
                         (long long)keepalive);
-    if (settings->key_file != NULL && settings->passphrase_file != NULL)
+    if (settings->key_file && settings->passphrase_file)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "key-file and passphrase-file are mutually exclusive: give one of them");
-    if (settings->via != NULL && settings->ssh_command != NULL)
+    if (settings->via && settings->ssh_command)
         return cbx_fail(
             error, CBX_ERR_USAGE,
             "via and ssh-command are mutually exclusive: the ssh client finds its own way");
@@ -281,17 +281,17 @@ agent_settings_init(struct agent_settings *settings, const struct cbx_args *args
         result = set_text(&settings->state_dir, state_dir, error);
     if (result == CBX_OK)
         result = set_text(&settings->proxy, AGENT_PROXY_DEFAULT, error);
-    if (result == CBX_OK && config != NULL)
+    if (result == CBX_OK && config)
         result = agent_settings_load(settings, config, error);
     if (result == CBX_OK)
         result = apply_options(settings, args, error);
     if (result == CBX_OK)
         result = check_together(settings, error);
     /* Lanes would go around the program that was named as the way. */
-    if (settings->ssh_command != NULL && !settings->lanes_set)
+    if (settings->ssh_command && !settings->lanes_set)
         settings->lanes = CBX_LANES_OFF;
-    if (result == CBX_OK && settings->direct == NULL)
-        result = set_text(&settings->direct, settings->ssh_command != NULL ? "off" : "auto", error);
+    if (result == CBX_OK && !settings->direct)
+        result = set_text(&settings->direct, settings->ssh_command ? "off" : "auto", error);
     if (result != CBX_OK)
         agent_settings_dispose(settings);
     return result;

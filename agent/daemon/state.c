@@ -83,7 +83,7 @@ agent_state_set_known(struct agent_state *state, const struct mesh_known *known,
     struct mesh_known *copy = NULL;
     if (count > 0) {
         copy = malloc(count * sizeof *copy);
-        if (copy == NULL)
+        if (!copy)
             return CBX_ERR_NOMEM;
         memcpy(copy, known, count * sizeof *copy);
     }
@@ -171,7 +171,7 @@ encode(const struct agent_state *state, struct cbx_mpbuf *plain, struct cbx_erro
 {
     *plain = (struct cbx_mpbuf){.size = FIXED_MAX + state->known_count * KNOWN_SIZE_MAX};
     plain->bytes = malloc(plain->size);
-    if (plain->bytes == NULL)
+    if (!plain->bytes)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     int result = pack_state(plain, state);
     if (result == CBX_OK)
@@ -280,7 +280,7 @@ read_known(const msgpack_object *object, struct agent_state *state)
     if (count == 0)
         return true;
     state->known = calloc(count, sizeof *state->known);
-    if (state->known == NULL)
+    if (!state->known)
         return false;
     state->known_count = count;
     for (size_t i = 0; i < count; i++) {

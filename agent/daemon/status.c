@@ -26,7 +26,7 @@ agent_status_json(const struct agent *agent)
     char name[AGENT_NAME_MAX];
     char expose[CBX_EXPOSE_TEXT_MAX] = "";
     agent_name(agent, name);
-    if (agent->mesh != NULL && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
+    if (agent->mesh && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
         expose[0] = '\0';
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
     return json_pack(
@@ -56,7 +56,7 @@ agent_peers_json(const struct agent *agent, bool streams)
                                                 : json_array());
         json_object_set_new(document, "streams_left_out", json_integer((json_int_t)left_out));
     }
-    if (document != NULL && json_object_set_new(document, "ok", json_true()) != 0) {
+    if (document && json_object_set_new(document, "ok", json_true()) != 0) {
         json_decref(document);
         return NULL;
     }

@@ -59,7 +59,7 @@ conn_farewell(struct conn *conn, const void *words, size_t length)
 {
     conn_drop_early(conn);
     conn->words_owned = malloc(length);
-    if (conn->words_owned == NULL) {
+    if (!conn->words_owned) {
         conn_set_phase(conn, CONN_OVER);
         return;
     }
@@ -82,7 +82,7 @@ finish(struct conn *conn)
         conn->set->stats.refused++;
         cbx_log_debug("%s: %s", conn->what, cbx_reason_text(conn->reason));
     }
-    if (refused && conn->speech != NULL) {
+    if (refused && conn->speech) {
         char words[CONN_WORDS_MAX];
         size_t length = conn->speech->refused(conn->reason, conn->what, words, sizeof words);
         conn_farewell(conn, words, length);
@@ -92,7 +92,7 @@ finish(struct conn *conn)
     }
     const struct conn_owner *owner = conn->owner;
     conn->owner = NULL;
-    if (owner != NULL)
+    if (owner)
         owner->closed(conn->owner_arg, conn->reason, conn->by_target);
 }
 
@@ -103,9 +103,9 @@ tell_opened(struct conn *conn)
     conn->answered = false;
     if (conn->fd < 0)
         ev_timer_start(conn->set->loop, &conn->patience);
-    if (conn->stream != NULL && (conn->early_left > 0 || conn->fd < 0))
+    if (conn->stream && (conn->early_left > 0 || conn->fd < 0))
         mesh_stream_readable(conn->stream);
-    if (conn->owner != NULL)
+    if (conn->owner)
         conn->owner->opened(conn->owner_arg);
 }
 
@@ -114,7 +114,7 @@ settle(struct conn *conn)
 {
     bool broken =
         conn->state.input == CONN_INPUT_BROKEN || conn->state.output == CONN_OUTPUT_BROKEN;
-    if (broken && conn->stream != NULL)
+    if (broken && conn->stream)
         conn_give_up(conn, CONN_ENDED, CBX_REASON_RESET);
     else if (broken && conn->state.phase == CONN_FAREWELL)
         conn_set_phase(conn, CONN_OVER);
@@ -133,7 +133,7 @@ on_after(struct ev_loop *loop, struct ev_prepare *after, int events)
     (void)events;
     struct conn_set *set = after->data;
     struct conn *conn;
-    while ((conn = TAILQ_FIRST(&set->due)) != NULL) {
+    while ((conn = TAILQ_FIRST(&set->due))) {
         TAILQ_REMOVE(&set->due, conn, in_due);
         conn->due = false;
         settle(conn);
@@ -157,7 +157,7 @@ conn_set_abandon(struct conn_set *set, enum cbx_reason reason)
 {
     struct conn *conn = NULL;
     LIST_FOREACH(conn, &set->all, in_set) {
-        if (conn->stream != NULL)
+        if (conn->stream)
             conn_give_up(conn, conn->state.phase == CONN_DIALING ? CONN_REFUSED : CONN_ENDED,
                          reason);
     }
@@ -167,7 +167,7 @@ void
 conn_set_clear(struct conn_set *set)
 {
     struct conn *conn;
-    while ((conn = LIST_FIRST(&set->all)) != NULL) {
+    while ((conn = LIST_FIRST(&set->all))) {
         conn_drop(conn, CBX_REASON_GOING_AWAY);
         conn_free(conn);
     }
@@ -194,11 +194,11 @@ conn_new(struct conn_set *set, int fd, const struct conn_speech *speech, const v
          size_t early_length)
 {
     struct conn *conn = calloc(1, sizeof *conn);
-    if (conn == NULL)
+    if (!conn)
         return NULL;
     if (early_length > 0) {
         conn->early = malloc(early_length);
-        if (conn->early == NULL) {
+        if (!conn->early) {
             free(conn);
             return NULL;
         }
@@ -232,14 +232,14 @@ conn_refuse(struct conn *conn, enum cbx_reason reason, const char *what)
 void
 conn_dial(struct conn *conn, const char *slug, uint16_t port, int64_t timeout_us)
 {
-    if (conn->set->mesh == NULL) {
+    if (!conn->set->mesh) {
         conn_refuse(conn, CBX_REASON_PEER_AWAY, "this agent has not joined a pond yet");
         return;
     }
     conn->set->stats.dialed++;
     (void)snprintf(conn->what, sizeof conn->what, "%s.cbx:%u", slug, (unsigned)port);
     conn->stream = mesh_dial(conn->set->mesh, slug, port, &conn_end, conn, timeout_us);
-    if (conn->stream == NULL)
+    if (!conn->stream)
         conn_end_stream(conn, CONN_REFUSED, CBX_REASON_OVERLOADED, false);
     else
         conn_watch(conn);
@@ -262,6 +262,6 @@ conn_drop(struct conn *conn, enum cbx_reason reason)
     conn->answered = false;
     close_socket(conn, stream != NULL);
     conn_end_stream(conn, CONN_OVER, reason, false);
-    if (stream != NULL)
+    if (stream)
         mesh_stream_reset(stream, reason);
 }

@@ -177,7 +177,7 @@ end_opened(void *arg)
     conn->answered = true;
     conn->state.read_wanted = true;
     conn_set_phase(conn, CONN_OPEN);
-    if (conn->speech != NULL) {
+    if (conn->speech) {
         conn->words = conn->speech->opened;
         conn->words_left = conn->speech->opened_length;
         (void)conn_say(conn);
@@ -230,7 +230,7 @@ look_while_dialing(struct conn *conn)
     ssize_t got = receive(conn->fd, &byte, 1, MSG_PEEK);
     if (got < 0 && would_wait(errno))
         return;
-    if (got < 0 || (got == 0 && conn->speech != NULL && conn->early_left == 0)) {
+    if (got < 0 || (got == 0 && conn->speech && conn->early_left == 0)) {
         conn->set->stats.gave_up++;
         conn_give_up(conn, CONN_ENDED, CBX_REASON_RESET);
         return;

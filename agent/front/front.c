@@ -194,7 +194,7 @@ static int
 start_proxy(struct front *front, const struct front_config *config, struct cbx_error *error)
 {
     struct cbx_error cause = {""};
-    int result = config->proxy == NULL ? 0 : open_listener(front, config->proxy, &cause);
+    int result = !config->proxy ? 0 : open_listener(front, config->proxy, &cause);
     if (result == 0)
         return 0;
     if (config->proxy_required || result != CBX_ERR_IO)
@@ -207,7 +207,7 @@ struct front *
 front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_error *error)
 {
     struct front *front = calloc(1, sizeof *front);
-    if (front == NULL) {
+    if (!front) {
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -230,7 +230,7 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
 void
 front_set_mesh(struct front *front, struct mesh *mesh, const char *pond)
 {
-    if (front->conns.mesh != NULL && front->conns.mesh != mesh) {
+    if (front->conns.mesh && front->conns.mesh != mesh) {
         target_set_abandon(&front->targets, CBX_REASON_GOING_AWAY);
         conn_set_abandon(&front->conns, CBX_REASON_GOING_AWAY);
     }
@@ -241,14 +241,14 @@ front_set_mesh(struct front *front, struct mesh *mesh, const char *pond)
 void
 front_free(struct front *front)
 {
-    if (front == NULL)
+    if (!front)
         return;
     cbx_acceptor_stop(&front->acceptor);
     proxy_clear(&front->proxy);
     target_set_clear(&front->targets);
     conn_set_clear(&front->conns);
     struct front_dial *dial;
-    while ((dial = LIST_FIRST(&front->dials)) != NULL) {
+    while ((dial = LIST_FIRST(&front->dials))) {
         LIST_REMOVE(dial, in_front);
         free(dial);
     }
@@ -260,7 +260,7 @@ front_incoming(struct front *front, struct mesh_stream *stream, const char *from
                const struct cbx_expose_item *item)
 {
     /* While the agent says goodbye it has no front any more; the link's end answers for it. */
-    if (front == NULL)
+    if (!front)
         return;
     if (connections(front) >= front->connections_max)
         target_refuse(&front->targets, stream, CBX_REASON_OVERLOADED);
@@ -303,7 +303,7 @@ front_dial(struct front *front, const char *name, uint16_t port, int fd, int64_t
 {
     struct front_dial *dial = calloc(1, sizeof *dial);
     struct conn *conn = dial != NULL ? conn_new(&front->conns, fd, NULL, NULL, 0) : NULL;
-    if (conn == NULL) {
+    if (!conn) {
         free(dial);
         if (fd >= 0)
             close(fd);

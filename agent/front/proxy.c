@@ -64,7 +64,7 @@ client_to_conn(struct proxy_client *client, const struct conn_speech *speech, co
 {
     ev_io_stop(client->proxy->conns->loop, &client->reading);
     struct conn *conn = conn_new(client->proxy->conns, client->fd, speech, early, early_length);
-    if (conn != NULL)
+    if (conn)
         client->fd = -1;
     return conn;
 }
@@ -74,7 +74,7 @@ static void
 client_reject(struct proxy_client *client, const void *words, size_t length)
 {
     struct conn *conn = client_to_conn(client, NULL, NULL, 0);
-    if (conn != NULL)
+    if (conn)
         conn_farewell(conn, words, length);
     client_free(client);
 }
@@ -100,7 +100,7 @@ static void
 client_dial(struct proxy_client *client, const struct wish *wish)
 {
     struct conn *conn = client_to_conn(client, wish->speech, wish->early, wish->early_length);
-    if (conn != NULL) {
+    if (conn) {
         struct cbx_dial_name name;
         const char *why;
         enum cbx_reason reason =
@@ -230,7 +230,7 @@ void
 proxy_take(struct proxy *proxy, int fd)
 {
     struct proxy_client *client = calloc(1, sizeof *client);
-    if (client == NULL) {
+    if (!client) {
         close(fd);
         return;
     }
@@ -249,6 +249,6 @@ void
 proxy_clear(struct proxy *proxy)
 {
     struct proxy_client *client;
-    while ((client = LIST_FIRST(&proxy->clients)) != NULL)
+    while ((client = LIST_FIRST(&proxy->clients)))
         client_free(client);
 }

@@ -75,7 +75,7 @@ message_length(const struct socks *socks)
 static void
 take_greeting(struct socks *socks)
 {
-    if (memchr(socks->message + 2, METHOD_NONE, socks->message[1]) == NULL) {
+    if (!memchr(socks->message + 2, METHOD_NONE, socks->message[1])) {
         answer_byte(socks, SOCKS_VERSION);
         answer_byte(socks, METHOD_UNACCEPTABLE);
         socks->state = SOCKS_REFUSED;

@@ -114,7 +114,7 @@ succeed(struct target *target)
     struct mesh_stream *stream = target->stream;
     ev_io_stop(set->conns->loop, &target->connecting);
     struct conn *conn = conn_new(set->conns, target->fd, NULL, NULL, 0);
-    if (conn == NULL) {
+    if (!conn) {
         fail(target, CBX_REASON_OVERLOADED, "out of memory");
         return;
     }
@@ -206,7 +206,7 @@ target_connect(struct target_set *set, struct mesh_stream *stream, const char *f
 {
     int fd = open_socket(item);
     struct target *target = fd < 0 ? NULL : calloc(1, sizeof *target);
-    if (target == NULL) {
+    if (!target) {
         int error = fd < 0 ? -fd : ENOMEM;
         if (fd >= 0)
             close(fd);
@@ -240,7 +240,7 @@ make_room(struct target_set *set)
         return true;
     uint32_t room = set->refusals_room * 2;
     struct target_refusal *grown = reallocarray(set->refusals, room, sizeof *grown);
-    if (grown == NULL)
+    if (!grown)
         return false;
     set->refusals = grown;
     set->refusals_room = room;
@@ -291,14 +291,14 @@ target_set_init(struct target_set *set, struct conn_set *conns, int64_t connect_
     set->after.data = set;
     set->refusals = calloc(REFUSALS_ROOM, sizeof *set->refusals);
     set->refusals_room = REFUSALS_ROOM;
-    return set->refusals == NULL ? CBX_ERR_NOMEM : 0;
+    return !set->refusals ? CBX_ERR_NOMEM : 0;
 }
 
 void
 target_set_abandon(struct target_set *set, enum cbx_reason reason)
 {
     struct target *target;
-    while ((target = LIST_FIRST(&set->connecting)) != NULL)
+    while ((target = LIST_FIRST(&set->connecting)))
         fail(target, reason, cbx_reason_text(reason));
     send_refusals(set);
 }

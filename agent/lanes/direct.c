@@ -91,7 +91,7 @@ give_to_mesh(struct agent_direct *direct, int fd, const struct cbx_lane_ticket *
     tune(fd);
     struct cbx_carrier *carrier =
         direct->mesh != NULL ? cbx_carrier_fd(direct->loop, fd, fd) : NULL;
-    if (carrier == NULL) {
+    if (!carrier) {
         close(fd);
         return direct->mesh != NULL ? CBX_ERR_NOMEM : CBX_ERR_STATE;
     }
@@ -135,7 +135,7 @@ on_took(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE])
     const uint8_t *id = preface + CBX_LANE_MAGIC;
     struct expected *expected = find_expected(direct, id);
     struct cbx_lane_ticket ticket;
-    if (expected == NULL) {
+    if (!expected) {
         close(fd);
         return ids_hold(&direct->spent, id) ? DIRECT_REPEATED : DIRECT_STRANGER;
     }
@@ -167,7 +167,7 @@ static void
 failed(struct agent_direct *direct, const uint8_t id[CBX_LANE_ID], const char *text)
 {
     direct->dials_failed++;
-    if (direct->mesh != NULL)
+    if (direct->mesh)
         mesh_direct_failed(direct->mesh, id, text);
 }
 
@@ -204,13 +204,13 @@ dial_new(struct agent_direct *direct, const struct cbx_lane_ticket *ticket,
          const struct candidates *to)
 {
     struct dial *dial = direct->dialing < DIALS_MAX ? calloc(1, sizeof *dial) : NULL;
-    if (dial == NULL)
+    if (!dial)
         return NULL;
     dial->direct = direct;
     memcpy(dial->id, ticket->id, sizeof dial->id);
     dial->dialer =
         direct_dialer_new(direct->loop, to, ticket, DIRECT_CONNECT_MS, &dialer_ops, dial);
-    if (dial->dialer == NULL) {
+    if (!dial->dialer) {
         free(dial);
         return NULL;
     }
@@ -237,7 +237,7 @@ void
 agent_direct_candidates(const struct agent_direct *direct, const char *seen, struct candidates *out)
 {
     out->count = 0;
-    if (direct->listener != NULL)
+    if (direct->listener)
         candidates_own(out, direct_listener_port(direct->listener),
                        direct_listener_bound(direct->listener), seen);
 }
@@ -247,7 +247,7 @@ agent_direct_expect(struct agent_direct *direct, const struct cbx_lane_ticket *t
 {
     agent_direct_forget(direct, ticket->id);
     struct expected *expected = calloc(1, sizeof *expected);
-    if (expected == NULL)
+    if (!expected)
         return; /* the peer's try fails, and that is told */
     expected->ticket = *ticket;
     LIST_INSERT_HEAD(&direct->expected, expected, entry);
@@ -259,7 +259,7 @@ agent_direct_connect(struct agent_direct *direct, const struct cbx_lane_ticket *
                      const struct candidates *to)
 {
     direct->dialed++;
-    if (dial_new(direct, ticket, to) != NULL)
+    if (dial_new(direct, ticket, to))
         return;
     ids_add(&direct->stillborn, ticket->id);
     ev_timer_start(direct->loop, &direct->report);
@@ -269,7 +269,7 @@ void
 agent_direct_forget(struct agent_direct *direct, const uint8_t id[CBX_LANE_ID])
 {
     struct expected *expected = find_expected(direct, id);
-    if (expected != NULL)
+    if (expected)
         strike_out(direct, expected);
     struct dial *dial, *next;
     for (dial = LIST_FIRST(&direct->dials); dial; dial = next) {
@@ -298,7 +298,7 @@ agent_direct_new(struct ev_loop *loop, const char *where, struct cbx_error *erro
 {
     struct agent_direct *direct = calloc(1, sizeof *direct);
     struct cbx_error cause = {""};
-    if (direct == NULL) {
+    if (!direct) {
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -308,7 +308,7 @@ agent_direct_new(struct ev_loop *loop, const char *where, struct cbx_error *erro
     ev_timer_init(&direct->report, on_report, 0., 0.);
     direct->report.data = direct;
     direct->listener = direct_listener_new(loop, where, on_took, direct, &cause);
-    if (direct->listener != NULL)
+    if (direct->listener)
         return direct;
     if (strcmp(where, "auto") != 0) {
         (void)cbx_fail(error, CBX_ERR_IO, "%s", cause.text);
@@ -324,7 +324,7 @@ agent_direct_new(struct ev_loop *loop, const char *where, struct cbx_error *erro
 void
 agent_direct_free(struct agent_direct *direct)
 {
-    if (direct == NULL)
+    if (!direct)
         return;
     agent_direct_serve(direct, NULL);
     direct_listener_free(direct->listener);
@@ -334,14 +334,14 @@ agent_direct_free(struct agent_direct *direct)
 json_t *
 agent_direct_json(const struct agent_direct *direct)
 {
-    if (direct == NULL)
+    if (!direct)
         return json_pack("{s:s}", "mode", "off");
     json_t *object =
         json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "mode", "on", "trouble", direct->trouble,
                   "listening", "", "expected", (json_int_t)direct->expecting, "dials",
                   (json_int_t)direct->dialed, "dials_failed", (json_int_t)direct->dials_failed);
     json_t *listener = direct->listener != NULL ? direct_listener_json(direct->listener) : NULL;
-    if (listener != NULL)
+    if (listener)
         (void)json_object_update(object, listener);
     json_decref(listener);
     return object;

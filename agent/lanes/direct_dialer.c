@@ -249,7 +249,7 @@ direct_dialer_new(struct ev_loop *loop, const struct candidates *to,
                   const struct direct_dialer_ops *ops, void *arg)
 {
     struct direct_dialer *dialer = calloc(1, sizeof *dialer);
-    if (dialer == NULL)
+    if (!dialer)
         return NULL;
     dialer->loop = loop;
     dialer->ops = ops;
@@ -265,7 +265,7 @@ direct_dialer_new(struct ev_loop *loop, const struct candidates *to,
         ev_init(&attempt->io, on_event);
         attempt->io.data = attempt;
         const char *trouble = begin(attempt);
-        if (trouble != NULL)
+        if (trouble)
             note(attempt, trouble);
     }
     double limit = dialer->open > 0 ? (double)timeout_ms / 1000. : 0.;
@@ -279,7 +279,7 @@ direct_dialer_new(struct ev_loop *loop, const struct candidates *to,
 void
 direct_dialer_free(struct direct_dialer *dialer)
 {
-    if (dialer == NULL)
+    if (!dialer)
         return;
     stop(dialer);
     sodium_memzero(dialer, sizeof *dialer);

@@ -175,7 +175,7 @@ let_wait(struct direct_listener *listener, int fd, const struct first_bytes *fir
          const struct sockaddr *from)
 {
     struct stranger *stranger = calloc(1, sizeof *stranger);
-    if (stranger == NULL)
+    if (!stranger)
         return false;
     address_of(from, stranger->address);
     make_room(listener, stranger->address);
@@ -321,7 +321,7 @@ direct_listener_new(struct ev_loop *loop, const char *where,
                     void *arg, struct cbx_error *error)
 {
     struct direct_listener *listener = calloc(1, sizeof *listener);
-    if (listener == NULL) {
+    if (!listener) {
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -345,7 +345,7 @@ direct_listener_new(struct ev_loop *loop, const char *where,
 void
 direct_listener_free(struct direct_listener *listener)
 {
-    if (listener == NULL)
+    if (!listener)
         return;
     while (!TAILQ_EMPTY(&listener->strangers))
         forget(TAILQ_FIRST(&listener->strangers), false);

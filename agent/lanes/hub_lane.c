@@ -28,7 +28,7 @@ on_retry(struct ev_loop *loop, ev_timer *timer, int events)
     (void)loop;
     (void)events;
     struct agent_lane *lane = timer->data;
-    if (lane->mesh != NULL)
+    if (lane->mesh)
         mesh_lane_ask(lane->mesh);
 }
 
@@ -57,7 +57,7 @@ on_up(void *arg, struct cbx_carrier *carrier, const struct cbx_lane_ticket *tick
 {
     struct agent_lane *lane = arg;
     int result = lane->mesh != NULL ? mesh_lane_attach(lane->mesh, carrier, ticket) : CBX_ERR_STATE;
-    if (lane->mesh == NULL)
+    if (!lane->mesh)
         carrier->ops->close(carrier);
     lane_dialer_free(lane->dialer);
     lane->dialer = NULL;
@@ -85,7 +85,7 @@ struct agent_lane *
 agent_lane_new(struct ev_loop *loop, const char *via)
 {
     struct agent_lane *lane = calloc(1, sizeof *lane);
-    if (lane == NULL)
+    if (!lane)
         return NULL;
     lane->loop = loop;
     lane->via = via;
@@ -109,7 +109,7 @@ agent_lane_serve(struct agent_lane *lane, struct mesh *mesh)
 void
 agent_lane_free(struct agent_lane *lane)
 {
-    if (lane == NULL)
+    if (!lane)
         return;
     agent_lane_serve(lane, NULL);
     free(lane);
@@ -122,7 +122,7 @@ agent_lane_promised(struct agent_lane *lane, const char *address,
     lane_dialer_free(lane->dialer);
     lane->dialer =
         lane_dialer_new(lane->loop, address, lane->via, ticket, CONNECT_MS, &dialer_ops, lane);
-    if (lane->dialer == NULL)
+    if (!lane->dialer)
         trouble(lane, "out of memory");
 }
 

@@ -74,7 +74,7 @@ finish(struct lane_dialer *dialer)
 {
     ev_io_stop(dialer->loop, &dialer->readable);
     struct cbx_carrier *carrier = cbx_carrier_fd(dialer->loop, dialer->fd, dialer->fd);
-    if (carrier == NULL) {
+    if (!carrier) {
         fail(dialer, "out of memory");
         return;
     }
@@ -157,7 +157,7 @@ lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
                 const struct lane_dialer_ops *ops, void *arg)
 {
     struct lane_dialer *dialer = calloc(1, sizeof *dialer);
-    if (dialer == NULL)
+    if (!dialer)
         return NULL;
     dialer->loop = loop;
     dialer->ops = ops;
@@ -172,7 +172,7 @@ lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
     dialer->readable.data = dialer->limit.data = dialer;
     dialer->connector =
         connector_new(loop, dialer->address, via, timeout_ms, &connector_ops, dialer);
-    if (dialer->connector == NULL) {
+    if (!dialer->connector) {
         lane_dialer_free(dialer);
         return NULL;
     }
@@ -182,7 +182,7 @@ lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
 void
 lane_dialer_free(struct lane_dialer *dialer)
 {
-    if (dialer == NULL)
+    if (!dialer)
         return;
     stop(dialer);
     sodium_memzero(dialer, sizeof *dialer);

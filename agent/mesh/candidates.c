@@ -103,7 +103,7 @@ add_seen(struct candidates *out, const struct wish *wish, const char *seen)
 void
 candidates_own(struct candidates *out, uint16_t port, const char *bound, const char *seen)
 {
-    bool four = strchr(bound, ':') == NULL;
+    bool four = !strchr(bound, ':');
     struct wish wish = {port, four, ELSEWHERE, CANDIDATES_MAX - LOOPBACK_PLACES};
     out->count = 0;
     if (port < CANDIDATE_PORT_MIN)

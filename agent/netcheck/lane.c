@@ -157,7 +157,7 @@ netcheck_lane_new(struct ev_loop *loop, const char *address, const char *via, in
                   void (*done)(void *arg, const char *trouble), void *arg)
 {
     struct netcheck_lane *lane = calloc(1, sizeof *lane);
-    if (lane == NULL)
+    if (!lane)
         return NULL;
     cbx_lane_ticket_make(&lane->ticket, CBX_CIPHER_CHACHA20POLY1305);
     lane->proof.ticket = &lane->ticket;
@@ -171,7 +171,7 @@ netcheck_lane_new(struct ev_loop *loop, const char *address, const char *via, in
     ev_init(&lane->timer, on_timer);
     lane->readable.data = lane->timer.data = lane;
     lane->connector = connector_new(loop, address, via, timeout_ms, &connector_ops, lane);
-    if (lane->connector == NULL) {
+    if (!lane->connector) {
         netcheck_lane_free(lane);
         return NULL;
     }
@@ -181,7 +181,7 @@ netcheck_lane_new(struct ev_loop *loop, const char *address, const char *via, in
 void
 netcheck_lane_free(struct netcheck_lane *lane)
 {
-    if (lane == NULL)
+    if (!lane)
         return;
     stop(lane);
     free(lane);

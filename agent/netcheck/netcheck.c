@@ -258,19 +258,19 @@ static void
 finish(struct netcheck *check, const char *lane_trouble)
 {
     json_t *checks = check->short_of_memory ? NULL : json_array();
-    if (checks != NULL && check->config.ssh_command != NULL) {
+    if (checks && check->config.ssh_command) {
         check_nothing(check, checks);
-    } else if (checks != NULL) {
+    } else if (checks) {
         uint32_t best = best_address(check);
         check_hub(check, checks, best);
         check_ssh(check, checks, best);
         check_path(check, checks, best);
     }
-    if (lane_trouble != NULL && lane_trouble[0] == '\0')
+    if (lane_trouble && lane_trouble[0] == '\0')
         (void)netcheck_add(checks, "lane", NETCHECK_OK, "",
                            "a lane's first bytes reach the hub; whether it grants lanes shows once "
                            "an agent runs");
-    else if (lane_trouble != NULL)
+    else if (lane_trouble)
         (void)netcheck_add(checks, "lane", NETCHECK_FAILED,
                            "optional, as SSH carries everything; for speed, allow protocols other "
                            "than SSH through to the hub's port",
@@ -304,7 +304,7 @@ probe_done(void *arg)
     if (check->config.try_lane && found_at(check, best)->logged_in)
         check->lane = netcheck_lane_new(check->loop, check->where.address[best], check->config.via,
                                         check->config.timeout_ms, lane_done, check);
-    if (check->lane == NULL)
+    if (!check->lane)
         finish(check, NULL);
 }
 
@@ -333,7 +333,7 @@ on_first(struct ev_loop *loop, ev_timer *timer, int events)
             .timeout_ms = check->config.timeout_ms,
         };
         check->probe[i] = netcheck_probe_new(loop, &config, probe_done, check);
-        check->short_of_memory = check->probe[i] == NULL;
+        check->short_of_memory = !check->probe[i];
     }
     check->waiting = count;
     if (check->short_of_memory)
@@ -347,7 +347,7 @@ netcheck_new(struct ev_loop *loop, const struct netcheck_config *config,
              void (*done)(void *arg, json_t *checks), void *arg)
 {
     struct netcheck *check = calloc(1, sizeof *check);
-    if (check == NULL)
+    if (!check)
         return NULL;
     check->loop = loop;
     check->config = *config;
@@ -368,7 +368,7 @@ netcheck_new(struct ev_loop *loop, const struct netcheck_config *config,
 void
 netcheck_free(struct netcheck *check)
 {
-    if (check == NULL)
+    if (!check)
         return;
     ev_timer_stop(check->loop, &check->first);
     drop_probes(check);

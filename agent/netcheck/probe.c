@@ -153,7 +153,7 @@ connected(void *arg, struct tcp_buffer *tcp)
         .login_only = true,
     };
     probe->login = ssh_login_new(probe->loop, tcp, &config, &login_ops, probe);
-    if (probe->login == NULL) {
+    if (!probe->login) {
         cbx_fail(&probe->found.text, 0, "out of memory");
         probe->found.error = SSH_PROTOCOL;
         finish(probe);
@@ -181,7 +181,7 @@ netcheck_probe_new(struct ev_loop *loop, const struct netcheck_probe_config *con
                    void (*done)(void *arg), void *arg)
 {
     struct netcheck_probe *probe = calloc(1, sizeof *probe);
-    if (probe == NULL)
+    if (!probe)
         return NULL;
     probe->loop = loop;
     probe->done = done;
@@ -196,7 +196,7 @@ netcheck_probe_new(struct ev_loop *loop, const struct netcheck_probe_config *con
     probe->began_us = cbx_clock_us();
     probe->connector =
         connector_new(loop, probe->address, config->via, probe->timeout_ms, &connector_ops, probe);
-    if (probe->connector == NULL) {
+    if (!probe->connector) {
         netcheck_probe_free(probe);
         return NULL;
     }
@@ -206,7 +206,7 @@ netcheck_probe_new(struct ev_loop *loop, const struct netcheck_probe_config *con
 void
 netcheck_probe_free(struct netcheck_probe *probe)
 {
-    if (probe == NULL)
+    if (!probe)
         return;
     stop(probe);
     cbx_keypair_wipe(&probe->key);

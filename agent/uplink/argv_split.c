@@ -12,11 +12,11 @@ insert_length(struct argv_split *argv, size_t index, const char *text, size_t le
     if (argv->count >= ARGV_SPLIT_WORDS_MAX)
         return CBX_ERR_LIMIT;
     char **grown = realloc(argv->word, (argv->count + 2) * sizeof *grown);
-    if (grown == NULL)
+    if (!grown)
         return CBX_ERR_NOMEM;
     argv->word = grown;
     char *copy = strndup(text, length);
-    if (copy == NULL) {
+    if (!copy) {
         grown[argv->count] = NULL;
         return CBX_ERR_NOMEM;
     }
@@ -89,7 +89,7 @@ split_double(struct splitter *splitter, struct cbx_error *error)
             return cbx_fail(error, CBX_ERR_USAGE, "unterminated double quote");
         if (c == '$' || c == '`')
             return refuse_shell(c, error);
-        if (c == '\\' && splitter->at[1] != '\0' && strchr("\"\\$`", splitter->at[1]) != NULL)
+        if (c == '\\' && splitter->at[1] != '\0' && strchr("\"\\$`", splitter->at[1]))
             c = *++splitter->at;
         put(splitter, c);
     }
@@ -125,7 +125,7 @@ argv_split_parse(struct argv_split *out, const char *text, struct cbx_error *err
     if (strlen(text) >= ARGV_SPLIT_TEXT_MAX)
         return cbx_fail(error, CBX_ERR_USAGE, "longer than %d bytes", ARGV_SPLIT_TEXT_MAX - 1);
     struct splitter *splitter = calloc(1, sizeof *splitter);
-    if (splitter == NULL)
+    if (!splitter)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     int result = CBX_OK;
     for (splitter->at = text; result == CBX_OK; splitter->at++) {
@@ -178,10 +178,10 @@ check_word(const char *word, const char *letters, const char *lists, struct cbx_
         char letter = at[1];
         if (letter == '%')
             continue;
-        if (letter == '\0' || (strchr(letters, letter) == NULL && strchr(lists, letter) == NULL))
+        if (letter == '\0' || (!strchr(letters, letter) && !strchr(lists, letter)))
             return cbx_fail(error, CBX_ERR_USAGE,
                             "unknown placeholder '%.2s'; write %%%% for a literal %%", at);
-        if (strchr(lists, letter) != NULL && strlen(word) != 2)
+        if (strchr(lists, letter) && strlen(word) != 2)
             return cbx_fail(error, CBX_ERR_USAGE, "'%.2s' must be an argument of its own", at);
     }
     return CBX_OK;
@@ -211,13 +211,13 @@ fill_word(struct argv_split *out, const char *word, const struct argv_placeholde
     char *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
-    if (file == NULL)
+    if (!file)
         return CBX_ERR_NOMEM;
     for (const char *at = word; *at != '\0'; at++) {
         char letter = placeholder_at(at);
         const struct argv_placeholder *placeholder =
             letter != '\0' ? find(placeholders, letter) : NULL;
-        if (placeholder != NULL)
+        if (placeholder)
             (void)fputs(placeholder->text, file);
         else
             (void)fputc(*at, file);
@@ -241,7 +241,7 @@ argv_split_fill(struct argv_split *out, const struct argv_split *in,
         const char *word = in->word[i];
         const struct argv_placeholder *placeholder =
             placeholder_at(word) != '\0' && word[2] == '\0' ? find(placeholders, word[1]) : NULL;
-        if (placeholder == NULL || placeholder->text != NULL)
+        if (!placeholder || placeholder->text)
             result = fill_word(out, word, placeholders);
         else
             for (size_t k = 0; placeholder->list[k] != NULL && result == CBX_OK; k++)

@@ -129,7 +129,7 @@ connected(void *arg, struct tcp_buffer *tcp)
     attempt->connector = NULL;
     const struct ssh_config config = login_config(attempt);
     attempt->login = ssh_login_new(attempt->loop, tcp, &config, &login_ops, attempt);
-    if (attempt->login == NULL) {
+    if (!attempt->login) {
         fail(attempt, UPLINK_UNREACHABLE, false, "out of memory");
         return;
     }
@@ -154,7 +154,7 @@ static const struct connector_ops connector_ops = {.connected = connected,
 static bool
 begin(struct attempt *attempt, const struct attempt_config *config)
 {
-    if (config->ssh_command == NULL) {
+    if (!config->ssh_command) {
         attempt->connector = connector_new(attempt->loop, attempt->address, config->via,
                                            attempt->timeout_ms, &connector_ops, attempt);
         return attempt->connector != NULL;
@@ -174,7 +174,7 @@ attempt_new(struct ev_loop *loop, const struct attempt_config *config,
             const struct attempt_ops *ops, void *arg)
 {
     struct attempt *attempt = calloc(1, sizeof *attempt);
-    if (attempt == NULL)
+    if (!attempt)
         return NULL;
     attempt->loop = loop;
     attempt->ops = ops;
@@ -199,7 +199,7 @@ attempt_new(struct ev_loop *loop, const struct attempt_config *config,
 void
 attempt_free(struct attempt *attempt)
 {
-    if (attempt == NULL)
+    if (!attempt)
         return;
     drop_parts(attempt);
     cbx_keypair_wipe(&attempt->key);

@@ -156,7 +156,7 @@ on_exit_of_child(struct ev_loop *loop, ev_child *watcher, int events)
         child_free(child);
         return;
     }
-    if (child->exited != NULL)
+    if (child->exited)
         child->exited(child->arg, watcher->rstatus);
 }
 
@@ -185,7 +185,7 @@ on_end(struct ev_loop *loop, ev_timer *timer, int events)
 void
 child_end(struct child *child)
 {
-    if (child == NULL)
+    if (!child)
         return;
     if (child->pid == 0) {
         child_free(child);
@@ -259,7 +259,7 @@ child_start(struct ev_loop *loop, char *const *argv, const char *name, const cha
 {
     int ours[3] = {-1, -1, -1};
     struct child *child = calloc(1, sizeof *child);
-    if (child == NULL) {
+    if (!child) {
         cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }

@@ -121,12 +121,12 @@ describe(struct connector *c, CURLcode code, struct cbx_error *text)
 static void
 stop_watching(struct connector *c)
 {
-    if (c->multi != NULL) {
+    if (c->multi) {
         (void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, NULL);
         (void)curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, NULL);
     }
     ev_timer_stop(c->loop, &c->timer);
-    while (c->watches != NULL) {
+    while (c->watches) {
         struct watch *watch = c->watches;
         c->watches = watch->next;
         ev_io_stop(c->loop, &watch->io);
@@ -137,11 +137,11 @@ stop_watching(struct connector *c)
 static void
 drop_handles(struct connector *c)
 {
-    if (c->multi != NULL && c->easy != NULL)
+    if (c->multi && c->easy)
         (void)curl_multi_remove_handle(c->multi, c->easy);
-    if (c->easy != NULL)
+    if (c->easy)
         curl_easy_cleanup(c->easy);
-    if (c->multi != NULL)
+    if (c->multi)
         (void)curl_multi_cleanup(c->multi);
     c->easy = NULL;
     c->multi = NULL;
@@ -171,7 +171,7 @@ make_tcp_buffer(struct connector *c)
     if (c->proxy.tls) {
         (void)curl_easy_setopt(c->easy, CURLOPT_ERRORBUFFER, NULL); /* it dies with us */
         struct tcp_buffer *tcp = tcp_buffer_over_tunnel(c->loop, c->multi, c->easy, fd);
-        if (tcp != NULL)
+        if (tcp)
             c->multi = c->easy = NULL;
         return tcp;
     }
@@ -180,7 +180,7 @@ make_tcp_buffer(struct connector *c)
         return NULL;
     drop_handles(c);
     struct tcp_buffer *tcp = tcp_buffer_over_socket(c->loop, own);
-    if (tcp == NULL)
+    if (!tcp)
         close(own);
     return tcp;
 }
@@ -196,7 +196,7 @@ finish(struct connector *c, CURLcode code)
         return;
     }
     struct tcp_buffer *tcp = make_tcp_buffer(c);
-    if (tcp != NULL) {
+    if (tcp) {
         c->ops->connected(c->arg, tcp);
         return;
     }
@@ -214,7 +214,7 @@ act(struct connector *c, curl_socket_t fd, int mask)
         return;
     }
     const CURLMsg *message = curl_multi_info_read(c->multi, &left);
-    if (message != NULL && message->msg == CURLMSG_DONE)
+    if (message && message->msg == CURLMSG_DONE)
         finish(c, message->data.result);
 }
 
@@ -274,13 +274,13 @@ want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
     struct connector *c = arg;
     struct watch *watch = socket_arg;
     if (what == CURL_POLL_REMOVE) {
-        if (watch != NULL)
+        if (watch)
             forget_socket(c, watch);
         return 0;
     }
-    if (watch == NULL) {
+    if (!watch) {
         watch = calloc(1, sizeof *watch);
-        if (watch == NULL)
+        if (!watch)
             return -1;
         watch->connector = c;
         watch->next = c->watches;
@@ -328,9 +328,9 @@ set_options(struct connector *c)
     ok = ok && curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->detail) == CURLE_OK;
     /* A proxy behind TLS may have a certificate of its owner's making: as the curl program does. */
     const char *authorities = getenv("CURL_CA_BUNDLE");
-    if (authorities == NULL)
+    if (!authorities)
         authorities = getenv("SSL_CERT_FILE");
-    if (authorities != NULL && authorities[0] != '\0')
+    if (authorities && authorities[0] != '\0')
         ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, authorities) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
     return ok;
@@ -349,7 +349,7 @@ set_up(struct connector *c, const char *address, const char *via)
     }
     proxy_choose(via, &c->proxy);
     c->multi = curl_multi_init();
-    if (c->multi == NULL || !set_options(c))
+    if (!c->multi || !set_options(c))
         return false;
     (void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, want_socket);
     (void)curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
@@ -367,7 +367,7 @@ connector_new(struct ev_loop *loop, const char *address, const char *via, int64_
         return NULL;
     curl_ready = true;
     struct connector *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    if (!c)
         return NULL;
     c->loop = loop;
     c->ops = ops;
@@ -376,7 +376,7 @@ connector_new(struct ev_loop *loop, const char *address, const char *via, int64_
     ev_init(&c->timer, on_timer);
     c->timer.data = c;
     c->easy = curl_easy_init();
-    if (c->easy == NULL) {
+    if (!c->easy) {
         free(c);
         return NULL;
     }
@@ -390,7 +390,7 @@ connector_new(struct ev_loop *loop, const char *address, const char *via, int64_
 void
 connector_free(struct connector *connector)
 {
-    if (connector == NULL)
+    if (!connector)
         return;
     stop_watching(connector);
     drop_handles(connector);

@@ -12,12 +12,12 @@ choose(const char *via, const char **from)
 {
     static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"};
     *from = "--via";
-    if (via != NULL)
+    if (via)
         return via;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *value = getenv(names[i]);
         *from = names[i];
-        if (value != NULL && value[0] != '\0')
+        if (value && value[0] != '\0')
             return value;
     }
     return "";
@@ -32,8 +32,8 @@ proxy_choose(const char *via, struct proxy_choice *out)
         return;
     char *scheme = NULL, *host = NULL, *port = NULL;
     CURLU *url = curl_url();
-    if (url != NULL && curl_url_set(url, CURLUPART_URL, out->url,
-                                    CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK) {
+    if (url && curl_url_set(url, CURLUPART_URL, out->url,
+                            CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK) {
         (void)curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
         (void)curl_url_get(url, CURLUPART_HOST, &host, 0);
         (void)curl_url_get(url, CURLUPART_PORT, &port, 0);

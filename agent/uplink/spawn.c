@@ -16,10 +16,10 @@ static char **
 environment_with(const char *name, const char *value)
 {
     size_t count = 0, length = name != NULL ? strlen(name) + strlen(value) + 2 : 0;
-    while (environ[count] != NULL)
+    while (environ[count])
         count++;
     char **made = malloc((count + 2) * sizeof *made + length);
-    if (made == NULL)
+    if (!made)
         return NULL;
     char *added = (char *)(made + count + 2);
     size_t used = 0, name_length = name != NULL ? strlen(name) : 0;
@@ -29,7 +29,7 @@ environment_with(const char *name, const char *value)
         if (!same)
             made[used++] = environ[i];
     }
-    if (name != NULL) {
+    if (name) {
         (void)snprintf(added, length, "%s=%s", name, value);
         made[used++] = added;
     }
@@ -85,7 +85,7 @@ spawn_piped(char *const *argv, const char *name, const char *value, pid_t *pid, 
     for (int i = 0; i < 3 && failed == 0; i++)
         failed = pipe2(pipes[i], O_CLOEXEC) == 0 ? 0 : errno;
     char **environment = failed == 0 ? environment_with(name, value) : NULL;
-    if (failed == 0 && environment == NULL)
+    if (failed == 0 && !environment)
         failed = ENOMEM;
     if (failed == 0) {
         const int far[3] = {pipes[0][0], pipes[1][1], pipes[2][1]};

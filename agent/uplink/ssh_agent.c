@@ -49,7 +49,7 @@ take_string(struct reader *reader)
 {
     uint32_t length = take_number(reader);
     const uint8_t *at = take(reader, length);
-    return (struct reader){.at = at, .left = at != NULL ? length : 0, .failed = at == NULL};
+    return (struct reader){.at = at, .left = at != NULL ? length : 0, .failed = !at};
 }
 
 static bool

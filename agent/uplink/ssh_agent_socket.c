@@ -47,7 +47,7 @@ struct ssh_agent_socket {
 static void
 client_end(struct client *client)
 {
-    if (client->socket == NULL)
+    if (!client->socket)
         return;
     ev_io_stop(client->socket->loop, &client->io);
     (void)close(client->fd);
@@ -146,11 +146,11 @@ on_accept(struct ev_loop *loop, ev_io *io, int events)
             ev_io_stop(loop, io);
         return;
     }
-    for (size_t i = 0; i < SSH_AGENT_CLIENTS_MAX && client == NULL; i++) {
-        if (owner->clients[i].socket == NULL)
+    for (size_t i = 0; i < SSH_AGENT_CLIENTS_MAX && !client; i++) {
+        if (!owner->clients[i].socket)
             client = &owner->clients[i];
     }
-    if (client == NULL || !cbx_peer_is_uid(fd, geteuid())) {
+    if (!client || !cbx_peer_is_uid(fd, geteuid())) {
         (void)close(fd);
         return;
     }
@@ -203,7 +203,7 @@ ssh_agent_listen(struct ev_loop *loop, const char *folder, struct ssh_agent *age
                  struct cbx_error *error)
 {
     struct ssh_agent_socket *owner = calloc(1, sizeof *owner);
-    if (owner == NULL) {
+    if (!owner) {
         cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -230,7 +230,7 @@ ssh_agent_path(const struct ssh_agent_socket *socket)
 void
 ssh_agent_close(struct ssh_agent_socket *socket)
 {
-    if (socket == NULL)
+    if (!socket)
         return;
     for (size_t i = 0; i < SSH_AGENT_CLIENTS_MAX; i++)
         client_end(&socket->clients[i]);

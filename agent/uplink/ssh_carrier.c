@@ -274,7 +274,7 @@ static void
 serve(struct ssh_carrier *c)
 {
     bool ready = (c->want_read && readable(c)) || (c->want_write && writable(c));
-    if (ready && c->carrier.ready != NULL)
+    if (ready && c->carrier.ready)
         c->carrier.ready(c->carrier.arg);
 }
 
@@ -344,7 +344,7 @@ ssh_carrier_new(struct ev_loop *loop, struct tcp_buffer *tcp, LIBSSH2_SESSION *s
                 LIBSSH2_CHANNEL *channel)
 {
     struct ssh_carrier *c = malloc(sizeof *c);
-    if (c == NULL)
+    if (!c)
         return NULL;
     memset(c, 0, offsetof(struct ssh_carrier, stage));
     c->carrier.ops = &operations;

@@ -119,14 +119,14 @@ fail_program(struct ssh_command *command, bool denies, const char *what)
                  "answers there, or the hub was set up anew (then ask for a new invite)",
                  command->address, seen, pinned);
     } else if (denies && agent->listed && !agent->signed_once &&
-               strstr(said, "Permission denied") != NULL) {
+               strstr(said, "Permission denied")) {
         error = SSH_DENIED;
         cbx_fail(&text, 0,
                  "%s refused the login as %s: this key is unknown, expired or revoked there; ask "
                  "the operator for a new invite",
                  command->address, agent->user);
     } else {
-        if (strstr(said, "Connection refused") != NULL)
+        if (strstr(said, "Connection refused"))
             error = SSH_REFUSED;
         cbx_fail(&text, 0, "ssh-command (%s) %s%s%s", command->address, what,
                  said[0] != '\0' ? ": " : "", said);
@@ -160,7 +160,7 @@ hand_over(struct ssh_command *command, const uint8_t *magic)
     struct cbx_carrier *carrier =
         stdio_carrier_new(command->loop, command->child, command->input, command->output, magic,
                           (size_t)(command->bytes + command->used - magic));
-    if (carrier == NULL) {
+    if (!carrier) {
         fail(command, SSH_PROTOCOL, "out of memory");
         return;
     }
@@ -215,7 +215,7 @@ on_readable(struct ev_loop *loop, ev_io *io, int events)
     command->used += (size_t)got;
     const uint8_t *magic =
         memmem(command->bytes, command->used, cbx_link_magic, CBX_LINK_MAGIC_SIZE);
-    if (magic != NULL)
+    if (magic)
         hand_over(command, magic);
     else if (command->used == sizeof command->bytes)
         fail_junk(command);
@@ -295,7 +295,7 @@ ssh_command_new(struct ev_loop *loop, const struct ssh_command_config *config,
                 const struct ssh_login_ops *ops, void *arg)
 {
     struct ssh_command *command = calloc(1, sizeof *command);
-    if (command == NULL)
+    if (!command)
         return NULL;
     command->loop = loop;
     command->ops = ops;
@@ -311,8 +311,7 @@ ssh_command_new(struct ev_loop *loop, const struct ssh_command_config *config,
     ev_init(&command->timer, on_timer); /* no wait: the first turn starts the program */
     command->readable.data = command->timer.data = command;
     command->folder = strdup(config->folder);
-    if (command->folder == NULL ||
-        ssh_command_parse(&command->argv, config->command, NULL) != CBX_OK) {
+    if (!command->folder || ssh_command_parse(&command->argv, config->command, NULL) != CBX_OK) {
         ssh_command_free(command);
         return NULL;
     }
@@ -324,7 +323,7 @@ ssh_command_new(struct ev_loop *loop, const struct ssh_command_config *config,
 void
 ssh_command_free(struct ssh_command *command)
 {
-    if (command == NULL)
+    if (!command)
         return;
     ev_timer_stop(command->loop, &command->timer);
     close_pipes(command);

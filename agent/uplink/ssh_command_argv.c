@@ -95,7 +95,7 @@ harmless(const char *text, const char *also)
     if (text[0] == '\0' || text[0] == '-')
         return false;
     for (; *text != '\0'; text++) {
-        if (strchr(letters, *text) == NULL && strchr(also, *text) == NULL)
+        if (!strchr(letters, *text) && !strchr(also, *text))
             return false;
     }
     return true;

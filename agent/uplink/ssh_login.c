@@ -65,7 +65,7 @@ static LIBSSH2_USERAUTH_PUBLICKEY_SIGN_FUNC(sign)
     const struct ssh_login *login = *abstract;
     /* libssh2 frees it with the allocator of the session, which is malloc's. */
     unsigned char *signature = malloc(crypto_sign_BYTES);
-    if (signature == NULL)
+    if (!signature)
         return -1;
     (void)crypto_sign_detached(signature, NULL, data, data_len, login->key.secret_key);
     *sig = signature;
@@ -109,7 +109,7 @@ fail_stage(struct ssh_login *login, int code)
 {
     char *message = NULL;
     (void)libssh2_session_last_error(login->session, &message, NULL, 0);
-    if (message == NULL || message[0] == '\0')
+    if (!message || message[0] == '\0')
         message = "unknown error";
     struct cbx_error text;
     enum ssh_error error = SSH_PROTOCOL;
@@ -142,9 +142,9 @@ check_host_key(struct ssh_login *login, struct cbx_error *text)
     int type = LIBSSH2_HOSTKEY_TYPE_UNKNOWN;
     const char *blob = libssh2_session_hostkey(login->session, &length, &type);
     uint8_t digest[crypto_hash_sha256_BYTES] = {0};
-    if (blob != NULL)
+    if (blob)
         (void)crypto_hash_sha256(digest, (const unsigned char *)blob, length);
-    if (blob != NULL && type == LIBSSH2_HOSTKEY_TYPE_ED25519 &&
+    if (blob && type == LIBSSH2_HOSTKEY_TYPE_ED25519 &&
         sodium_memcmp(digest, login->host_key_sha256, sizeof digest) == 0)
         return 0;
     char seen[CBX_FINGERPRINT_TEXT_MAX], pinned[CBX_FINGERPRINT_TEXT_MAX];
@@ -191,7 +191,7 @@ hand_over(struct ssh_login *login)
     tcp_buffer_listen(login->tcp, NULL, NULL);
     struct cbx_carrier *carrier =
         ssh_carrier_new(login->loop, login->tcp, login->session, login->channel);
-    if (carrier == NULL) {
+    if (!carrier) {
         struct cbx_error text;
         cbx_fail(&text, 0, "%s: out of memory", login->address);
         fail(login, SSH_PROTOCOL, &text);
@@ -267,7 +267,7 @@ ssh_login_new(struct ev_loop *loop, struct tcp_buffer *tcp, const struct ssh_con
 {
     struct ssh_login *login = calloc(1, sizeof *login);
     LIBSSH2_SESSION *session = login != NULL ? ssh_session_new(tcp) : NULL;
-    if (session == NULL) {
+    if (!session) {
         tcp_buffer_free(tcp);
         free(login);
         return NULL;
@@ -300,7 +300,7 @@ ssh_login_banner(const struct ssh_login *login)
 void
 ssh_login_free(struct ssh_login *login)
 {
-    if (login == NULL)
+    if (!login)
         return;
     ev_timer_stop(login->loop, &login->kick);
     ssh_session_end(login->session, login->tcp);

@@ -71,7 +71,7 @@ install_tcp(LIBSSH2_SESSION *session, struct tcp_buffer *tcp)
 void
 ssh_session_end(LIBSSH2_SESSION *session, struct tcp_buffer *tcp)
 {
-    if (session != NULL) {
+    if (session) {
         /* Freeing closes the channel and waits for the answer, unless reading fails. */
         set_callbacks(session, receive_nothing, send_nowhere);
         for (int i = 0; i < FREE_TRIES_MAX; i++) {
@@ -119,7 +119,7 @@ ssh_session_new(struct tcp_buffer *tcp)
         return NULL;
     libssh2_ready = true;
     LIBSSH2_SESSION *session = libssh2_session_init_ex(NULL, NULL, NULL, tcp);
-    if (session == NULL)
+    if (!session)
         return NULL;
     libssh2_session_set_blocking(session, 0);
     install_tcp(session, tcp);

@@ -91,7 +91,7 @@ on_held(struct ev_loop *loop, ev_idle *idle, int events)
     (void)loop;
     (void)events;
     struct stdio_carrier *carrier = idle->data;
-    if (carrier->base.ready != NULL)
+    if (carrier->base.ready)
         carrier->base.ready(carrier->base.arg);
 }
 
@@ -100,7 +100,7 @@ static void
 on_pipes(void *arg)
 {
     struct stdio_carrier *carrier = arg;
-    if (carrier->base.ready != NULL)
+    if (carrier->base.ready)
         carrier->base.ready(carrier->base.arg);
 }
 
@@ -109,10 +109,10 @@ stdio_carrier_new(struct ev_loop *loop, struct child *child, int input, int outp
                   const void *first, size_t length)
 {
     struct stdio_carrier *carrier = calloc(1, sizeof *carrier + length);
-    if (carrier == NULL)
+    if (!carrier)
         return NULL;
     carrier->pipes = cbx_carrier_fd(loop, output, input);
-    if (carrier->pipes == NULL) {
+    if (!carrier->pipes) {
         free(carrier);
         return NULL;
     }

@@ -41,7 +41,7 @@ on_event(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     struct tcp_buffer *tcp = io->data;
-    if (tcp->event != NULL)
+    if (tcp->event)
         tcp->event(tcp->arg, events);
 }
 
@@ -50,7 +50,7 @@ tcp_buffer_new(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
 {
     /* Not calloc: the buffers' pages stay untouched until bytes come. */
     struct tcp_buffer *tcp = malloc(sizeof *tcp);
-    if (tcp == NULL)
+    if (!tcp)
         return NULL;
     memset(tcp, 0, offsetof(struct tcp_buffer, in));
     tcp->loop = loop;
@@ -79,11 +79,11 @@ tcp_buffer_over_tunnel(struct ev_loop *loop, CURLM *multi, CURL *easy, int fd)
 void
 tcp_buffer_free(struct tcp_buffer *tcp)
 {
-    if (tcp == NULL)
+    if (!tcp)
         return;
     ev_io_stop(tcp->loop, &tcp->read_io);
     ev_io_stop(tcp->loop, &tcp->write_io);
-    if (tcp->multi != NULL) {
+    if (tcp->multi) {
         (void)curl_multi_remove_handle(tcp->multi, tcp->easy);
         curl_easy_cleanup(tcp->easy);
         (void)curl_multi_cleanup(tcp->multi);
@@ -102,7 +102,7 @@ tcp_buffer_fd(const struct tcp_buffer *tcp)
 int
 tcp_buffer_release(struct tcp_buffer *tcp)
 {
-    if (tcp->multi != NULL || tcp_buffer_held(tcp) > 0)
+    if (tcp->multi || tcp_buffer_held(tcp) > 0)
         return -1;
     ev_io_stop(tcp->loop, &tcp->read_io);
     ev_io_stop(tcp->loop, &tcp->write_io);
@@ -147,7 +147,7 @@ errno_code(void)
 static ssize_t
 receive(struct tcp_buffer *tcp, void *buffer, size_t length)
 {
-    if (tcp->multi == NULL) {
+    if (!tcp->multi) {
         ssize_t got = recv(tcp->fd, buffer, length, 0);
         return got > 0 ? got : got == 0 ? CBX_ERR_CLOSED : errno_code();
     }
@@ -161,7 +161,7 @@ receive(struct tcp_buffer *tcp, void *buffer, size_t length)
 static ssize_t
 transmit(struct tcp_buffer *tcp, const void *data, size_t length)
 {
-    if (tcp->multi == NULL) {
+    if (!tcp->multi) {
         ssize_t sent = send(tcp->fd, data, length, MSG_NOSIGNAL);
         return sent >= 0 ? sent : errno_code();
     }
@@ -193,7 +193,7 @@ tcp_buffer_fill(struct tcp_buffer *tcp)
         got = receive(tcp, tcp->in + tcp->in_end + total, room - total);
         total += got > 0 ? (size_t)got : 0;
         /* TLS hands out one record a call, and may have read more of them from the socket. */
-    } while (tcp->multi != NULL && got > 0 && total < room);
+    } while (tcp->multi && got > 0 && total < room);
     tcp->more = tcp->multi != NULL && got > 0;
     tcp->in_end += total;
     if (got < 0 && got != CBX_ERR_AGAIN)

@@ -257,7 +257,7 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
            void *arg)
 {
     struct uplink *uplink = calloc(1, sizeof *uplink);
-    if (uplink == NULL || sodium_init() < 0) {
+    if (!uplink || sodium_init() < 0) {
         free(uplink);
         return NULL;
     }
@@ -273,8 +273,8 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
     uplink->timer.data = uplink;
     uplink->via = config->via != NULL ? strdup(config->via) : NULL;
     uplink->netwatch = netwatch_new(loop, 0, network_changed, uplink);
-    bool whole = uplink->netwatch != NULL && (config->via == NULL || uplink->via != NULL);
-    if (config->ssh_command != NULL) {
+    bool whole = uplink->netwatch != NULL && (!config->via || uplink->via != NULL);
+    if (config->ssh_command) {
         uplink->ssh_command = strdup(config->ssh_command);
         uplink->folder = strdup(config->folder);
         whole = whole && uplink->ssh_command != NULL && uplink->folder != NULL;
@@ -326,11 +326,11 @@ uplink_stop(struct uplink *uplink)
 void
 uplink_free(struct uplink *uplink)
 {
-    if (uplink == NULL)
+    if (!uplink)
         return;
     drop_attempt(uplink);
     netwatch_free(uplink->netwatch);
-    if (uplink->via != NULL)
+    if (uplink->via)
         sodium_memzero(uplink->via, strlen(uplink->via)); /* it may hold a password */
     free(uplink->via);
     free(uplink->ssh_command);

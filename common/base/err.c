@@ -9,7 +9,7 @@
 int
 cbx_fail(struct cbx_error *error, int code, const char *format, ...)
 {
-    if (error == NULL)
+    if (!error)
         return code;
     /* Formatted aside first: callers put error->text itself among the arguments. */
     char text[CBX_ERROR_TEXT_MAX];

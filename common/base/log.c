@@ -96,7 +96,7 @@ append_time(char *line, size_t size)
     int64_t milliseconds = cbx_clock_unix_ms();
     time_t seconds = (time_t)(milliseconds / 1000);
     struct tm utc;
-    if (gmtime_r(&seconds, &utc) == NULL)
+    if (!gmtime_r(&seconds, &utc))
         return 0;
     size_t used = strftime(line, size, "%Y-%m-%dT%H:%M:%S", &utc);
     int more = snprintf(line + used, size - used, ".%03dZ ", (int)(milliseconds % 1000));

@@ -71,7 +71,7 @@ cbx_mp_text(const msgpack_object *object, char *out, size_t size)
         return false;
     size_t length = object->via.str.size;
     if (length > 0) {
-        if (memchr(object->via.str.ptr, '\0', length) != NULL)
+        if (memchr(object->via.str.ptr, '\0', length))
             return false;
         memcpy(out, object->via.str.ptr, length);
     }

@@ -67,7 +67,7 @@ cbx_dial_name_parse(const char *name, size_t length, struct cbx_dial_name *out)
     const char *dot = memchr(name, '.', length);
     size_t slug_length = dot != NULL ? (size_t)(dot - name) : length;
     bool legal = take_slug(name, slug_length, out->slug);
-    if (legal && dot != NULL)
+    if (legal && dot)
         legal = take_slug(dot + 1, length - slug_length - 1, out->pond);
     if (!legal) {
         memset(out, 0, sizeof *out);
@@ -117,7 +117,7 @@ parse_host_port(const char *text, char *host, size_t host_size, bool zero_ok, ui
     bool bracketed = text[0] == '[';
     const char *begin = bracketed ? text + 1 : text;
     const char *end = strchr(begin, bracketed ? ']' : ':');
-    if (end == NULL || end == begin || (bracketed && end[1] != ':'))
+    if (!end || end == begin || (bracketed && end[1] != ':'))
         return CBX_ERR_FORMAT;
     size_t length = (size_t)(end - begin);
     const char *digits = bracketed ? end + 2 : end + 1;
@@ -191,9 +191,9 @@ cbx_size_parse(const char *text, uint64_t *bytes)
         return CBX_ERR_FORMAT;
     const char *unit = *at != '\0' ? strchr(units, *at) : NULL;
     unsigned shift = unit != NULL ? 10 * (unsigned)(unit - units + 1) : 0;
-    if (unit != NULL)
+    if (unit)
         at++;
-    if (unit != NULL && strcmp(at, "iB") == 0)
+    if (unit && strcmp(at, "iB") == 0)
         at += 2;
     if (*at != '\0' || value > UINT64_MAX >> shift)
         return CBX_ERR_FORMAT;

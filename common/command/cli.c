@@ -56,9 +56,9 @@ find_in_program(const struct cbx_program *program, const struct cbx_command *com
                 const char *name, size_t length)
 {
     const struct cbx_option *found = find_option(program->common, name, length);
-    if (command != NULL)
-        return found != NULL ? found : find_option(command->options, name, length);
-    for (command = program->commands; found == NULL && command->name != NULL; command++)
+    if (command)
+        return found ? found : find_option(command->options, name, length);
+    for (command = program->commands; !found && command->name != NULL; command++)
         found = find_option(command->options, name, length);
     return found;
 }
@@ -106,7 +106,7 @@ static void
 print_options(const char *title, const struct cbx_option *options)
 {
     options = options_of(options);
-    if (options->name == NULL)
+    if (!options->name)
         return;
     printf("\n%s\n", title);
     for (; options->name != NULL; options++) {
@@ -149,7 +149,7 @@ print_command_help(const struct cbx_program *program, const struct cbx_command *
     bool more = command->arguments != NULL && command->arguments[0] != '\0';
     printf("usage: %s %s%s%s [OPTIONS]\n%s\n", program->name, command->name, more ? " " : "",
            more ? command->arguments : "", command->help);
-    if (command->detail != NULL)
+    if (command->detail)
         printf("\n%s\n", command->detail);
     print_options("options:", command->options);
     print_options("options of every command:", program->common);
@@ -180,7 +180,7 @@ scan_words(const struct cbx_program *program, int argc, char **argv, struct scan
         if (strcmp(word, "--") == 0)
             break;
         if (!is_option(word)) {
-            if (scan->command == NULL) {
+            if (!scan->command) {
                 scan->command = argv[i];
                 scan->command_at = i;
             }
@@ -197,9 +197,9 @@ scan_words(const struct cbx_program *program, int argc, char **argv, struct scan
         size_t length = strcspn(word, "=");
         const struct cbx_option *option =
             word[1] == '-' ? find_in_program(program, NULL, word + 2, length - 2) : NULL;
-        if (option == NULL && scan->unknown == NULL)
+        if (!option && !scan->unknown)
             scan->unknown = word;
-        if (option != NULL && option->argument != NULL && word[length] == '\0')
+        if (option && option->argument && word[length] == '\0')
             i++;
     }
 }
@@ -232,7 +232,7 @@ option_error(const struct cbx_args *args, int result, const char *word)
     if (result == ':')
         return cbx_usage(args, "%s needs a value", word);
     if (word[length] == '=' && word[1] == '-' &&
-        find_in_program(args->program, args->command, word + 2, length - 2) != NULL)
+        find_in_program(args->program, args->command, word + 2, length - 2))
         return cbx_usage(args, "%.*s takes no value", (int)length, word);
     return cbx_usage(args, "%.*s is not an option of this command", (int)length, word);
 }
@@ -266,7 +266,7 @@ parse_options(struct cbx_args *args, int argc, char **argv)
             break;
         if (result == 1) {
             status = add_operand(args, optarg);
-        } else if (result == 0 && table[index].name != NULL) {
+        } else if (result == 0 && table[index].name) {
             const char *name = table[index].name;
             const struct cbx_option *option =
                 find_in_program(args->program, args->command, name, strlen(name));
@@ -331,21 +331,21 @@ cbx_cli_main(const struct cbx_program *program, int argc, char **argv)
     struct cbx_args args = {.program = program};
     struct scan scan = {0};
     scan_words(program, argc, argv, &scan);
-    if (scan.command != NULL)
+    if (scan.command)
         args.command = find_command(program, scan.command);
-    if (scan.help && (args.command != NULL || scan.command == NULL))
-        return args.command != NULL ? print_command_help(program, args.command)
-                                    : print_program_help(program);
-    if (scan.unknown != NULL)
+    if (scan.help && (args.command || !scan.command))
+        return args.command ? print_command_help(program, args.command)
+                            : print_program_help(program);
+    if (scan.unknown)
         return cbx_usage(&args, "unknown option %.*s", (int)strcspn(scan.unknown, "="),
                          scan.unknown);
     if (scan.version) {
         printf("%s %s\n", program->name, CBX_VERSION);
         return finish_output();
     }
-    if (scan.command == NULL)
+    if (!scan.command)
         return cbx_usage(&args, "no command");
-    if (args.command == NULL)
+    if (!args.command)
         return cbx_usage(&args, "unknown command '%s'", scan.command);
 
     char *words[WORDS_MAX];

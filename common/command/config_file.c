@@ -27,7 +27,7 @@ next_line(char *text, int size, void *arg)
 {
     struct reader *reader = arg;
     memset(text, '\n', (size_t)size); /* the last NUL is then the one that fgets wrote */
-    if (reader->wrong_line != 0 || fgets(text, size, reader->file) == NULL)
+    if (reader->wrong_line != 0 || !fgets(text, size, reader->file))
         return NULL;
     reader->line++;
     size_t used = (size_t)((char *)memrchr(text, '\0', (size_t)size) - text);
@@ -85,7 +85,7 @@ cbx_config_file_read(const char *path, const struct cbx_config_file *config, voi
                      struct cbx_error *error)
 {
     struct reader reader = {.config = config, .arg = arg, .file = fopen(path, "re")};
-    if (reader.file == NULL)
+    if (!reader.file)
         return cbx_fail(error, CBX_ERR_IO, "cannot open the configuration file %s: %s", path,
                         strerror(errno));
     ini_allow_multiline = false;

@@ -76,7 +76,7 @@ buffer_reserve(struct buffer *buffer, size_t more)
     while (size - buffer->end < more)
         size *= 2;
     char *bytes = realloc(buffer->bytes, size);
-    if (bytes == NULL)
+    if (!bytes)
         return false;
     buffer->bytes = bytes;
     buffer->size = size;
@@ -90,11 +90,11 @@ client_free(struct cbx_control_client *client)
     ev_io_stop(control->loop, &client->readable);
     ev_io_stop(control->loop, &client->writable);
     *client->link = client->next;
-    if (client->next != NULL)
+    if (client->next)
         client->next->link = client->link;
     control->client_count--;
     client->state = CLIENT_DEAD; /* whatever the owner still calls is ignored */
-    if (client->reported && control->ops->gone != NULL)
+    if (client->reported && control->ops->gone)
         control->ops->gone(control->arg, client);
     if (client->passed_fd >= 0)
         close(client->passed_fd);
@@ -158,7 +158,7 @@ cbx_control_reply(struct cbx_control_client *client, json_t *object)
     }
     /* An answer that cannot be given is the end: the command sees a closed connection, not silence.
      */
-    if (text == NULL || out->end - out->start + length + 1 > CBX_CONTROL_ANSWER_MAX ||
+    if (!text || out->end - out->start + length + 1 > CBX_CONTROL_ANSWER_MAX ||
         !buffer_reserve(out, length + 1)) {
         cbx_log_warn("control: an answer of %zu bytes was dropped with its client", length);
         free(text);
@@ -181,7 +181,7 @@ cbx_control_reply_error(struct cbx_control_client *client, const char *format, .
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     json_t *answer = json_pack("{s:b, s:s}", "ok", 0, "error", text);
-    if (answer == NULL) /* words that are not UTF-8 */
+    if (!answer) /* words that are not UTF-8 */
         answer = json_pack("{s:b, s:s}", "ok", 0, "error", "failed, and the cause is not text");
     cbx_control_reply(client, answer);
 }
@@ -215,7 +215,7 @@ client_request(struct cbx_control_client *client, const char *line, size_t lengt
     json_t *request = json_loadb(line, length, JSON_REJECT_DUPLICATES, &why);
     if (!json_is_object(request) || !json_is_string(json_object_get(request, "cmd"))) {
         cbx_control_reply_error(client, "not a request: %s",
-                                request == NULL ? why.text : "an object with \"cmd\" is expected");
+                                !request ? why.text : "an object with \"cmd\" is expected");
         cbx_control_finish(client);
         json_decref(request);
         return;
@@ -243,7 +243,7 @@ client_lines(struct cbx_control_client *client)
             cbx_control_finish(client);
             return;
         }
-        if (newline == NULL)
+        if (!newline)
             return;
         in->start += length + 1;
         client_request(client, line, length);
@@ -327,7 +327,7 @@ static void
 client_new(struct cbx_control *control, int fd)
 {
     struct cbx_control_client *client = calloc(1, sizeof *client);
-    if (client == NULL) {
+    if (!client) {
         close(fd);
         return;
     }
@@ -336,7 +336,7 @@ client_new(struct cbx_control *control, int fd)
     client->passed_fd = -1;
     client->next = control->clients;
     client->link = &control->clients;
-    if (client->next != NULL)
+    if (client->next)
         client->next->link = &client->next;
     control->clients = client;
     control->client_count++;
@@ -432,7 +432,7 @@ cbx_control_listen(struct ev_loop *loop, const char *state_dir, const struct cbx
                    void *arg, struct cbx_error *error)
 {
     struct cbx_control *control = calloc(1, sizeof *control);
-    if (control == NULL) {
+    if (!control) {
         cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -460,9 +460,9 @@ cbx_control_listen(struct ev_loop *loop, const char *state_dir, const struct cbx
 void
 cbx_control_free(struct cbx_control *control)
 {
-    if (control == NULL)
+    if (!control)
         return;
-    while (control->clients != NULL) {
+    while (control->clients) {
         /* Last words, such as the answer to "down", get one try. */
         (void)client_flush(control->clients);
         client_free(control->clients);

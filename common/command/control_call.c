@@ -68,7 +68,7 @@ cbx_call_open(struct cbx_call **call, const char *state_dir, int64_t wait_ms,
     if (fd < 0)
         return fd;
     *call = calloc(1, sizeof **call);
-    if (*call == NULL) {
+    if (!*call) {
         close(fd);
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     }
@@ -103,7 +103,7 @@ cbx_call_send(struct cbx_call *call, json_t *request, int fd, struct cbx_error *
 {
     char *text = request != NULL ? json_dumps(request, JSON_COMPACT) : NULL;
     json_decref(request);
-    if (text == NULL)
+    if (!text)
         return cbx_fail(error, CBX_ERR_NOMEM, "the request cannot be put together");
     size_t length = strlen(text);
     int result = CBX_OK;
@@ -167,7 +167,7 @@ make_room(struct cbx_call *call, struct cbx_error *error)
         return CBX_OK;
     size_t size = call->size == 0 ? 4 * READ_MIN : 2 * call->size;
     char *bytes = realloc(call->bytes, size);
-    if (bytes == NULL)
+    if (!bytes)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     call->bytes = bytes;
     call->size = size;
@@ -189,7 +189,7 @@ read_answer(const char *line, size_t length, json_t **answer, struct cbx_error *
         const char *text = json_string_value(json_object_get(object, "error"));
         result = cbx_fail(error, CBX_ERR_STATE, "%s", text != NULL ? text : "failed");
     }
-    if (answer != NULL)
+    if (answer)
         *answer = object;
     else
         json_decref(object);
@@ -199,7 +199,7 @@ read_answer(const char *line, size_t length, json_t **answer, struct cbx_error *
 int
 cbx_call_next(struct cbx_call *call, int64_t timeout_ms, json_t **answer, struct cbx_error *error)
 {
-    if (answer != NULL)
+    if (answer)
         *answer = NULL;
     int64_t deadline = timeout_ms < 0 ? -1 : cbx_clock_us() + timeout_ms * 1000;
     size_t searched = 0;
@@ -207,7 +207,7 @@ cbx_call_next(struct cbx_call *call, int64_t timeout_ms, json_t **answer, struct
         size_t held = call->end - call->start;
         char *line = held > 0 ? call->bytes + call->start : NULL;
         char *newline = held > searched ? memchr(line + searched, '\n', held - searched) : NULL;
-        if (newline != NULL) {
+        if (newline) {
             call->start += (size_t)(newline - line) + 1;
             return read_answer(line, (size_t)(newline - line), answer, error);
         }
@@ -231,7 +231,7 @@ cbx_call_fd(const struct cbx_call *call)
 void
 cbx_call_close(struct cbx_call *call)
 {
-    if (call == NULL)
+    if (!call)
         return;
     close(call->fd);
     free(call->bytes);

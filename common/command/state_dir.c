@@ -138,7 +138,7 @@ compose(const char *folder, size_t length, const char *middle, const char *kind,
 {
     char here[PATH_MAX] = "";
     bool relative = folder[0] != '/';
-    if (relative && getcwd(here, sizeof here) == NULL)
+    if (relative && !getcwd(here, sizeof here))
         return cbx_fail(error, CBX_ERR_IO, "cannot tell the working directory: %s",
                         strerror(errno));
     while (length > 1 && folder[length - 1] == '/')
@@ -153,24 +153,24 @@ compose(const char *folder, size_t length, const char *middle, const char *kind,
 int
 cbx_state_dir(const char *option, const char *kind, char *out, size_t size, struct cbx_error *error)
 {
-    if (option != NULL && option[0] == '\0')
+    if (option && option[0] == '\0')
         return cbx_fail(error, CBX_ERR_USAGE, "--state is empty: name a folder");
     const char *folder = option != NULL ? option : environment("CBX_STATE");
-    if (folder != NULL)
+    if (folder)
         return compose(folder, strlen(folder), "", "", out, size, error);
     /* systemd: several folders are separated by colons; the first is ours. */
     folder = environment("STATE_DIRECTORY");
-    if (folder != NULL && strcspn(folder, ":") > 0)
+    if (folder && strcspn(folder, ":") > 0)
         return compose(folder, strcspn(folder, ":"), "", "", out, size, error);
     folder = environment("XDG_STATE_HOME");
-    if (folder != NULL && folder[0] == '/') /* a relative one is to be ignored, says XDG */
+    if (folder && folder[0] == '/') /* a relative one is to be ignored, says XDG */
         return compose(folder, strlen(folder), "/cbx/", kind, out, size, error);
     folder = environment("HOME");
-    if (folder == NULL) {
+    if (!folder) {
         const struct passwd *user = getpwuid(geteuid());
         folder = user != NULL ? user->pw_dir : NULL;
     }
-    if (folder == NULL || folder[0] != '/')
+    if (!folder || folder[0] != '/')
         return cbx_fail(error, CBX_ERR_USAGE,
                         "no home folder to keep state in: name a folder with --state");
     return compose(folder, strlen(folder), "/.local/state/cbx/", kind, out, size, error);
@@ -189,7 +189,7 @@ cbx_unix_address(const char *path, struct sockaddr_un *address, int *folder,
     }
     const char *slash = strrchr(path, '/');
     char parent[PATH_MAX];
-    if (slash == NULL || (size_t)(slash - path) >= sizeof parent)
+    if (!slash || (size_t)(slash - path) >= sizeof parent)
         return cbx_fail(error, CBX_ERR_LIMIT, "the path of the socket is too long: %s", path);
     memcpy(parent, path, (size_t)(slash - path));
     parent[slash - path] = '\0';

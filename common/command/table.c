@@ -15,7 +15,7 @@ struct cbx_table *
 cbx_table_new(int columns)
 {
     struct cbx_table *table = calloc(1, sizeof *table);
-    if (table != NULL)
+    if (table)
         table->columns = columns < CBX_TABLE_COLUMNS_MAX ? columns : CBX_TABLE_COLUMNS_MAX;
     return table;
 }
@@ -25,7 +25,7 @@ grow(struct cbx_table *table)
 {
     size_t room = table->room == 0 ? 64 : 2 * table->room;
     char **cell = realloc(table->cell, room * sizeof *cell);
-    if (cell == NULL)
+    if (!cell)
         return false;
     table->cell = cell;
     table->room = room;
@@ -35,12 +35,12 @@ grow(struct cbx_table *table)
 void
 cbx_table_add(struct cbx_table *table, const char *text)
 {
-    if (table == NULL || table->failed)
+    if (!table || table->failed)
         return;
     char *copy = NULL;
     if (table->count < table->room || grow(table))
         copy = strdup(text);
-    if (copy == NULL) {
+    if (!copy) {
         table->failed = true;
         return;
     }
@@ -84,7 +84,7 @@ cbx_table_end(struct cbx_table *table)
         print_table(table);
     for (size_t i = 0; table != NULL && i < table->count; i++)
         free(table->cell[i]);
-    if (table != NULL)
+    if (table)
         free(table->cell);
     free(table);
     return good;

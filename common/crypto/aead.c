@@ -61,7 +61,7 @@ struct cbx_aead *
 cbx_aead_new_with(enum cbx_aes aes)
 {
     struct cbx_aead *aead = calloc(1, sizeof *aead);
-    if (aead == NULL)
+    if (!aead)
         return NULL;
     if (!slots_init(aead->seal, 1, aes) || !slots_init(aead->open, 0, aes)) {
         cbx_aead_free(aead);
@@ -73,7 +73,7 @@ cbx_aead_new_with(enum cbx_aes aes)
 void
 cbx_aead_free(struct cbx_aead *aead)
 {
-    if (aead == NULL)
+    if (!aead)
         return;
     for (size_t i = 0; i < CIPHERS; i++) {
         slot_dispose(&aead->seal[i]);
@@ -199,7 +199,7 @@ static int
 slot_open(struct slot *slot, const uint8_t key[CBX_AEAD_KEY], const uint8_t nonce[CBX_AEAD_NONCE],
           const uint8_t *additional, size_t additional_length, uint8_t *text, size_t length)
 {
-    if (slot->gcm == NULL)
+    if (!slot->gcm)
         return evp_open(slot, key, nonce, additional, additional_length, text, length);
     return cbx_gcm_open(gcm_keyed(slot, key), nonce, additional, additional_length, text, length,
                         text + length)
@@ -220,11 +220,11 @@ cbx_aead_seal(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[C
               size_t length)
 {
     struct slot *slot = slot_of(aead->seal, cipher);
-    if (slot == NULL || length > length_max || additional_length > length_max)
+    if (!slot || length > length_max || additional_length > length_max)
         return CBX_ERR_FORMAT;
     uint8_t nonce[CBX_AEAD_NONCE];
     nonce_of(counter, nonce);
-    if (slot->gcm == NULL)
+    if (!slot->gcm)
         return evp_seal(slot, key, nonce, additional, additional_length, text, length);
     cbx_gcm_seal(gcm_keyed(slot, key), nonce, additional, additional_length, text, length,
                  text + length);
@@ -237,7 +237,7 @@ cbx_aead_open(struct cbx_aead *aead, enum cbx_cipher cipher, const uint8_t key[C
               size_t length)
 {
     struct slot *slot = slot_of(aead->open, cipher);
-    if (slot == NULL || length > length_max || additional_length > length_max)
+    if (!slot || length > length_max || additional_length > length_max)
         return CBX_ERR_FORMAT;
     uint8_t nonce[CBX_AEAD_NONCE];
     nonce_of(counter, nonce);

@@ -50,7 +50,7 @@ gives_the_published_bytes(void)
         0x6b, 0xf0, 0x26, 0x5b, 0x98, 0xb5, 0xd4, 0x8a, 0xb9, 0x19};
     uint8_t text[sizeof expected] = {0};
     struct cbx_gcm *gcm = cbx_gcm_new();
-    if (gcm == NULL)
+    if (!gcm)
         return false;
     cbx_gcm_set_key(gcm, key);
     cbx_gcm_seal(gcm, nonce, NULL, 0, text, sizeof plain, text + sizeof plain);
@@ -73,7 +73,7 @@ load(void)
 {
     static const unsigned next_major = 0x20000;
     void *library = cpu_is_fit() ? dlopen("libIPSec_MB.so.1", RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (library == NULL)
+    if (!library)
         return;
     unsigned (*version)(void);
     int (*trouble)(IMB_MGR *);
@@ -88,7 +88,7 @@ load(void)
     if (version && alloc && init && trouble && release && version() >= IMB_VERSION_NUM &&
         version() < next_major) {
         IMB_MGR *made = alloc(0);
-        if (made != NULL) {
+        if (made) {
             init(made, NULL);
             manager = made;
             if (trouble(made) == 0 && made->gcm256_pre && made->gcm256_enc && made->gcm256_dec &&
@@ -106,7 +106,7 @@ is_here(void)
 {
     static bool looked;
     if (looked)
-        return manager != NULL;
+        return manager;
     looked = true; /* load makes a key itself */
     load();
     return manager != NULL;
@@ -125,7 +125,7 @@ cbx_gcm_new(void)
 void
 cbx_gcm_free(struct cbx_gcm *gcm)
 {
-    if (gcm != NULL)
+    if (gcm)
         sodium_memzero(gcm, sizeof *gcm);
     free(gcm);
 }

@@ -236,7 +236,7 @@ cbx_noise_split(const struct cbx_noise *noise, uint8_t send[32], uint8_t receive
     hkdf(noise->chaining_key, NULL, 0, first, second);
     memcpy(send, noise->initiator ? first : second, KEY);
     memcpy(receive, noise->initiator ? second : first, KEY);
-    if (hash != NULL)
+    if (hash)
         memcpy(hash, noise->hash, HASH);
     sodium_memzero(first, sizeof first);
     sodium_memzero(second, sizeof second);

@@ -43,10 +43,10 @@ static int
 sync_folder(const char *path, struct cbx_error *error)
 {
     const char *slash = strrchr(path, '/');
-    char *folder = slash == NULL   ? strdup(".")
+    char *folder = !slash          ? strdup(".")
                    : slash == path ? strdup("/")
                                    : strndup(path, (size_t)(slash - path));
-    if (folder == NULL)
+    if (!folder)
         return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
     int result = 0;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -131,7 +131,7 @@ struct secret_buffer {
 static void
 secret_free(struct secret_buffer *buffer)
 {
-    if (buffer->bytes != NULL) {
+    if (buffer->bytes) {
         sodium_memzero(buffer->bytes, buffer->size);
         free(buffer->bytes);
     }
@@ -141,7 +141,7 @@ static int
 secret_grow(struct secret_buffer *buffer, size_t size)
 {
     uint8_t *bytes = malloc(size);
-    if (bytes == NULL)
+    if (!bytes)
         return CBX_ERR_NOMEM;
     if (buffer->length > 0)
         memcpy(bytes, buffer->bytes, buffer->length);

@@ -59,7 +59,7 @@ struct cbx_store {
 static void
 bytes_free(uint8_t *bytes, size_t length)
 {
-    if (bytes != NULL)
+    if (bytes)
         sodium_memzero(bytes, length);
     free(bytes);
 }
@@ -67,7 +67,7 @@ bytes_free(uint8_t *bytes, size_t length)
 static void
 job_free(struct job *job)
 {
-    while (job->waiters != NULL) {
+    while (job->waiters) {
         struct waiter *next = job->waiters->next;
         free(job->waiters);
         job->waiters = next;
@@ -80,7 +80,7 @@ job_free(struct job *job)
 static void
 jobs_free(struct job *jobs)
 {
-    while (jobs != NULL) {
+    while (jobs) {
         struct job *next = jobs->next;
         job_free(jobs);
         jobs = next;
@@ -134,7 +134,7 @@ store_thread(void *arg)
 static void
 dispatch(struct cbx_store *store)
 {
-    if (store->batch != NULL || store->waiting == NULL)
+    if (store->batch || !store->waiting)
         return;
     store->batch = store->waiting;
     store->waiting = NULL;
@@ -173,12 +173,12 @@ static struct job *
 job_new(const char *path, unsigned mode, cbx_store_done *done, void *arg)
 {
     struct job *job = calloc(1, sizeof *job);
-    if (job == NULL)
+    if (!job)
         return NULL;
     job->mode = mode;
     job->path = strdup(path);
     bool complete = job->path != NULL;
-    if (complete && done != NULL) {
+    if (complete && done) {
         job->waiters = calloc(1, sizeof *job->waiters);
         complete = job->waiters != NULL;
     }
@@ -186,7 +186,7 @@ job_new(const char *path, unsigned mode, cbx_store_done *done, void *arg)
         job_free(job);
         return NULL;
     }
-    if (job->waiters != NULL)
+    if (job->waiters)
         *job->waiters = (struct waiter){.done = done, .arg = arg};
     return job;
 }
@@ -196,14 +196,14 @@ static void
 replace_waiting(struct cbx_store *store, struct job *newer)
 {
     struct job **at = &store->waiting;
-    while (*at != NULL && strcmp((*at)->path, newer->path) != 0)
+    while (*at && strcmp((*at)->path, newer->path) != 0)
         at = &(*at)->next;
     struct job *older = *at;
-    if (older == NULL)
+    if (!older)
         return;
     *at = older->next;
     struct waiter **tail = &older->waiters;
-    while (*tail != NULL)
+    while (*tail)
         tail = &(*tail)->next;
     *tail = newer->waiters;
     newer->waiters = older->waiters;
@@ -216,7 +216,7 @@ cbx_store_put(struct cbx_store *store, const char *path, uint8_t *bytes, size_t 
               unsigned mode, cbx_store_done *done, void *arg)
 {
     struct job *job = job_new(path, mode, done, arg);
-    if (job == NULL) {
+    if (!job) {
         bytes_free(bytes, length);
         return CBX_ERR_NOMEM;
     }
@@ -224,7 +224,7 @@ cbx_store_put(struct cbx_store *store, const char *path, uint8_t *bytes, size_t 
     job->length = length;
     replace_waiting(store, job);
     struct job **tail = &store->waiting;
-    while (*tail != NULL)
+    while (*tail)
         tail = &(*tail)->next;
     *tail = job;
     dispatch(store);
@@ -259,7 +259,7 @@ struct cbx_store *
 cbx_store_new(struct ev_loop *loop)
 {
     struct cbx_store *store = calloc(1, sizeof *store);
-    if (store == NULL)
+    if (!store)
         return NULL;
     store->loop = loop;
     store->job_pipe[0] = store->job_pipe[1] = -1;
@@ -279,10 +279,10 @@ cbx_store_new(struct ev_loop *loop)
 void
 cbx_store_free(struct cbx_store *store)
 {
-    if (store == NULL)
+    if (!store)
         return;
     ev_io_stop(store->loop, &store->answered);
-    if (store->waiting != NULL)
+    if (store->waiting)
         (void)pass_batch(store->job_pipe[1], store->waiting);
     /* The thread ends at the end of the pipe, after the batches in it. */
     (void)close(store->job_pipe[1]);

@@ -104,7 +104,7 @@ cbx_vault_seal(const struct cbx_vault_key *key, const char *kind, const uint8_t 
         return result;
     size_t length = HEADER_SIZE + MAC_SIZE + plain_length;
     uint8_t *sealed = malloc(length);
-    if (sealed != NULL) {
+    if (sealed) {
         memcpy(sealed, header, HEADER_SIZE);
         (void)crypto_secretbox_easy(sealed + HEADER_SIZE, plain, plain_length, header + AT_NONCE,
                                     secret);
@@ -205,7 +205,7 @@ cbx_vault_open(const struct cbx_vault_key *key, const char *kind, const char *na
         return result;
     size_t length = sealed_length - HEADER_SIZE - MAC_SIZE;
     uint8_t *opened = malloc(length + 1); /* never of size 0 */
-    if (opened == NULL) {
+    if (!opened) {
         result = cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", name);
     } else if (crypto_secretbox_open_easy(opened, sealed + HEADER_SIZE, length + MAC_SIZE,
                                           sealed + AT_NONCE, secret) != 0) {

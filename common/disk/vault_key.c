@@ -87,11 +87,11 @@ take_passphrase(struct cbx_vault_key *key, const char *path, const char *line, s
     if (length > PASSPHRASE_MAX)
         return cbx_fail(error, CBX_ERR_LIMIT, "%s: the passphrase is longer than %d bytes", path,
                         PASSPHRASE_MAX);
-    if (memchr(line, '\0', length) != NULL)
+    if (memchr(line, '\0', length))
         return cbx_fail(error, CBX_ERR_FORMAT, "%s: the passphrase holds a zero byte", path);
     key->passphrase = sodium_malloc(length + 1);
     key->cache = sodium_malloc(sizeof *key->cache);
-    if (key->passphrase == NULL || key->cache == NULL) {
+    if (!key->passphrase || !key->cache) {
         cbx_vault_key_wipe(key);
         return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
     }
@@ -124,14 +124,14 @@ cbx_vault_key_init(struct cbx_vault_key *key, const char *passphrase_file, const
                    const char *default_key_file, int create, struct cbx_error *error)
 {
     memset(key, 0, sizeof *key);
-    if (passphrase_file != NULL)
+    if (passphrase_file)
         return read_passphrase(key, passphrase_file, error);
     const char *path = key_file != NULL ? key_file : default_key_file;
-    if (path == NULL)
+    if (!path)
         return cbx_fail(error, CBX_ERR_USAGE, "no key file and no passphrase file was named");
     uint8_t master[CBX_VAULT_MASTER_SIZE];
     int result = read_key_file(path, master, error);
-    if (result == CBX_ERR_NOTFOUND && key_file == NULL && create) {
+    if (result == CBX_ERR_NOTFOUND && !key_file && create) {
         result = make_key_file(path, error);
         if (result == 0)
             result = read_key_file(path, master, error);
@@ -140,7 +140,7 @@ cbx_vault_key_init(struct cbx_vault_key *key, const char *passphrase_file, const
     if (result != 0)
         return result;
     key->key_file = strdup(path);
-    if (key->key_file == NULL)
+    if (!key->key_file)
         return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
     return 0;
 }
@@ -179,12 +179,12 @@ cbx_vault_key_draw(const struct cbx_vault_key *key, struct cbx_vault_cost *cost,
                    uint8_t salt[CBX_VAULT_SALT_SIZE])
 {
     *cost = (struct cbx_vault_cost){0};
-    if (key->passphrase != NULL) {
+    if (key->passphrase) {
         cost->opslimit = key->opslimit != 0 ? key->opslimit : CBX_VAULT_OPSLIMIT;
         cost->memlimit_kib = key->memlimit_kib != 0 ? key->memlimit_kib : CBX_VAULT_MEMLIMIT_KIB;
     }
     /* The same salt again is sound: the nonce, 24 random bytes, goes into each file's own key. */
-    if (key->passphrase != NULL && cache_has_cost(key->cache, cost))
+    if (key->passphrase && cache_has_cost(key->cache, cost))
         memcpy(salt, key->cache->salt, CBX_VAULT_SALT_SIZE);
     else
         randombytes_buf(salt, CBX_VAULT_SALT_SIZE);
@@ -195,7 +195,7 @@ cbx_vault_key_master(const struct cbx_vault_key *key, const struct cbx_vault_cos
                      const uint8_t salt[CBX_VAULT_SALT_SIZE], uint8_t out[CBX_VAULT_MASTER_SIZE],
                      struct cbx_error *error)
 {
-    if (key->passphrase == NULL)
+    if (!key->passphrase)
         return read_key_file(key->key_file, out, error);
     if (cache_has_cost(key->cache, cost) &&
         memcmp(key->cache->salt, salt, CBX_VAULT_SALT_SIZE) == 0) {
@@ -203,7 +203,7 @@ cbx_vault_key_master(const struct cbx_vault_key *key, const struct cbx_vault_cos
         return 0;
     }
     int result = run_argon2(key->passphrase, cost, salt, out, error);
-    if (result != 0 || key->cache == NULL)
+    if (result != 0 || !key->cache)
         return result;
     memcpy(key->cache->salt, salt, CBX_VAULT_SALT_SIZE);
     memcpy(key->cache->master, out, CBX_VAULT_MASTER_SIZE);

@@ -41,14 +41,14 @@ pause_accepting(struct cbx_acceptor *acceptor, int cause)
     ev_timer_start(acceptor->loop, &acceptor->resume);
     if (say)
         *said = now;
-    if (acceptor->ops->paused != NULL)
+    if (acceptor->ops->paused)
         acceptor->ops->paused(acceptor->arg, cause, say);
 }
 
 static void
 renew_spare(struct cbx_acceptor *acceptor)
 {
-    if (acceptor->spare < 0 && acceptor->ops->turned_away != NULL)
+    if (acceptor->spare < 0 && acceptor->ops->turned_away)
         acceptor->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
@@ -57,11 +57,11 @@ static int
 cause_to_wait(const struct cbx_acceptor *acceptor)
 {
     const struct cbx_acceptor_ops *ops = acceptor->ops;
-    if (ops->full != NULL && ops->full(acceptor->arg))
+    if (ops->full && ops->full(acceptor->arg))
         return CBX_ACCEPT_FULL;
-    if (ops->turned_away == NULL &&
+    if (!ops->turned_away &&
         cbx_descriptors_scarce(ops->use, acceptor->readable.fd,
-                               ops->promised != NULL ? ops->promised(acceptor->arg) : 0))
+                               ops->promised ? ops->promised(acceptor->arg) : 0))
         return EMFILE;
     return -1;
 }
@@ -87,7 +87,7 @@ static void
 take(struct cbx_acceptor *acceptor, int fd, const struct sockaddr *from)
 {
     const struct cbx_acceptor_ops *ops = acceptor->ops;
-    if (ops->turned_away != NULL && cbx_descriptor_is_reserved(fd)) {
+    if (ops->turned_away && cbx_descriptor_is_reserved(fd)) {
         (void)close(fd);
         ops->turned_away(acceptor->arg);
     } else {

@@ -148,7 +148,7 @@ struct netwatch *
 netwatch_new(struct ev_loop *loop, int64_t period_ms, void (*changed)(void *arg), void *arg)
 {
     struct netwatch *watch = calloc(1, sizeof *watch);
-    if (watch == NULL)
+    if (!watch)
         return NULL;
     watch->loop = loop;
     watch->changed = changed;
@@ -167,7 +167,7 @@ netwatch_new(struct ev_loop *loop, int64_t period_ms, void (*changed)(void *arg)
 void
 netwatch_free(struct netwatch *watch)
 {
-    if (watch == NULL)
+    if (!watch)
         return;
     ev_io_stop(watch->loop, &watch->io);
     ev_timer_stop(watch->loop, &watch->timer);

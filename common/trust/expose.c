@@ -40,7 +40,7 @@ parse_item(const char *text, size_t length, struct cbx_expose_item *item, struct
     if (cbx_port_parse(text, port_length, &item->port) != 0)
         return cbx_fail(error, CBX_ERR_FORMAT, "expose \"%.*s\": not a port from 1 to 65535", shown,
                         text);
-    if (equals == NULL) {
+    if (!equals) {
         item->target_port = item->port;
         memcpy(item->target, loopback, sizeof loopback);
         return 0;
@@ -174,7 +174,7 @@ cbx_expose_within(const struct cbx_expose *inner, const struct cbx_expose *outer
 {
     for (uint32_t i = 0; i < inner->count; i++) {
         const struct cbx_expose_item *match = cbx_expose_find(outer, inner->item[i].port);
-        if (match == NULL || !same_target(match, &inner->item[i]))
+        if (!match || !same_target(match, &inner->item[i]))
             return false;
     }
     return true;

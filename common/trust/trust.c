@@ -177,7 +177,7 @@ cbx_invite_cert_sign(const struct cbx_invite_cert *cert, const struct cbx_keypai
                      struct cbx_cert *out)
 {
     char expose[CBX_EXPOSE_TEXT_MAX];
-    if (invite_fault(cert) != NULL)
+    if (invite_fault(cert))
         return CBX_ERR_FORMAT;
     if (cbx_expose_format(&cert->expose, expose, sizeof expose) < 0)
         return CBX_ERR_LIMIT;
@@ -203,7 +203,7 @@ cbx_peer_cert_sign(const struct cbx_peer_cert *cert, const struct cbx_keypair *s
                    const struct cbx_keypair *identity, struct cbx_cert *out)
 {
     char expose[CBX_EXPOSE_TEXT_MAX];
-    if (peer_fault(cert) != NULL)
+    if (peer_fault(cert))
         return CBX_ERR_FORMAT;
     if (cbx_expose_format(&cert->expose, expose, sizeof expose) < 0)
         return CBX_ERR_LIMIT;
@@ -257,7 +257,7 @@ take_parts(const uint8_t *bytes, size_t length, const char *context, size_t sign
         /* An array never begins with a digit, so the next byte tells "1" from "12". */
         fault = "unknown version; a newer cbx may read it";
     }
-    if (fault != NULL) {
+    if (fault) {
         (void)cbx_fail(error, code, "%s: %s", what, fault);
         return code;
     }
@@ -357,7 +357,7 @@ cbx_invite_cert_open(const uint8_t *bytes, size_t length, const uint8_t pond_pub
     if (!read)
         return decode_failed(CBX_ERR_FORMAT, what, error);
     const char *fault = invite_fault(&cert);
-    if (fault != NULL)
+    if (fault)
         return cbx_fail(error, CBX_ERR_FORMAT, "%s: %s", what, fault);
     *out = cert;
     return 0;
@@ -386,7 +386,7 @@ peer_open(const struct cbx_cert *cert, const uint8_t signing_key[32], struct cbx
     if (!signature_holds(&parts, 1, out->identity))
         return cbx_fail(error, CBX_ERR_AUTH, "%s: not signed by its own identity", what);
     const char *fault = peer_fault(out);
-    if (fault != NULL)
+    if (fault)
         return cbx_fail(error, CBX_ERR_FORMAT, "%s: %s", what, fault);
     return 0;
 }
@@ -408,7 +408,7 @@ check_bond(const struct cbx_cert *invite_bytes, const struct cbx_invite_cert *in
         fault = "exposes more than its invite allows";
     else if (peer->ends > invite->ends)
         fault = "ends after its invite";
-    if (fault != NULL)
+    if (fault)
         return cbx_fail(error, CBX_ERR_AUTH, "peer certificate: %s", fault);
     return 0;
 }
@@ -430,9 +430,9 @@ cbx_chain_open(const struct cbx_cert *invite, const struct cbx_cert *peer,
         result = cbx_fail(error, CBX_ERR_EXPIRED, "peer certificate: past its end");
     if (result != 0)
         return result;
-    if (invite_out != NULL)
+    if (invite_out)
         *invite_out = invite_cert;
-    if (peer_out != NULL)
+    if (peer_out)
         *peer_out = peer_cert;
     return 0;
 }

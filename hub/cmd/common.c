@@ -71,7 +71,7 @@ cmd_call(const struct cbx_command *command, const char *state_dir, int64_t wait_
     json_t *got = NULL;
     struct cbx_error error = {""};
 
-    if (request == NULL)
+    if (!request)
         return cmd_fail(command, "out of memory");
     int result = cbx_call_open(&call, state_dir, wait_ms, &error);
     if (result != 0) {
@@ -86,7 +86,7 @@ cmd_call(const struct cbx_command *command, const char *state_dir, int64_t wait_
         json_decref(got);
         return cmd_fail(command, error.text);
     }
-    if (answer != NULL)
+    if (answer)
         *answer = got;
     else
         json_decref(got);
@@ -98,7 +98,7 @@ cmd_pond(const struct cbx_args *args)
 {
     const char *pond = cbx_arg(args, "pond");
 
-    if (pond == NULL)
+    if (!pond)
         return "default";
     if (cbx_slug_valid(pond, strlen(pond)))
         return pond;

@@ -38,7 +38,7 @@ cmd_revoke(const struct cbx_command *command, void *parsed)
     const char *slug = cbx_operand(args, 0), *pond = cmd_pond(args);
     char state_dir[CMD_STATE_MAX];
 
-    if (pond == NULL)
+    if (!pond)
         return CBX_EXIT_USAGE;
     if (!cbx_slug_valid(slug, strlen(slug)))
         return cbx_usage(args, "%s is not a slug (see cbx-hub peers)", slug);
@@ -105,7 +105,7 @@ cmd_attach(const struct cbx_command *command, void *parsed)
     const char *state = cbx_arg(args, "state"), *key = cbx_arg(args, "key");
 
     (void)command;
-    if (state == NULL || key == NULL)
+    if (!state || !key)
         return cbx_usage(args, "--state and --key are required: the hub's sshd passes them");
     return attach_run(state, key);
 }

@@ -98,7 +98,7 @@ read_duration(const struct invite *invite, const char *name, int days_max, int64
 {
     const char *text = cbx_arg(invite->args, name);
 
-    if (text == NULL)
+    if (!text)
         return CBX_EXIT_OK;
     if (cbx_duration_parse(text, ms) != 0)
         return cbx_usage(invite->args, "--%s %s: not a duration with a unit, as 15m, 24h or 30d",
@@ -114,9 +114,9 @@ read_names(struct invite *invite)
     const char *slug = cbx_arg(invite->args, "slug");
     const char *pond = cmd_pond(invite->args);
 
-    if (pond == NULL)
+    if (!pond)
         return CBX_EXIT_USAGE;
-    if (slug == NULL)
+    if (!slug)
         return cbx_usage(invite->args, "--slug is missing: the name that the lease will have");
     if (!cbx_slug_valid(slug, strlen(slug)))
         return cbx_usage(invite->args,
@@ -187,15 +187,14 @@ sign(struct invite *invite, struct cbx_error *error)
     struct pond *pond = NULL;
 
     (void)snprintf(invite->key_path, sizeof invite->key_path, "%s/key", invite->state_dir);
-    if (option != NULL)
+    if (option)
         (void)snprintf(invite->keys_dir, sizeof invite->keys_dir, "%s", option);
     else
         (void)snprintf(invite->keys_dir, sizeof invite->keys_dir, "%s/ponds", invite->state_dir);
     /* The hub made its key file at its first start, and we have waited for the hub. */
     int result = cbx_vault_key_init(&key, cbx_arg(invite->args, "passphrase-file"), key_file,
                                     invite->key_path, 0, error);
-    if (result == CBX_ERR_NOTFOUND && key_file == NULL &&
-        cbx_arg(invite->args, "passphrase-file") == NULL)
+    if (result == CBX_ERR_NOTFOUND && !key_file && !cbx_arg(invite->args, "passphrase-file"))
         return cbx_fail(error, result,
                         "no key for the pond keys: give the --key-file or --passphrase-file "
                         "that the hub runs with");
@@ -229,7 +228,7 @@ fill_token(struct invite *invite, const json_t *answer)
     const char *host_key = json_string_value(json_object_get(answer, "host_key_sha256"));
     size_t index, length = 0;
 
-    if (user == NULL || strlen(user) > CBX_USER_MAX || host_key == NULL ||
+    if (!user || strlen(user) > CBX_USER_MAX || !host_key ||
         sodium_hex2bin(invite->token.host_key_sha256, 32, host_key, strlen(host_key), NULL, &length,
                        NULL) != 0 ||
         length != 32)
@@ -238,7 +237,7 @@ fill_token(struct invite *invite, const json_t *answer)
     json_array_foreach(addresses, index, entry) {
         const char *text = json_string_value(entry);
 
-        if (text == NULL || strlen(text) >= CBX_ADDRESS_TEXT_MAX ||
+        if (!text || strlen(text) >= CBX_ADDRESS_TEXT_MAX ||
             invite->token.address_count == CBX_TOKEN_ADDRESSES_MAX)
             return CBX_ERR_FORMAT;
         (void)snprintf(invite->token.address[invite->token.address_count++], CBX_ADDRESS_TEXT_MAX,
@@ -259,7 +258,7 @@ note_addresses(const struct invite *invite, const json_t *answer)
         loopback = loopback && (strncmp(invite->token.address[i], "127.", 4) == 0 ||
                                 strncmp(invite->token.address[i], "[::1]", 5) == 0 ||
                                 strncmp(invite->token.address[i], "localhost:", 10) == 0);
-    if (from != NULL && strcmp(from, "interfaces") == 0) {
+    if (from && strcmp(from, "interfaces") == 0) {
         (void)fputs("the hub listens on every address and no --public is set; the token contains:",
                     stderr);
         for (uint32_t i = 0; i < invite->token.address_count; i++)
@@ -322,7 +321,7 @@ cmd_invite(const struct cbx_command *command, void *parsed)
 {
     struct invite *invite = calloc(1, sizeof *invite);
 
-    if (invite == NULL)
+    if (!invite)
         return cmd_fail(command, "out of memory");
     invite->command = command;
     invite->args = parsed;

@@ -19,7 +19,7 @@ ask(const struct cbx_command *command, const struct cbx_args *args, json_t *requ
         return status;
     }
     status = cmd_call(command, state_dir, 0, request, answer);
-    if (status != CBX_EXIT_OK || cbx_arg(args, "json") == NULL)
+    if (status != CBX_EXIT_OK || !cbx_arg(args, "json"))
         return status;
     status = cmd_print_json(command, *answer);
     *answer = NULL;
@@ -66,7 +66,7 @@ cmd_invites(const struct cbx_command *command, void *parsed)
     size_t index;
     int status = ask(command, parsed, json_pack("{s:s}", "cmd", "invites"), &answer);
 
-    if (answer == NULL)
+    if (!answer)
         return status;
     struct cbx_table *table = cbx_table_new(6);
     add_headings(table, headings, 6);
@@ -104,7 +104,7 @@ add_link(struct cbx_table *table, const json_t *peer)
 {
     char text[64];
 
-    if (json_object_get(peer, "address") == NULL) {
+    if (!json_object_get(peer, "address")) {
         for (int i = 0; i < 6; i++)
             cbx_table_add(table, "-");
         return;
@@ -132,11 +132,11 @@ cmd_peers(const struct cbx_command *command, void *parsed)
     json_t *answer, *peer;
     size_t index;
 
-    if (pond != NULL && cmd_pond(parsed) == NULL)
+    if (pond && !cmd_pond(parsed))
         return CBX_EXIT_USAGE;
     int status =
         ask(command, parsed, json_pack("{s:s, s:s*}", "cmd", "peers", "pond", pond), &answer);
-    if (answer == NULL)
+    if (!answer)
         return status;
     struct cbx_table *table = cbx_table_new(COLUMNS);
     add_headings(table, headings, COLUMNS);
@@ -216,7 +216,7 @@ cmd_status(const struct cbx_command *command, void *parsed)
     json_t *answer;
     int status = ask(command, parsed, json_pack("{s:s}", "cmd", "status"), &answer);
 
-    if (answer == NULL)
+    if (!answer)
         return status;
     cbx_human_span((int64_t)(cbx_clock_unix() - number_of(answer, "since")), up, sizeof up);
     (void)printf("%-12s %s, pid %lld, up %s, state %s\n", "hub", text_of(answer, "software"),

@@ -201,7 +201,7 @@ pond_open(struct pond **out, const char *keys_dir, const struct cbx_vault_key *k
 {
     *out = NULL;
     struct pond *pond = sodium_malloc(sizeof *pond);
-    if (pond == NULL)
+    if (!pond)
         return cbx_fail(error, CBX_ERR_NOMEM, "pond \"%s\": out of memory", name);
     sodium_memzero(pond, sizeof *pond);
     pond->key = key;

@@ -49,15 +49,15 @@ settle_account(struct run *run, struct cbx_error *error)
     const char *option = state_option(run);
     int result = 0;
 
-    if (geteuid() == 0 && run->config.user == NULL && !run->config.as_root)
+    if (geteuid() == 0 && !run->config.user && !run->config.as_root)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "running as root: use --user NAME to run as that account, or --as-root to "
                         "stay root");
-    if (run->config.user == NULL)
+    if (!run->config.user)
         return 0;
-    if (option == NULL)
+    if (!option)
         option = getenv("CBX_STATE");
-    if (option != NULL)
+    if (option)
         result = account_give_folder(option, run->config.user, error);
     return result != 0 ? result : account_become(run->config.user, error);
 }
@@ -132,8 +132,7 @@ open_registry(struct run *run, struct cbx_error *error)
     int result = cbx_vault_key_init(&run->key, run->config.passphrase_file, run->config.key_file,
                                     run->key_path, fresh, error);
 
-    if (result == CBX_ERR_NOTFOUND && run->config.key_file == NULL &&
-        run->config.passphrase_file == NULL)
+    if (result == CBX_ERR_NOTFOUND && !run->config.key_file && !run->config.passphrase_file)
         return cbx_fail(error, result,
                         "no key for %s: restore the key file, or give what it was sealed with "
                         "(--key-file, --passphrase-file)",
@@ -142,7 +141,7 @@ open_registry(struct run *run, struct cbx_error *error)
         return result;
     run->key_open = true;
     run->registry = registry_new(run->registry_path, &run->key);
-    if (run->registry == NULL)
+    if (!run->registry)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     return registry_load(run->registry, error);
 }
@@ -196,7 +195,7 @@ run_hub(struct run *run, struct cbx_error *error)
 static void
 run_free(struct run *run)
 {
-    if (run->registry != NULL)
+    if (run->registry)
         registry_free(run->registry);
     if (run->key_open)
         cbx_vault_key_wipe(&run->key);
@@ -210,8 +209,8 @@ cmd_run(const struct cbx_command *command, void *parsed)
     struct run *run = calloc(1, sizeof *run);
     struct cbx_error error;
 
-    if (run == NULL || sodium_init() < 0)
-        return cmd_fail(command, run == NULL ? "out of memory" : "libsodium cannot start");
+    if (!run || sodium_init() < 0)
+        return cmd_fail(command, !run ? "out of memory" : "libsodium cannot start");
     run->args = parsed;
     (void)umask(077);
     int result = run_config_read(&run->config, run->args, &error);

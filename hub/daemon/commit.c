@@ -30,7 +30,7 @@ commit_new(const struct commit_config *config, commit_done *done, void *arg)
 {
     struct commit *commit = calloc(1, sizeof *commit);
 
-    if (commit == NULL)
+    if (!commit)
         return NULL;
     commit->config = *config;
     commit->done = done;

@@ -30,7 +30,7 @@ struct control_server {
 static void
 finish_with(struct cbx_control_client *client, json_t *answer)
 {
-    if (answer != NULL)
+    if (answer)
         cbx_control_reply(client, answer);
     else
         cbx_control_reply_error(client, "the hub is out of memory");
@@ -48,7 +48,7 @@ finish_error(struct cbx_control_client *client, const char *text)
 static json_t *
 ok_with(json_t *object)
 {
-    if (object != NULL && json_object_set_new(object, "ok", json_true()) != 0) {
+    if (object && json_object_set_new(object, "ok", json_true()) != 0) {
         json_decref(object);
         return NULL;
     }
@@ -61,7 +61,7 @@ finish_when_stored(struct control_server *server, struct cbx_control_client *cli
 {
     struct pending *pending = answer != NULL ? calloc(1, sizeof *pending) : NULL;
 
-    if (pending == NULL) {
+    if (!pending) {
         json_decref(answer);
         finish_with(client, NULL);
         return;
@@ -79,7 +79,7 @@ take_pending(struct control_server *server, const struct cbx_control_client *cli
     for (struct pending **at = &server->pending; *at != NULL; at = &(*at)->next) {
         struct pending *found = *at;
 
-        if (client != NULL ? found->client != client : found->ticket > ticket)
+        if (client ? found->client != client : found->ticket > ticket)
             continue;
         *at = found->next;
         return found;
@@ -93,7 +93,7 @@ control_server_committed(struct control_server *server, uint64_t ticket, int res
 {
     struct pending *pending;
 
-    while ((pending = take_pending(server, NULL, ticket)) != NULL) {
+    while ((pending = take_pending(server, NULL, ticket))) {
         struct pending told = *pending;
 
         free(pending);
@@ -112,7 +112,7 @@ on_gone(void *arg, struct cbx_control_client *client)
 {
     struct pending *pending;
 
-    while ((pending = take_pending(arg, client, 0)) != NULL) {
+    while ((pending = take_pending(arg, client, 0))) {
         json_decref(pending->answer);
         free(pending);
     }
@@ -214,7 +214,7 @@ do_uninvite(struct control_server *server, struct cbx_control_client *client, co
     uint64_t ticket = 0;
     struct cbx_error error;
 
-    if (id == NULL) {
+    if (!id) {
         finish_error(client, "uninvite: id is missing");
         return;
     }
@@ -233,7 +233,7 @@ do_revoke(struct control_server *server, struct cbx_control_client *client, cons
     uint64_t ticket = 0;
     struct cbx_error error;
 
-    if (pond == NULL || slug == NULL) {
+    if (!pond || !slug) {
         finish_error(client, "revoke: pond or slug is missing");
         return;
     }
@@ -286,7 +286,7 @@ do_status(struct control_server *server, struct cbx_control_client *client, cons
     json_t *shell = shell_status(server);
 
     (void)request;
-    if (status == NULL || shell == NULL || json_object_update(status, shell) != 0) {
+    if (!status || !shell || json_object_update(status, shell) != 0) {
         json_decref(status);
         status = NULL;
     }
@@ -337,13 +337,13 @@ control_server_new(struct ev_loop *loop, const struct control_server_config *con
 {
     struct control_server *server = calloc(1, sizeof *server);
 
-    if (server == NULL) {
+    if (!server) {
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
     server->config = *config;
     server->control = cbx_control_listen(loop, config->state_dir, &control_ops, server, error);
-    if (server->control == NULL) {
+    if (!server->control) {
         free(server);
         return NULL;
     }
@@ -353,10 +353,10 @@ control_server_new(struct ev_loop *loop, const struct control_server_config *con
 void
 control_server_free(struct control_server *server)
 {
-    if (server == NULL)
+    if (!server)
         return;
     cbx_control_free(server->control);
-    while (server->pending != NULL)
+    while (server->pending)
         on_gone(server, server->pending->client);
     free(server);
 }

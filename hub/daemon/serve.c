@@ -108,10 +108,10 @@ build(struct serve *serve, struct cbx_error *error)
 {
     /* Not the default loop: that one would reap the helper, whose end we wait for ourselves. */
     serve->loop = ev_loop_new(EVFLAG_AUTO);
-    if (serve->loop == NULL)
+    if (!serve->loop)
         return cbx_fail(error, CBX_ERR_IO, "cannot create an event loop");
     serve->store = cbx_store_new(serve->loop);
-    if (serve->store == NULL)
+    if (!serve->store)
         return cbx_fail(error, CBX_ERR_NOMEM, "cannot start the thread that writes files");
     int result = wiring_make(serve, error);
     if (result == 0)
@@ -125,7 +125,7 @@ serve_new(struct serve **out, const struct serve_config *config, struct spawner 
 {
     struct serve *serve = calloc(1, sizeof *serve);
 
-    if (serve == NULL) {
+    if (!serve) {
         spawner_stop(spawner, HELPER_MS);
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     }
@@ -154,24 +154,24 @@ serve_run(struct serve *serve)
 void
 serve_free(struct serve *serve)
 {
-    if (serve == NULL)
+    if (!serve)
         return;
     /* Links first: closing them ends attach and lets sshd finish; then who started sshd. */
-    if (serve->core != NULL)
+    if (serve->core)
         hub_core_free(serve->core);
     attach_server_free(serve->attach);
-    if (serve->commit != NULL)
+    if (serve->commit)
         commit_flush(serve->commit);
-    if (serve->recent_logins != NULL)
+    if (serve->recent_logins)
         recent_logins_step(serve->recent_logins);
-    if (serve->store != NULL)
+    if (serve->store)
         cbx_store_free(serve->store);
     commit_free(serve->commit);
     spawner_stop(serve->spawner, HELPER_MS);
     recent_logins_free(serve->recent_logins);
     listen_free(serve->listen);
     control_server_free(serve->control);
-    if (serve->loop != NULL) {
+    if (serve->loop) {
         for (int i = 0; i < SERVE_SIGNALS; i++)
             ev_signal_stop(serve->loop, &serve->signals[i]);
         ev_loop_destroy(serve->loop);

@@ -72,7 +72,7 @@ list_add(struct run_list *list, const char *value, struct cbx_error *error)
     if (list->count == LISTEN_ADDRESSES_MAX)
         return cbx_fail(error, CBX_ERR_USAGE, "given more than %d times", LISTEN_ADDRESSES_MAX);
     char *copy = strdup(value);
-    if (copy == NULL)
+    if (!copy)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     list->item[list->count++] = copy;
     return 0;
@@ -105,7 +105,7 @@ set_text(char **text, const char *value, struct cbx_error *error)
 {
     char *copy = strdup(value);
 
-    if (copy == NULL)
+    if (!copy)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     free(*text);
     *text = copy;
@@ -285,7 +285,7 @@ check_together(const struct run_config *config, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "--gone (%lld ms) must be longer than --keepalive (%lld ms)",
                         (long long)config->gone_ms, (long long)config->keepalive_ms);
-    if (config->user != NULL && config->as_root)
+    if (config->user && config->as_root)
         return cbx_fail(error, CBX_ERR_USAGE, "--user and --as-root exclude each other");
     return 0;
 }
@@ -297,7 +297,7 @@ run_config_read(struct run_config *config, const struct cbx_args *args, struct c
     int result = 0;
 
     run_config_defaults(config);
-    if (path != NULL)
+    if (path)
         result = run_config_file(config, path, error);
     for (size_t i = 0; i < SETTING_TOTAL && result == 0; i++)
         result = take_flags(config, args, &settings[i], error);

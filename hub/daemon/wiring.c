@@ -51,7 +51,7 @@ on_committed(void *arg, uint64_t ticket, int result, const char *text)
     struct serve *serve = arg;
 
     hub_core_committed(serve->core, ticket, result);
-    if (serve->control != NULL)
+    if (serve->control)
         control_server_committed(serve->control, ticket, result, text);
     serve->woken = true;
 }
@@ -85,7 +85,7 @@ on_lane(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE])
     struct serve *serve = arg;
     struct cbx_carrier *carrier = cbx_carrier_fd(serve->loop, fd, fd);
 
-    if (carrier == NULL)
+    if (!carrier)
         (void)close(fd);
     else if (!hub_core_lane(serve->core, carrier, preface))
         cbx_log_info("unexpected lane connection, closed");
@@ -149,12 +149,12 @@ open_door(struct serve *serve, struct cbx_error *error)
     int result = 0;
 
     serve->listen = listen_new(serve->loop, &admission, serve->spawner);
-    if (serve->listen == NULL)
+    if (!serve->listen)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     listen_lanes(serve->listen, on_lane, serve);
     serve->recent_logins =
         recent_logins_new(serve->config->state_dir, listen_admission(serve->listen), serve->store);
-    if (serve->recent_logins == NULL)
+    if (!serve->recent_logins)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     for (uint32_t i = 0; i < run->listen.count && result == 0; i++)
         result = listen_add(serve->listen, run->listen.item[i], error);
@@ -185,7 +185,7 @@ make_core(struct serve *serve, struct cbx_error *error)
     serve->commit = commit_new(&commit, on_committed, serve);
     serve->core =
         serve->commit != NULL ? hub_core_new(&core, config->registry, &core_ops, serve) : NULL;
-    if (serve->core == NULL)
+    if (!serve->core)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     return commit_first_keys(serve->commit, error);
 }

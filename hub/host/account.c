@@ -47,7 +47,7 @@ account_self(struct account *out, struct cbx_error *error)
 {
     const struct passwd *entry = getpwuid(geteuid());
 
-    if (entry == NULL)
+    if (!entry)
         return cbx_fail(error, CBX_ERR_NOTFOUND,
                         "uid %u has no entry in /etc/passwd, and sshd rejects logins without one: "
                         "add the entry, or run the hub as an account that has one",
@@ -60,7 +60,7 @@ lookup(const char *name, struct account *out, struct cbx_error *error)
 {
     const struct passwd *entry = getpwnam(name);
 
-    if (entry == NULL)
+    if (!entry)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "--user %s: no such account (useradd --system --shell /bin/sh %s)", name,
                         name);
@@ -144,7 +144,7 @@ account_follow(const char *state_dir, struct cbx_error *error)
     if (geteuid() != 0 || stat(state_dir, &status) != 0 || status.st_uid == 0)
         return 0;
     const struct passwd *entry = getpwuid(status.st_uid);
-    if (entry == NULL)
+    if (!entry)
         return cbx_fail(error, CBX_ERR_NOTFOUND,
                         "%s belongs to uid %u, which has no entry in /etc/passwd: run this "
                         "command as the account that runs the hub",

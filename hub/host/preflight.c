@@ -53,7 +53,7 @@ check_setgroups(struct cbx_error *error)
     char text[16] = "";
     FILE *file = fopen("/proc/self/setgroups", "re");
 
-    if (file == NULL)
+    if (!file)
         return 0;
     bool denied = fgets(text, sizeof text, file) != NULL && strncmp(text, "deny", 4) == 0;
     (void)fclose(file);
@@ -100,7 +100,7 @@ check_run_sshd(struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_STATE,
                         "/run/sshd must be owned by root and writable by nobody else: "
                         "chown root /run/sshd && chmod 755 /run/sshd");
-    if (getpwnam("sshd") == NULL)
+    if (!getpwnam("sshd"))
         return cbx_fail(error, CBX_ERR_STATE,
                         "the account sshd is missing, and sshd as root needs it: useradd --system "
                         "--home /run/sshd --shell /usr/sbin/nologin sshd");
@@ -113,9 +113,9 @@ check_shadow(const struct account *account, struct cbx_error *error)
 {
     const struct spwd *entry = getspnam(account->name);
 
-    if (entry == NULL)
+    if (!entry)
         return 0;
-    if (entry->sp_pwdp != NULL && entry->sp_pwdp[0] == '!')
+    if (entry->sp_pwdp && entry->sp_pwdp[0] == '!')
         return cbx_fail(error, CBX_ERR_STATE,
                         "the account %s is locked (! in /etc/shadow), and sshd rejects it even "
                         "with a key: usermod -p '*' %s (then keys work, passwords do not)",

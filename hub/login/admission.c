@@ -39,13 +39,13 @@ admission_new(const struct admission_config *config)
 {
     struct admission *admission = calloc(1, sizeof *admission);
 
-    if (admission == NULL)
+    if (!admission)
         return NULL;
     admission->config = *config;
     if (admission->config.total > ADMISSION_TOTAL_MAX)
         admission->config.total = ADMISSION_TOTAL_MAX;
     admission->slot = calloc(admission->config.total + 1u, sizeof *admission->slot);
-    if (admission->slot == NULL) {
+    if (!admission->slot) {
         free(admission);
         return NULL;
     }
@@ -62,9 +62,9 @@ forget(struct admission *admission, struct recent *entry)
 void
 admission_free(struct admission *admission)
 {
-    if (admission == NULL)
+    if (!admission)
         return;
-    while (admission->recent != NULL)
+    while (admission->recent)
         forget(admission, admission->recent);
     free(admission->slot);
     free(admission);
@@ -115,20 +115,20 @@ remember(struct admission *admission, const struct admission_address *address, i
     struct recent *entry = NULL;
 
     HASH_FIND(hh, admission->recent, address, sizeof *address, entry);
-    if (entry != NULL) {
+    if (entry) {
         HASH_DEL(admission->recent, entry); /* to the end of the order */
     } else {
         if (HASH_COUNT(admission->recent) >= ADMISSION_RECENT_MAX)
             forget(admission, admission->recent);
         entry = calloc(1, sizeof *entry);
-        if (entry == NULL)
+        if (!entry)
             return;
     }
     entry->address = *address;
     entry->last_us = now_us;
     entry->hh.tbl = NULL;
     HASH_ADD(hh, admission->recent, address, sizeof entry->address, entry);
-    if (entry->hh.tbl == NULL)
+    if (!entry->hh.tbl)
         free(entry);
 }
 
@@ -163,7 +163,7 @@ may_drop(const struct slot *slot, const struct victims *victims)
 {
     return slot->state == ADMISSION_SILENT && slot->since_us <= victims->came_by_us &&
            (victims->known_too || !slot->known) &&
-           (victims->address == NULL || same_address(&slot->address, victims->address));
+           (!victims->address || same_address(&slot->address, victims->address));
 }
 
 static bool
@@ -261,7 +261,7 @@ admission_spoke(struct admission *admission, uint64_t id)
 {
     struct slot *slot = find(admission, id);
 
-    if (slot != NULL && slot->state == ADMISSION_SILENT)
+    if (slot && slot->state == ADMISSION_SILENT)
         slot->state = ADMISSION_WAITING;
 }
 
@@ -280,9 +280,9 @@ admission_next(struct admission *admission, int64_t now_us)
     if (admission_count_state(admission, ADMISSION_SSHD) >= admission->config.sshd)
         return 0;
     struct slot *slot = first_waiting(admission, true);
-    if (slot == NULL)
+    if (!slot)
         slot = first_waiting(admission, false);
-    if (slot == NULL)
+    if (!slot)
         return 0;
     slot->state = ADMISSION_SSHD;
     slot->since_us = now_us;
@@ -294,7 +294,7 @@ admission_login(struct admission *admission, uint64_t id, int64_t now_us)
 {
     struct slot *slot = find(admission, id);
 
-    if (slot == NULL || slot->state != ADMISSION_SSHD)
+    if (!slot || slot->state != ADMISSION_SSHD)
         return false;
     struct admission_address address = slot->address;
     take_out(admission, slot);
@@ -333,7 +333,7 @@ admission_drop(struct admission *admission, uint64_t id)
 {
     struct slot *slot = find(admission, id);
 
-    if (slot != NULL)
+    if (slot)
         take_out(admission, slot);
 }
 

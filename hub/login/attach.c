@@ -64,7 +64,7 @@ read_number(uint64_t *out)
     const char *text = getenv("CBX_CONN");
     char *end = NULL;
 
-    if (text == NULL || text[0] < '1' || text[0] > '9')
+    if (!text || text[0] < '1' || text[0] > '9')
         return -1;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);

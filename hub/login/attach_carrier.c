@@ -27,7 +27,7 @@ enlarge_if_busy(struct attach_carrier *carrier, int which, ssize_t moved)
     if (moved <= 0 || carrier->moved[which] > ATTACH_BUSY_BYTES)
         return;
     carrier->moved[which] += (uint64_t)moved;
-    if (carrier->moved[which] <= ATTACH_BUSY_BYTES || set == NULL ||
+    if (carrier->moved[which] <= ATTACH_BUSY_BYTES || !set ||
         set->enlarged + ATTACH_PIPE_BYTES > ATTACH_PIPES_SUM)
         return;
     if (fcntl(carrier->pipe[which], F_SETPIPE_SZ, (int)ATTACH_PIPE_BYTES) > 0) {
@@ -67,9 +67,9 @@ carrier_want(struct cbx_carrier *base, bool want_read, bool want_write)
 static void
 leave_set(struct attach_carrier *carrier)
 {
-    if (carrier->next != NULL)
+    if (carrier->next)
         carrier->next->previous = carrier->previous;
-    if (carrier->previous != NULL)
+    if (carrier->previous)
         carrier->previous->next = carrier->next;
     else
         carrier->set->first = carrier->next;
@@ -84,12 +84,12 @@ carrier_close(struct cbx_carrier *base)
 
     carrier->inner->ops->close(carrier->inner);
     (void)close(carrier->socket); /* attach sees it and ends; sshd then sends what is in the pipe */
-    if (set != NULL) {
+    if (set) {
         set->enlarged -= carrier->enlarged;
         leave_set(carrier);
     }
     free(carrier);
-    if (set != NULL)
+    if (set)
         set->detached(set->arg, connection);
 }
 
@@ -109,10 +109,10 @@ attach_carrier_new(struct attach_carriers *set, uint64_t connection, int socket,
 {
     struct attach_carrier *carrier = calloc(1, sizeof *carrier);
 
-    if (carrier == NULL)
+    if (!carrier)
         return NULL;
     carrier->inner = cbx_carrier_fd(set->loop, pipes[0], pipes[1]);
-    if (carrier->inner == NULL) {
+    if (!carrier->inner) {
         free(carrier);
         return NULL;
     }
@@ -125,7 +125,7 @@ attach_carrier_new(struct attach_carriers *set, uint64_t connection, int socket,
     carrier->pipe[0] = pipes[0];
     carrier->pipe[1] = pipes[1];
     carrier->next = set->first;
-    if (carrier->next != NULL)
+    if (carrier->next)
         carrier->next->previous = carrier;
     set->first = carrier;
     return &carrier->base;

@@ -110,9 +110,9 @@ waiting_free(struct waiting *waiting)
 
     ev_io_stop(server->loop, &waiting->readable);
     ev_timer_stop(server->loop, &waiting->deadline);
-    if (waiting->next != NULL)
+    if (waiting->next)
         waiting->next->previous = waiting->previous;
-    if (waiting->previous != NULL)
+    if (waiting->previous)
         waiting->previous->next = waiting->next;
     else
         server->waiting = waiting->next;
@@ -135,7 +135,7 @@ take(struct attach_server *server, int socket, const struct attach_message *mess
     struct cbx_carrier *carrier =
         attach_carrier_new(&server->carriers, message->connection, socket, pipes);
 
-    if (carrier == NULL) {
+    if (!carrier) {
         (void)close(pipes[0]);
         (void)close(pipes[1]);
         refuse(server, socket, "out of memory");
@@ -169,7 +169,7 @@ on_message(struct ev_loop *loop, ev_io *watcher, int events)
     int count = length >= 0 ? take_descriptors(&header, fds) : 0;
     const char *wrong = judge(&message, length, header.msg_flags, fds, count);
     waiting_free(waiting);
-    if (wrong == NULL) {
+    if (!wrong) {
         take(server, socket, &message, fds);
         return;
     }
@@ -215,13 +215,13 @@ admit(void *arg, int socket, const struct sockaddr *from)
     }
     struct waiting *waiting =
         server->waiting_count < ATTACH_WAITING_MAX ? calloc(1, sizeof *waiting) : NULL;
-    if (waiting == NULL) {
+    if (!waiting) {
         refuse(server, socket, "too many wait at once");
         return;
     }
     waiting->server = server;
     waiting->next = server->waiting;
-    if (waiting->next != NULL)
+    if (waiting->next)
         waiting->next->previous = waiting;
     server->waiting = waiting;
     server->waiting_count++;
@@ -264,7 +264,7 @@ attach_server_new(struct ev_loop *loop, const char *state_dir, const struct atta
 {
     struct attach_server *server = calloc(1, sizeof *server);
 
-    if (server == NULL) {
+    if (!server) {
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -290,9 +290,9 @@ attach_server_new(struct ev_loop *loop, const char *state_dir, const struct atta
 void
 attach_server_free(struct attach_server *server)
 {
-    if (server == NULL)
+    if (!server)
         return;
-    while (server->waiting != NULL) {
+    while (server->waiting) {
         int socket = server->waiting->readable.fd;
         waiting_free(server->waiting);
         (void)close(socket);

@@ -61,7 +61,7 @@ listen_bind(const char *address, struct cbx_error *error)
     struct addrinfo *info = NULL;
     int result = resolve(address, &info, error);
 
-    if (result != 0 || info == NULL)
+    if (result != 0 || !info)
         return result != 0 ? result : CBX_ERR_IO;
     int fd = bind_socket(info);
     int code = errno;

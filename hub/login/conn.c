@@ -133,7 +133,7 @@ door_start_waiting(struct door *door)
     while ((id = admission_next(door->admission, cbx_clock_us())) != 0) {
         struct conn *conn = door_conn(door, id);
 
-        if (conn != NULL)
+        if (conn)
             start_sshd(conn);
         else
             admission_drop(door->admission, id);
@@ -194,7 +194,7 @@ on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
         set_state(conn, CONN_WAITING);
         admission_spoke(door->admission, conn->id);
         door_start_waiting(door);
-    } else if (got == FIRST_BYTES && door->lane != NULL &&
+    } else if (got == FIRST_BYTES && door->lane &&
                memcmp(bytes, cbx_lane_magic, FIRST_BYTES) == 0) {
         await_preface(conn);
     } else if (got == FIRST_BYTES) {
@@ -221,14 +221,14 @@ door_conn_new(struct door *door, int fd, const struct sockaddr *address)
 {
     struct conn *conn = calloc(1, sizeof *conn);
 
-    if (conn == NULL)
+    if (!conn)
         return NULL;
     conn->door = door;
     conn->id = ++door->last_id;
     conn->fd = fd;
     listen_format(address, conn->address);
     HASH_ADD(hh, door->conns, id, sizeof conn->id, conn);
-    if (conn->hh.tbl == NULL) {
+    if (!conn->hh.tbl) {
         free(conn);
         return NULL;
     }

@@ -37,7 +37,7 @@ admit(void *arg, int fd, const struct sockaddr *address)
     struct conn *conn =
         admission_address_of(address, &from) ? door_conn_new(door, fd, address) : NULL;
 
-    if (conn == NULL) {
+    if (!conn) {
         (void)close(fd);
         door->count.failed++;
         return;
@@ -45,7 +45,7 @@ admit(void *arg, int fd, const struct sockaddr *address)
     enum admission_verdict verdict = admission_admit(
         door->admission, conn->id, &from, cbx_clock_us(), randombytes_random(), &dropped);
     struct conn *victim = dropped != 0 ? door_conn(door, dropped) : NULL;
-    if (victim != NULL)
+    if (victim)
         door_conn_drop(victim, &door->count.silent_dropped);
     if (verdict != ADMISSION_ADMITTED) {
         door_conn_drop(conn, verdict == ADMISSION_FULL ? &door->count.refused_full
@@ -127,7 +127,7 @@ on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
     while ((id = admission_overdue(door->admission, now_us)) != 0) {
         struct conn *conn = door_conn(door, id);
 
-        if (conn != NULL)
+        if (conn)
             time_is_over(conn);
     }
     kill_ending(door, now_us);
@@ -143,7 +143,7 @@ listen_new(struct ev_loop *loop, const struct admission_config *admission, struc
 {
     struct listen *listen = calloc(1, sizeof *listen);
 
-    if (listen == NULL)
+    if (!listen)
         return NULL;
     listen->door = (struct door){.loop = loop,
                                  .spawner = spawner,
@@ -151,7 +151,7 @@ listen_new(struct ev_loop *loop, const struct admission_config *admission, struc
                                  /* An attach of an earlier hub's sshd must not be taken for one of
                                   * ours. */
                                  .last_id = (uint64_t)randombytes_uniform(1000000) * 1000};
-    if (listen->door.admission == NULL) {
+    if (!listen->door.admission) {
         free(listen);
         return NULL;
     }
@@ -187,10 +187,10 @@ listen_stop(struct listen *listen)
 void
 listen_free(struct listen *listen)
 {
-    if (listen == NULL)
+    if (!listen)
         return;
     listen_stop(listen);
-    while (listen->door.conns != NULL)
+    while (listen->door.conns)
         door_conn_free(listen->door.conns);
     ev_timer_stop(listen->door.loop, &listen->door.tick);
     admission_free(listen->door.admission);
@@ -238,7 +238,7 @@ listen_attached(struct listen *listen, uint64_t connection, const char **address
 {
     struct conn *conn = door_conn(&listen->door, connection);
 
-    if (conn == NULL || conn->state != CONN_SSHD ||
+    if (!conn || conn->state != CONN_SSHD ||
         !admission_login(listen->door.admission, connection, cbx_clock_us()))
         return CBX_ERR_NOTFOUND;
     listen->door.count.logged_in++;
@@ -253,7 +253,7 @@ listen_detached(struct listen *listen, uint64_t connection)
 {
     struct conn *conn = door_conn(&listen->door, connection);
 
-    if (conn != NULL && conn->state == CONN_ATTACHED)
+    if (conn && conn->state == CONN_ATTACHED)
         door_conn_end(conn, LISTEN_ENDING_MS);
 }
 
@@ -262,7 +262,7 @@ listen_exited(struct listen *listen, uint64_t connection)
 {
     struct conn *conn = door_conn(&listen->door, connection);
 
-    if (conn == NULL || conn->state < CONN_SSHD)
+    if (!conn || conn->state < CONN_SSHD)
         return;
     listen->door.count.login_failures += conn->state == CONN_SSHD;
     admission_drop(listen->door.admission, connection);

@@ -26,7 +26,7 @@ spawner_start(struct spawner **out, const struct spawner_config *config, struct 
     int pair[2];
     struct spawner *spawner = calloc(1, sizeof *spawner);
 
-    if (spawner == NULL)
+    if (!spawner)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         free(spawner);
@@ -147,12 +147,12 @@ spawner_kill(struct spawner *spawner, uint64_t number)
 void
 spawner_stop(struct spawner *spawner, int64_t wait_ms)
 {
-    if (spawner == NULL)
+    if (!spawner)
         return;
     int64_t deadline = cbx_clock_us() + wait_ms * 1000;
 
     if (spawner->fd >= 0) {
-        if (spawner->loop != NULL)
+        if (spawner->loop)
             ev_io_stop(spawner->loop, &spawner->readable);
         (void)close(spawner->fd);
     }

@@ -49,7 +49,7 @@ on_exited(void *arg, uint64_t number, int status)
     struct helper *helper = arg;
 
     report_exit(helper, number, status);
-    if (helper->hub < 0 && helper->children.first == NULL)
+    if (helper->hub < 0 && !helper->children.first)
         ev_break(helper->loop, EVBREAK_ALL);
 }
 
@@ -70,7 +70,7 @@ hub_gone(struct helper *helper)
     helper->hub = -1;
     sshd_children_end_all(&helper->children, END_AFTER_S);
     ev_timer_start(helper->loop, &helper->end);
-    if (helper->children.first == NULL)
+    if (!helper->children.first)
         ev_break(helper->loop, EVBREAK_ALL);
 }
 
@@ -174,7 +174,7 @@ spawner_helper(int fd, const struct spawner_config *config)
     (void)getrlimit(RLIMIT_NOFILE, &children->files);
     cbx_descriptors_raise();
     helper.loop = ev_default_loop(EVFLAG_AUTO);
-    if (helper.loop == NULL) {
+    if (!helper.loop) {
         cbx_log_error("the helper that starts sshd has no event loop");
         _exit(1);
     }

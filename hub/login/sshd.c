@@ -51,10 +51,10 @@ sshd_find(const char *option, char out[SSHD_PATH_MAX], struct cbx_error *error)
     static const char *const usual[] = {"/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd",
                                         "/sbin/sshd"};
 
-    if (option != NULL) {
+    if (option) {
         /* Absolute, since sshd insists on that itself. */
         char *absolute = realpath(option, NULL);
-        if (absolute == NULL || access(absolute, X_OK) != 0 || strlen(absolute) >= SSHD_PATH_MAX) {
+        if (!absolute || access(absolute, X_OK) != 0 || strlen(absolute) >= SSHD_PATH_MAX) {
             free(absolute);
             return cbx_fail(error, CBX_ERR_NOTFOUND, "--sshd %s: not a program that can be run",
                             option);
@@ -115,7 +115,7 @@ keep_host_key(const char *made, const char *path, struct cbx_error *error)
 
     if (result == 0)
         result = cbx_file_save(path, bytes, length, 0600, error);
-    if (bytes != NULL)
+    if (bytes)
         sodium_memzero(bytes, length);
     free(bytes);
     return result;
@@ -181,7 +181,7 @@ hash_public_line(char *line, const char *path, uint8_t sha256[32], struct cbx_er
     const char *type = strtok_r(line, " \n", &save);
     const char *text = strtok_r(NULL, " \n", &save);
 
-    if (type == NULL || text == NULL || strcmp(type, "ssh-ed25519") != 0 ||
+    if (!type || !text || strcmp(type, "ssh-ed25519") != 0 ||
         sodium_base642bin(blob, sizeof blob, text, strlen(text), NULL, &length, NULL,
                           sodium_base64_VARIANT_ORIGINAL) != 0)
         return cbx_fail(error, CBX_ERR_FORMAT,
@@ -211,7 +211,7 @@ check_halves(const char *path, struct cbx_error *error)
 
     if (result == 0 && host_key_check((const char *)bytes, length) != 0)
         result = damaged(path, "its private and its public half do not match", error);
-    if (bytes != NULL)
+    if (bytes)
         sodium_memzero(bytes, length);
     free(bytes);
     return result;
@@ -226,7 +226,7 @@ sshd_host_key(const struct sshd_files *files, uint8_t sha256[32], struct cbx_err
 
     if (result != 0)
         return result;
-    if (keygen == NULL)
+    if (!keygen)
         return cbx_fail(error, CBX_ERR_NOTFOUND,
                         "no ssh-keygen found in /usr/bin: install openssh-client");
     if (access(files->host_key, F_OK) != 0 && errno == ENOENT)
@@ -327,7 +327,7 @@ sshd_configure(const struct sshd_files *files, const char *sshd, const char *use
     size_t size = sizeof config_template + 4 * SSHD_PATH_MAX;
     char *text = malloc(size);
 
-    if (text == NULL)
+    if (!text)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     double_percent(files->authorized_keys, keys, sizeof keys);
     int length = snprintf(text, size, config_template, files->host_key, keys, user,

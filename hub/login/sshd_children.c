@@ -121,9 +121,9 @@ child_free(struct child *child)
 {
     struct sshd_children *set = child->set;
 
-    if (child->next != NULL)
+    if (child->next)
         child->next->previous = child->previous;
-    if (child->previous != NULL)
+    if (child->previous)
         child->previous->next = child->next;
     else
         set->first = child->next;
@@ -212,7 +212,7 @@ sshd_children_start(struct sshd_children *set, uint64_t number, int socket)
 {
     struct child *child = calloc(1, sizeof *child);
 
-    if (child == NULL)
+    if (!child)
         return -1;
     child->set = set;
     child->number = number;
@@ -221,7 +221,7 @@ sshd_children_start(struct sshd_children *set, uint64_t number, int socket)
         return -1;
     }
     child->next = set->first;
-    if (child->next != NULL)
+    if (child->next)
         child->next->previous = child;
     set->first = child;
     return 0;

@@ -86,7 +86,7 @@ seal_snapshot(const struct registry *registry, uint8_t **sealed, size_t *length,
 static void
 waiters_free(struct commit_waiter **list)
 {
-    while (*list != NULL) {
+    while (*list) {
         struct commit_waiter *next = (*list)->next;
         free(*list);
         *list = next;
@@ -97,11 +97,11 @@ waiters_free(struct commit_waiter **list)
 static void
 run_waiters(struct commit_waiter *list, int result, const char *text)
 {
-    while (list != NULL) {
+    while (list) {
         const struct commit_waiter waiter = *list;
         free(list);
         list = waiter.next;
-        if (waiter.done != NULL)
+        if (waiter.done)
             waiter.done(waiter.arg, result, text);
     }
 }
@@ -145,7 +145,7 @@ on_written(void *arg, int result, const char *text)
     run_waiters(told, result, text);
     registry->writing = false;
     struct cbx_error error;
-    if (registry->queued == NULL)
+    if (!registry->queued)
         return;
     int next = start_write(registry, &error);
     if (next != 0) {
@@ -161,11 +161,11 @@ registry_commit(struct registry *registry, struct cbx_store *store, cbx_store_do
     if (!registry->loaded)
         return CBX_ERR_STATE;
     struct commit_waiter *waiter = calloc(1, sizeof *waiter);
-    if (waiter == NULL)
+    if (!waiter)
         return CBX_ERR_NOMEM;
     *waiter = (struct commit_waiter){.done = done, .arg = arg};
     struct commit_waiter **tail = &registry->queued;
-    while (*tail != NULL)
+    while (*tail)
         tail = &(*tail)->next;
     *tail = waiter;
     registry->store = store;
@@ -183,7 +183,7 @@ registry_flush(struct registry *registry)
 {
     uint8_t *sealed;
     size_t length;
-    if (registry->queued == NULL)
+    if (!registry->queued)
         return 0;
     int result = seal_snapshot(registry, &sealed, &length, NULL);
     if (result != 0)

@@ -52,7 +52,7 @@ static bool
 pond_agrees(const struct registry *registry, const char *pond, const uint8_t pond_public[32])
 {
     const uint8_t *known = registry_pond_public(registry, pond);
-    return known == NULL || memcmp(known, pond_public, CBX_KEY_SIZE) == 0;
+    return !known || memcmp(known, pond_public, CBX_KEY_SIZE) == 0;
 }
 
 static int
@@ -70,7 +70,7 @@ add_invite(struct registry *registry, struct reg_invite *invite, struct cbx_erro
         return malformed(error, "a second key for its pond");
     if (!login_free(registry, invite->fingerprint))
         return malformed(error, "its login key is there twice");
-    if (entry != NULL && (is_open ? entry->open : entry->joined) != NULL)
+    if (entry && (is_open ? entry->open : entry->joined) != NULL)
         return malformed(error, "its name is there twice");
     if (registry_link_invite(registry, invite) != 0)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
@@ -87,8 +87,7 @@ load_invite(struct registry *registry, const msgpack_object *object, struct cbx_
     struct cbx_cert bytes;
     struct cbx_invite_cert cert;
     const msgpack_object *field = read_array(object, REG_INVITE_ELEMENTS);
-    if (field == NULL ||
-        !cbx_mp_bin(&field[REG_INVITE_POND_PUBLIC], pond_public, sizeof pond_public) ||
+    if (!field || !cbx_mp_bin(&field[REG_INVITE_POND_PUBLIC], pond_public, sizeof pond_public) ||
         !read_cert(&field[REG_INVITE_CERT], &bytes) ||
         !cbx_mp_bin(&field[REG_INVITE_LOGIN_KEY], login_key, sizeof login_key) ||
         !cbx_mp_uint(&field[REG_INVITE_STATE], REG_INVITE_USED, &state) ||
@@ -103,7 +102,7 @@ load_invite(struct registry *registry, const msgpack_object *object, struct cbx_
         return malformed(error, "its login key is not a public key");
     struct reg_invite *invite =
         registry_invite_new(bytes.bytes, bytes.length, &cert, pond_public, login_key);
-    if (invite == NULL)
+    if (!invite)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     invite->state = (enum reg_invite_state)state;
     memcpy(invite->identity, identity, sizeof invite->identity);
@@ -122,13 +121,13 @@ add_peer(struct registry *registry, struct reg_peer *peer, const uint8_t pond_pu
         return malformed(error, "a second key for its pond");
     if (!login_free(registry, peer->fingerprint))
         return malformed(error, "its identity is there twice");
-    if (registry_find_exchange(registry, peer->exchange) != NULL)
+    if (registry_find_exchange(registry, peer->exchange))
         return malformed(error, "its exchange key is there twice");
-    if (entry != NULL && entry->peer != NULL)
+    if (entry && entry->peer)
         return malformed(error, "its name is there twice");
-    if (entry != NULL && entry->open != NULL && entry->open->serial <= peer->serial)
+    if (entry && entry->open && entry->open->serial <= peer->serial)
         return malformed(error, "an older invite waits for its name");
-    if (entry != NULL && entry->joined != NULL &&
+    if (entry && entry->joined &&
         (entry->joined->serial != peer->serial ||
          memcmp(entry->joined->identity, peer->identity, CBX_KEY_SIZE) != 0))
         return malformed(error, "another identity joined by its invite");
@@ -148,8 +147,7 @@ load_peer(struct registry *registry, const msgpack_object *object, struct cbx_er
     struct cbx_invite_cert invite_cert;
     struct cbx_peer_cert peer_cert;
     const msgpack_object *field = read_array(object, REG_PEER_ELEMENTS);
-    if (field == NULL ||
-        !cbx_mp_bin(&field[REG_PEER_POND_PUBLIC], pond_public, sizeof pond_public) ||
+    if (!field || !cbx_mp_bin(&field[REG_PEER_POND_PUBLIC], pond_public, sizeof pond_public) ||
         !read_cert(&field[REG_PEER_INVITE_CERT], &invite) ||
         !read_cert(&field[REG_PEER_CERT], &cert) ||
         !cbx_mp_uint(&field[REG_PEER_GENERATION], REG_NUMBER_MAX, &generation) ||
@@ -160,7 +158,7 @@ load_peer(struct registry *registry, const msgpack_object *object, struct cbx_er
     if (result != 0)
         return result;
     struct reg_peer *peer = registry_peer_new(&invite, &cert, &invite_cert, &peer_cert);
-    if (peer == NULL)
+    if (!peer)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     peer->generation = generation;
     peer->joined = (int64_t)joined;
@@ -194,7 +192,7 @@ load_snapshot(struct registry *registry, const msgpack_object *object, struct cb
 {
     uint64_t version;
     const msgpack_object *field = read_array(object, REG_SNAPSHOT_ELEMENTS);
-    if (field == NULL || !cbx_mp_uint(&field[REG_SNAPSHOT_VERSION], UINT64_MAX, &version))
+    if (!field || !cbx_mp_uint(&field[REG_SNAPSHOT_VERSION], UINT64_MAX, &version))
         return malformed(error, "malformed");
     if (version != REG_SNAPSHOT_FORMAT)
         return malformed(error, "written by another version of cbx-hub");
@@ -235,7 +233,7 @@ decode(struct registry *registry, const uint8_t *plain, size_t length, struct cb
 int
 registry_load(struct registry *registry, struct cbx_error *error)
 {
-    if (registry->loaded || registry->peers != NULL || registry->invites != NULL)
+    if (registry->loaded || registry->peers || registry->invites)
         return cbx_fail(error, CBX_ERR_STATE, "%s: loaded already", registry->path);
     uint8_t *plain;
     size_t length;

@@ -13,11 +13,11 @@ static uint64_t
 newest_serial(const struct reg_slug *entry)
 {
     uint64_t newest = 0;
-    if (entry->open != NULL && entry->open->serial > newest)
+    if (entry->open && entry->open->serial > newest)
         newest = entry->open->serial;
-    if (entry->joined != NULL && entry->joined->serial > newest)
+    if (entry->joined && entry->joined->serial > newest)
         newest = entry->joined->serial;
-    if (entry->peer != NULL && entry->peer->serial > newest)
+    if (entry->peer && entry->peer->serial > newest)
         newest = entry->peer->serial;
     return newest;
 }
@@ -41,13 +41,13 @@ check_new_invite(const struct registry *registry, const struct cbx_invite_cert *
     if (crypto_core_ed25519_is_valid_point(login_key) != 1)
         return cbx_fail(error, CBX_ERR_FORMAT, "the invite's login key is not a public key");
     const uint8_t *known = registry_pond_public(registry, cert->pond);
-    if (known != NULL && sodium_memcmp(known, pond_public, CBX_KEY_SIZE) != 0)
+    if (known && sodium_memcmp(known, pond_public, CBX_KEY_SIZE) != 0)
         return cbx_fail(error, CBX_ERR_AUTH,
                         "pond \"%s\" is registered here with another key; use the keys folder that "
                         "holds it, choose another pond name, or first remove its invites and peers",
                         cert->pond);
     const struct reg_slug *entry = registry_slug(registry, cert->pond, cert->slug);
-    if (entry != NULL && any_set(entry) && cert->serial <= newest_serial(entry))
+    if (entry && any_set(entry) && cert->serial <= newest_serial(entry))
         return cbx_fail(
             error, CBX_ERR_EXISTS,
             "%s.%s already has an invite or peer that is at least as new; make another invite",
@@ -78,11 +78,11 @@ registry_add_invite(struct registry *registry, const uint8_t pond_public[32], co
     const struct reg_slug *entry = registry_slug(registry, fields.pond, fields.slug);
     struct reg_invite *older = entry != NULL ? entry->open : NULL;
     struct reg_invite *invite = registry_invite_new(cert, length, &fields, pond_public, login_key);
-    if (invite == NULL || registry_link_invite(registry, invite) != 0) {
+    if (!invite || registry_link_invite(registry, invite) != 0) {
         registry_invite_free(invite);
         return cbx_fail(error, CBX_ERR_NOMEM, "the invite: out of memory");
     }
-    if (older != NULL)
+    if (older)
         registry_delete_invite(registry, older);
     *out = invite;
     return 0;
@@ -99,12 +99,12 @@ registry_drop_invite(struct registry *registry, const char *id, struct cbx_error
     for (struct reg_invite *at = registry->invites; at != NULL; at = at->next) {
         if (strncmp(at->id, id, length) != 0)
             continue;
-        if (found != NULL)
+        if (found)
             return cbx_fail(error, CBX_ERR_USAGE,
                             "invite \"%s\": the id is ambiguous; give more characters of it", id);
         found = at;
     }
-    if (found == NULL)
+    if (!found)
         return cbx_fail(error, CBX_ERR_NOTFOUND, "invite \"%s\": no invite has this id", id);
     registry_delete_invite(registry, found);
     return 0;

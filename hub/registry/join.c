@@ -82,14 +82,13 @@ check_order(struct join *join, const struct registry *registry, const struct reg
     join->entry = registry_slug(registry, invite->pond, invite->slug);
     join->holder = join->entry->peer;
     /* Rule 3. The same invite again is the same identity's, as check_used saw. */
-    if (join->holder != NULL &&
-        (join->holder->serial > invite->serial ||
-         (join->holder->serial == invite->serial && join->holder != join->mine))) {
+    if (join->holder && (join->holder->serial > invite->serial ||
+                         (join->holder->serial == invite->serial && join->holder != join->mine))) {
         join->reason = CBX_REASON_DENIED;
         return cbx_fail(error, CBX_ERR_AUTH, "%s.%s: a newer invite was joined already",
                         invite->slug, invite->pond);
     }
-    if (registry->peer_count >= REG_PEERS_MAX && join->mine == NULL && join->holder == NULL) {
+    if (registry->peer_count >= REG_PEERS_MAX && !join->mine && !join->holder) {
         join->reason = CBX_REASON_OVERLOADED;
         return cbx_fail(error, CBX_ERR_LIMIT, "%s.%s: the hub has %d peers already", invite->slug,
                         invite->pond, REG_PEERS_MAX);
@@ -125,9 +124,9 @@ static uint64_t
 inherited_generation(const struct join *join)
 {
     uint64_t generation = 0;
-    if (join->mine != NULL)
+    if (join->mine)
         generation = join->mine->generation;
-    if (join->holder != NULL && join->holder->generation > generation)
+    if (join->holder && join->holder->generation > generation)
         generation = join->holder->generation;
     return generation;
 }
@@ -138,7 +137,7 @@ record(struct registry *registry, struct join *join, struct reg_invite *invite, 
 {
     struct reg_peer *peer = registry_peer_new(&join->invite_bytes, &join->peer_bytes,
                                               &join->invite_cert, &join->peer_cert);
-    if (peer == NULL || registry_link_peer(registry, peer, invite->pond_public) != 0) {
+    if (!peer || registry_link_peer(registry, peer, invite->pond_public) != 0) {
         reg_peer_free(peer);
         return cbx_fail(error, CBX_ERR_NOMEM, "%s.%s: out of memory", invite->slug, invite->pond);
     }
@@ -149,7 +148,7 @@ record(struct registry *registry, struct join *join, struct reg_invite *invite, 
     if (join->holder == join->mine)
         older[1] = NULL;
     for (size_t i = 0; i < 2; i++) {
-        if (older[i] == NULL)
+        if (!older[i])
             continue;
         registry_take_out(registry, older[i], invite);
         older[i]->next = *replaced;
@@ -181,7 +180,7 @@ registry_join(struct registry *registry, struct reg_invite *invite, const uint8_
     int result = open_join(&join, invite, peer_cert, length, now_unix, error);
     if (result == 0)
         result = check_join(&join, registry, invite, error);
-    if (result == 0 && join.mine != NULL && same_peer_cert(join.mine, &join)) {
+    if (result == 0 && join.mine && same_peer_cert(join.mine, &join)) {
         /* The answer to the first try was lost. */
         registry_mark_joined(registry, invite, join.mine->identity);
         *out = join.mine;

@@ -48,7 +48,7 @@ make_head(const char *program, const char *state_dir)
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
-    if (out == NULL)
+    if (!out)
         return NULL;
     (void)fputs("restrict,command=\"exec ", out);
     put_quoted(out, program);
@@ -71,7 +71,7 @@ put_key(FILE *out, const char *head, const char *fingerprint, const uint8_t key[
     const time_t time = (time_t)ends;
     struct tm utc;
     /* Certificates end before the year 10000, so this holds; else no line is the safe answer. */
-    if (gmtime_r(&time, &utc) == NULL ||
+    if (!gmtime_r(&time, &utc) ||
         strftime(expiry, sizeof expiry, "%Y%m%d%H%M%SZ", &utc) != sizeof "YYYYMMDDHHMMSSZ" - 1)
         return;
     cbx_ssh_line(key, line);
@@ -103,7 +103,7 @@ registry_authorized_keys(const struct registry *registry, const char *program,
     char *head = make_head(program, state_dir);
     size_t length;
     FILE *out = head != NULL ? open_memstream(text, &length) : NULL;
-    if (out == NULL) {
+    if (!out) {
         free(head);
         return CBX_ERR_NOMEM;
     }

@@ -62,10 +62,10 @@ registry_login(const struct registry *registry, const char *fingerprint)
     struct invite_node *invite = NULL;
     struct peer_node *peer = NULL;
     HASH_FIND(by_fingerprint, registry->index->peers, fingerprint, length, peer);
-    if (peer != NULL)
+    if (peer)
         return (struct reg_login){.kind = REG_LOGIN_PEER, .peer = &peer->peer};
     HASH_FIND(by_fingerprint, registry->index->invites, fingerprint, length, invite);
-    if (invite != NULL)
+    if (invite)
         return (struct reg_login){.kind = REG_LOGIN_INVITE, .invite = &invite->invite};
     return (struct reg_login){.kind = REG_LOGIN_NONE};
 }

@@ -9,7 +9,7 @@ static bool
 blob_set(struct reg_blob *blob, const uint8_t *bytes, size_t length)
 {
     blob->bytes = malloc(length > 0 ? length : 1);
-    if (blob->bytes == NULL)
+    if (!blob->bytes)
         return false;
     memcpy(blob->bytes, bytes, length);
     blob->length = (uint32_t)length;
@@ -21,7 +21,7 @@ registry_invite_new(const uint8_t *bytes, size_t length, const struct cbx_invite
                     const uint8_t pond_public[32], const uint8_t login_key[32])
 {
     struct invite_node *node = calloc(1, sizeof *node);
-    if (node == NULL)
+    if (!node)
         return NULL;
     struct reg_invite *invite = &node->invite;
     if (!blob_set(&invite->cert, bytes, length)) {
@@ -46,7 +46,7 @@ registry_invite_new(const uint8_t *bytes, size_t length, const struct cbx_invite
 void
 registry_invite_free(struct reg_invite *invite)
 {
-    if (invite == NULL)
+    if (!invite)
         return;
     free(invite->cert.bytes);
     free(invite_node(invite));
@@ -60,7 +60,7 @@ peer_set_ports(struct reg_peer *peer, const struct cbx_expose *expose)
         return false;
     peer->ports = strdup(text);
     peer->port = calloc(expose->count > 0 ? expose->count : 1, sizeof *peer->port);
-    if (peer->ports == NULL || peer->port == NULL)
+    if (!peer->ports || !peer->port)
         return false;
     for (uint32_t i = 0; i < expose->count; i++)
         peer->port[i] = expose->item[i].port;
@@ -73,7 +73,7 @@ registry_peer_new(const struct cbx_cert *invite, const struct cbx_cert *peer,
                   const struct cbx_invite_cert *invite_cert, const struct cbx_peer_cert *peer_cert)
 {
     struct peer_node *node = calloc(1, sizeof *node);
-    if (node == NULL)
+    if (!node)
         return NULL;
     struct reg_peer *out = &node->peer;
     memcpy(out->pond, peer_cert->pond, sizeof out->pond);
@@ -85,7 +85,7 @@ registry_peer_new(const struct cbx_cert *invite, const struct cbx_cert *peer,
     out->serial = invite_cert->serial;
     out->ends = peer_cert->ends;
     out->labels = strdup(invite_cert->labels);
-    if (out->labels == NULL || !peer_set_ports(out, &peer_cert->expose) ||
+    if (!out->labels || !peer_set_ports(out, &peer_cert->expose) ||
         !blob_set(&out->invite_cert, invite->bytes, invite->length) ||
         !blob_set(&out->peer_cert, peer->bytes, peer->length)) {
         reg_peer_free(out);
@@ -97,7 +97,7 @@ registry_peer_new(const struct cbx_cert *invite, const struct cbx_cert *peer,
 void
 reg_peer_free(struct reg_peer *peer)
 {
-    if (peer == NULL)
+    if (!peer)
         return;
     free(peer->invite_cert.bytes);
     free(peer->peer_cert.bytes);

@@ -9,12 +9,12 @@ struct registry *
 registry_new(const char *path, const struct cbx_vault_key *key)
 {
     struct registry *registry = calloc(1, sizeof *registry);
-    if (registry == NULL)
+    if (!registry)
         return NULL;
     registry->key = key;
     registry->path = strdup(path);
     registry->index = calloc(1, sizeof *registry->index);
-    if (registry->path == NULL || registry->index == NULL) {
+    if (!registry->path || !registry->index) {
         registry_free(registry);
         return NULL;
     }
@@ -24,7 +24,7 @@ registry_new(const char *path, const struct cbx_vault_key *key)
 void
 registry_free(struct registry *registry)
 {
-    if (registry == NULL)
+    if (!registry)
         return;
     registry_clear(registry);
     registry_drop_waiters(registry);
@@ -38,7 +38,7 @@ registry_burn(struct registry *registry, const struct reg_peer *peer)
 {
     const struct reg_slug *entry = registry_slug(registry, peer->pond, peer->slug);
     struct reg_invite *invite = entry != NULL ? entry->joined : NULL;
-    if (invite == NULL || invite->serial != peer->serial ||
+    if (!invite || invite->serial != peer->serial ||
         !reg_same_key(invite->identity, peer->identity))
         return false;
     registry_delete_invite(registry, invite);
@@ -58,7 +58,7 @@ struct reg_peer *
 registry_remove_peer(struct registry *registry, const char *pond, const char *slug)
 {
     struct reg_peer *peer = registry_peer(registry, pond, slug);
-    if (peer != NULL)
+    if (peer)
         registry_take_out(registry, peer, NULL);
     return peer;
 }
@@ -70,7 +70,7 @@ registry_expire(struct registry *registry, int64_t now_unix)
     struct reg_peer *next_peer;
     for (struct reg_peer *peer = registry->peers; peer != NULL; peer = next_peer) {
         next_peer = peer->next;
-        if (peer->live != NULL || now_unix <= peer->ends + CBX_CLOCK_GRACE_S)
+        if (peer->live || now_unix <= peer->ends + CBX_CLOCK_GRACE_S)
             continue;
         registry_take_out(registry, peer, NULL);
         reg_peer_free(peer);
