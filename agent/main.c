@@ -165,7 +165,7 @@ int
 main(int argc, char **argv)
 {
     cbx_descriptors_fill_standard();
-    cbx_log_init("cbx-agent", CBX_LOG_INFO);
+    cbx_log_init("cbx-agent", cbx_log_level_of(getenv("CBX_LOG"), CBX_LOG_INFO));
     if (sodium_init() < 0) {
         cbx_log_error("cannot initialize libsodium");
         return CBX_EXIT_FAILURE;

@@ -102,6 +102,6 @@ int
 main(int argc, char **argv)
 {
     cbx_descriptors_fill_standard();
-    cbx_log_init("cbx-hub", CBX_LOG_INFO);
+    cbx_log_init("cbx-hub", cbx_log_level_of(getenv("CBX_LOG"), CBX_LOG_INFO));
     return cbx_cli_main(&program, argc, argv);
 }

@@ -29,6 +29,17 @@ cbx_log_init(const char *name, enum cbx_log_level level)
     log_level = level;
 }
 
+enum cbx_log_level
+cbx_log_level_of(const char *name, enum cbx_log_level otherwise)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    for (unsigned i = 0; name && i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i]) == 0)
+            return (enum cbx_log_level)i;
+    }
+    return otherwise;
+}
+
 void
 cbx_log_times(bool on)
 {

@@ -12,6 +12,8 @@ enum cbx_log_level { CBX_LOG_ERROR = 0, CBX_LOG_WARN = 1, CBX_LOG_INFO = 2, CBX_
 
 /* name is kept, not copied. Level defaults to CBX_LOG_INFO. */
 void cbx_log_init(const char *name, enum cbx_log_level level);
+/* "error", "warn", "info", "debug"; NULL and others: otherwise. */
+enum cbx_log_level cbx_log_level_of(const char *name, enum cbx_log_level otherwise);
 void cbx_log_times(bool on);
 void cbx_log(enum cbx_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -176,10 +176,21 @@ the_clocks_agree_and_advance(void **state)
     assert_true(cbx_clock_us() >= before);
 }
 
+static void
+levels_have_names(void **state)
+{
+    (void)state;
+    assert_int_equal(cbx_log_level_of("debug", CBX_LOG_INFO), CBX_LOG_DEBUG);
+    assert_int_equal(cbx_log_level_of("error", CBX_LOG_INFO), CBX_LOG_ERROR);
+    assert_int_equal(cbx_log_level_of("loud", CBX_LOG_INFO), CBX_LOG_INFO);
+    assert_int_equal(cbx_log_level_of(NULL, CBX_LOG_WARN), CBX_LOG_WARN);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(levels_have_names),
         cmocka_unit_test_setup(a_line_has_the_programs_name, setup),
         cmocka_unit_test_setup(control_bytes_are_escaped, setup),
         cmocka_unit_test_setup(utf8_is_shown_and_what_only_looks_like_it_is_escaped, setup),

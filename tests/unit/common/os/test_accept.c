@@ -30,11 +30,11 @@ cbx_clock_us(void)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 int
-accept4(int fd, struct sockaddr *from, socklen_t *length, int flags)
+accept4(int fd, struct sockaddr *addr, socklen_t *addr_len, int flags)
 {
     int code = fail_next[0];
     if (code == 0)
-        return (int)syscall(SYS_accept4, fd, from, length, flags);
+        return (int)syscall(SYS_accept4, fd, addr, addr_len, flags);
     memmove(fail_next, fail_next + 1, sizeof fail_next - sizeof *fail_next);
     errno = code;
     return -1;
