@@ -5,6 +5,7 @@
 
 enum world_verdict (*hostile_act)(struct world_flow *flow, struct cbx_frame *frame);
 int hostile_left, hostile_done;
+struct hostile hostile;
 struct hostile_touch hostile_touch;
 const uint8_t hostile_life[CBX_INCARNATION_SIZE] = {1, 2, 3};
 
@@ -32,26 +33,29 @@ hostile_turn(void)
     return true;
 }
 
-void
-hostile_begin(struct hostile *all)
+int
+hostile_begin(void **state)
 {
+    (void)state;
     struct world_path path = {.delay_us = 1000};
-    memset(all, 0, sizeof *all);
-    all->world = world_new(world_seed(), 0);
+    memset(&hostile, 0, sizeof hostile);
+    hostile.world = world_new(world_seed(), 0);
     hostile_set(NULL, 0);
-    all->world->filter = filter;
-    all->world->filter_arg = all;
-    all->web = world_agent(all->world, "web", "8080,8081", path);
-    all->db = world_agent(all->world, "db", "8080,5432", path);
-    all->cli = world_agent(all->world, "cli", "8080", path);
+    hostile.world->filter = filter;
+    hostile.web = world_agent(hostile.world, "web", "8080,8081", path);
+    hostile.db = world_agent(hostile.world, "db", "8080,5432", path);
+    hostile.cli = world_agent(hostile.world, "cli", "8080", path);
+    return 0;
 }
 
-void
-hostile_end(struct hostile *all)
+int
+hostile_end(void **state)
 {
-    hostile_nothing_false(all);
-    world_free(all->world);
+    (void)state;
+    hostile_nothing_false();
+    world_free(hostile.world);
     hostile_set(NULL, 0);
+    return 0;
 }
 
 bool
@@ -84,13 +88,13 @@ hostile_touched(const struct world_flow *flow, const struct cbx_frame *frame)
 }
 
 void
-hostile_dial(struct hostile *all)
+hostile_dial(void)
 {
-    all->integrity_web = world_count(all->web, "integrity");
-    all->integrity_cli = world_count(all->cli, "integrity");
-    all->victim = world_dial(all->cli, "web", VICTIM, STREAM_BYTES, STREAM_BYTES);
-    all->neighbour = world_dial(all->cli, "web", NEIGHBOUR, STREAM_BYTES, STREAM_BYTES);
-    all->bystander = world_dial(all->cli, "db", BYSTANDER, STREAM_BYTES, STREAM_BYTES);
+    hostile.integrity_web = world_count(hostile.web, "integrity");
+    hostile.integrity_cli = world_count(hostile.cli, "integrity");
+    hostile.victim = world_dial(hostile.cli, "web", VICTIM, STREAM_BYTES, STREAM_BYTES);
+    hostile.neighbour = world_dial(hostile.cli, "web", NEIGHBOUR, STREAM_BYTES, STREAM_BYTES);
+    hostile.bystander = world_dial(hostile.cli, "db", BYSTANDER, STREAM_BYTES, STREAM_BYTES);
 }
 
 static bool
@@ -102,22 +106,22 @@ is_over(const struct world_program *program)
 static bool
 all_over(void *arg)
 {
-    const struct hostile *all = arg;
-    return is_over(all->victim) && is_over(all->neighbour) && is_over(all->bystander);
+    (void)arg;
+    return is_over(hostile.victim) && is_over(hostile.neighbour) && is_over(hostile.bystander);
 }
 
 void
-hostile_run(struct hostile *all)
+hostile_run(void)
 {
-    bool over = world_until(all->world, 60000000, all_over, all);
+    bool over = world_until(hostile.world, 60000000, all_over, NULL);
     if (!over) {
-        world_is_clean(all->victim);
-        world_is_clean(all->victim->far);
-        world_is_clean(all->neighbour);
-        world_is_clean(all->bystander);
+        world_is_clean(hostile.victim);
+        world_is_clean(hostile.victim->far);
+        world_is_clean(hostile.neighbour);
+        world_is_clean(hostile.bystander);
     }
     assert_true(over);
-    world_run(all->world, 200000);
+    world_run(hostile.world, 200000);
 }
 
 static bool
@@ -127,18 +131,18 @@ one_over(void *arg)
 }
 
 void
-hostile_wait(struct hostile *all, struct world_program *program)
+hostile_wait(struct world_program *program)
 {
-    bool over = world_until(all->world, 60000000, one_over, program);
+    bool over = world_until(hostile.world, 60000000, one_over, program);
     assert_true(over);
 }
 
 struct world_program *
-hostile_try(struct hostile *all, const char *slug, uint16_t port)
+hostile_try(const char *slug, uint16_t port)
 {
-    struct world_program *program = world_dial(all->cli, slug, port, 1000, 1000);
-    hostile_wait(all, program);
-    world_run(all->world, 200000);
+    struct world_program *program = world_dial(hostile.cli, slug, port, 1000, 1000);
+    hostile_wait(program);
+    world_run(hostile.world, 200000);
     return program;
 }
 
@@ -165,17 +169,17 @@ hostile_found(const struct world_program *here, enum cbx_reason reason)
 }
 
 void
-hostile_found_by(struct hostile *all, const struct world_agent *finder)
+hostile_found_by(const struct world_agent *finder)
 {
-    bool by_web = finder == all->web;
-    hostile_run(all);
+    bool by_web = finder == hostile.web;
+    hostile_run();
     assert_true(hostile_done > 0);
-    hostile_found(by_web ? all->victim->far : all->victim, CBX_REASON_INTEGRITY);
-    assert_int_equal(world_count(all->web, "integrity"), all->integrity_web + by_web);
-    assert_int_equal(world_count(all->cli, "integrity"), all->integrity_cli + !by_web);
-    hostile_untouched(all->neighbour);
-    hostile_untouched(all->bystander);
-    hostile_nothing_false(all);
+    hostile_found(by_web ? hostile.victim->far : hostile.victim, CBX_REASON_INTEGRITY);
+    assert_int_equal(world_count(hostile.web, "integrity"), hostile.integrity_web + by_web);
+    assert_int_equal(world_count(hostile.cli, "integrity"), hostile.integrity_cli + !by_web);
+    hostile_untouched(hostile.neighbour);
+    hostile_untouched(hostile.bystander);
+    hostile_nothing_false();
 }
 
 void
@@ -186,15 +190,15 @@ hostile_untouched(const struct world_program *program)
 }
 
 void
-hostile_nothing_false(struct hostile *all)
+hostile_nothing_false(void)
 {
-    for (struct world_program *at = all->world->programs; at; at = at->next) {
+    for (struct world_program *at = hostile.world->programs; at; at = at->next) {
         assert_false(at->corrupt);
         if (at->reason == CBX_REASON_NONE && at->closed)
             assert_true(world_is_clean(at));
     }
-    assert_int_equal(all->world->false_streams, 0);
-    assert_true(all->web->up && all->db->up && all->cli->up);
+    assert_int_equal(hostile.world->false_streams, 0);
+    assert_true(hostile.web->up && hostile.db->up && hostile.cli->up);
 }
 
 /* ---- the directory ---- */
@@ -202,23 +206,21 @@ hostile_nothing_false(struct hostile *all)
 static enum world_verdict
 show_chain(struct world_flow *flow, struct cbx_frame *frame)
 {
-    const struct hostile *all = flow->world->filter_arg;
     if (!hostile_goes_to(flow, "cli", frame, CBX_FRAME_CHAIN, 0) ||
-        !hostile_names(&frame->field[0], all->slug))
+        !hostile_names(&frame->field[0], hostile.slug))
         return WORLD_PASS;
     hostile_done++;
-    frame->field[1] = cbx_field_bytes(all->invite.bytes, all->invite.length);
-    frame->field[2] = cbx_field_bytes(all->peer.bytes, all->peer.length);
+    frame->field[1] = cbx_field_bytes(hostile.invite.bytes, hostile.invite.length);
+    frame->field[2] = cbx_field_bytes(hostile.peer.bytes, hostile.peer.length);
     return WORLD_CHANGED;
 }
 
 void
-hostile_list(struct hostile *all, const char *slug, uint64_t state,
-             const uint8_t incarnation[CBX_INCARNATION_SIZE])
+hostile_list(const char *slug, uint64_t state, const uint8_t incarnation[CBX_INCARNATION_SIZE])
 {
     struct world_flow flow;
     uint8_t hash[32];
-    cbx_chain_hash(&all->invite, &all->peer, hash);
+    cbx_chain_hash(&hostile.invite, &hostile.peer, hash);
     struct cbx_field fields[] = {cbx_field_text(slug),
                                  cbx_field_uint(state),
                                  cbx_field_uint(1),
@@ -227,49 +229,41 @@ hostile_list(struct hostile *all, const char *slug, uint64_t state,
                                  cbx_field_bytes(hash, 32),
                                  cbx_field_text("8080"),
                                  cbx_field_text("")};
-    assert_true(world_flow_of(all->cli, true, &flow));
+    assert_true(world_flow_of(hostile.cli, true, &flow));
     world_inject(&flow, CBX_FRAME_PEER, 0, fields, 8);
-    world_run(all->world, 50000);
+    world_run(hostile.world, 50000);
 }
 
 void
-hostile_show(struct hostile *all, const struct world_agent *agent)
+hostile_show(const struct world_agent *agent)
 {
-    all->slug = "web";
-    all->invite = agent->joined.invite_cert;
-    all->peer = agent->joined.peer_cert;
+    hostile.slug = "web";
+    hostile.invite = agent->joined.invite_cert;
+    hostile.peer = agent->joined.peer_cert;
     hostile_set(show_chain, 0);
 }
 
 void
-hostile_honest(struct hostile *all)
+hostile_honest(void)
 {
-    hostile_show(all, all->web);
+    hostile_show(hostile.web);
     hostile_set(NULL, 0);
-    hostile_list(all, "web", 1, all->web->mesh->incarnation);
+    hostile_list("web", 1, hostile.web->mesh->incarnation);
 }
 
 void
-hostile_works(struct hostile *all)
+hostile_works(void)
 {
-    hostile_honest(all);
-    hostile_untouched(hostile_try(all, "web", VICTIM));
+    hostile_honest();
+    hostile_untouched(hostile_try("web", VICTIM));
 }
 
 void
-hostile_restart(struct hostile *all)
+hostile_restart(void)
 {
-    mesh_free(all->web->mesh);
-    world_start(all->web);
-    all->web->up = false;
-    world_connect(all->web);
-    world_run(all->world, 100000);
-}
-
-struct mesh_peer *
-hostile_peer(const struct world_agent *agent, const char *slug)
-{
-    struct mesh_peer *peer = mesh_peer_find(agent->mesh, slug, strlen(slug));
-    assert_non_null(peer);
-    return peer;
+    mesh_free(hostile.web->mesh);
+    world_start(hostile.web);
+    hostile.web->up = false;
+    world_connect(hostile.web);
+    world_run(hostile.world, 100000);
 }

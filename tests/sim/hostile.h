@@ -31,6 +31,7 @@ struct hostile {
     struct cbx_cert invite, peer;          /* what the hub shows as the chain of slug */
     const char *slug;
 };
+extern struct hostile hostile; /* from the begin of a test to its end */
 
 /* A frame that an attack is about: of the victim's circuit, after `skip` of its kind. */
 struct hostile_touch {
@@ -43,8 +44,9 @@ struct hostile_touch {
 extern struct hostile_touch hostile_touch;
 extern const uint8_t hostile_life[CBX_INCARNATION_SIZE]; /* nobody's */
 
-void hostile_begin(struct hostile *all);
-void hostile_end(struct hostile *all);
+int hostile_begin(void **state);
+int hostile_end(void **state);
+#define HOSTILE_TEST(name) cmocka_unit_test_setup_teardown(name, hostile_begin, hostile_end)
 void hostile_set(enum world_verdict (*act)(struct world_flow *flow, struct cbx_frame *frame),
                  int times);
 /* True, and counted, while the attack has tries left. */
@@ -59,35 +61,34 @@ bool hostile_names(const struct cbx_field *field, const char *text);
 /* This is the frame: taken from the attack's tries. */
 bool hostile_touched(const struct world_flow *flow, const struct cbx_frame *frame);
 
-/* The hub shows the chain of this agent as web's (all->invite, all->peer: change them). */
-void hostile_show(struct hostile *all, const struct world_agent *agent);
+/* The hub shows the chain of this agent as web's (hostile.invite, hostile.peer: change them). */
+void hostile_show(const struct world_agent *agent);
 /* Tells cli of a peer in this state; its chain has the hash of the one shown. */
-void hostile_list(struct hostile *all, const char *slug, uint64_t state,
+void hostile_list(const char *slug, uint64_t state,
                   const uint8_t incarnation[CBX_INCARNATION_SIZE]);
 /* The directory as it is; and a dial, to see that all works. */
-void hostile_honest(struct hostile *all);
-void hostile_works(struct hostile *all);
+void hostile_honest(void);
+void hostile_works(void);
 /* Another process of web: no session, no window of what it has seen. */
-void hostile_restart(struct hostile *all);
-struct mesh_peer *hostile_peer(const struct world_agent *agent, const char *slug);
+void hostile_restart(void);
 
 /* Dials all three, STREAM_BYTES each way; runs until all are closed. */
-void hostile_dial(struct hostile *all);
-void hostile_run(struct hostile *all);
+void hostile_dial(void);
+void hostile_run(void);
 /* Runs until both its ends are closed. */
-void hostile_wait(struct hostile *all, struct world_program *program);
+void hostile_wait(struct world_program *program);
 /* One dial from cli until it is over. */
-struct world_program *hostile_try(struct hostile *all, const char *slug, uint16_t port);
+struct world_program *hostile_try(const char *slug, uint16_t port);
 
 /* The dial failed with this reason, as the hub's word or ours, and no target program ever ran. */
 void hostile_refused(const struct world_program *program, enum cbx_reason reason);
 /* Both ends of the victim saw the attack: `here` found it, the other heard of it under seal. */
 void hostile_found(const struct world_program *here, enum cbx_reason reason);
 /* Runs; the victim ended as `integrity`, found and counted by finder; the others went on. */
-void hostile_found_by(struct hostile *all, const struct world_agent *finder);
+void hostile_found_by(const struct world_agent *finder);
 /* A stream that nobody touched. */
 void hostile_untouched(const struct world_program *program);
 /* No byte that was not sent, none twice, no stream that was not dialed, links still up. */
-void hostile_nothing_false(struct hostile *all);
+void hostile_nothing_false(void);
 
 #endif

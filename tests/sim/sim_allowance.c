@@ -479,8 +479,5 @@ main(void)
         cmocka_unit_test(a_busy_link_gives_way_to_small_ones_as_its_readers_take),
         cmocka_unit_test(a_link_whose_readers_take_nothing_stays),
     };
-    const char *only = getenv("CBX_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

@@ -10,24 +10,7 @@
  * with the reason `protocol error`, and it works again once attached anew.
  */
 #include "hostile.h"
-
-static struct hostile all;
-
-static int
-begin(void **state)
-{
-    (void)state;
-    hostile_begin(&all);
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    hostile_end(&all);
-    return 0;
-}
+#include <stdlib.h>
 
 static uint8_t junk[64];
 
@@ -51,7 +34,7 @@ static void make_up(enum world_verdict (*what)(struct world_flow *flow, struct c
     made_up = what;
     hostile_touch.skip = 3;
     hostile_set(behind_data, 1);
-    hostile_dial(&all);
+    hostile_dial();
 }
 
 static enum world_verdict
@@ -104,8 +87,8 @@ a_forged_fin_is_no_end_of_input(void **state)
 {
     (void)state;
     make_up(fin_in_place_of_data);
-    hostile_found_by(&all, all.web);
-    assert_false(all.victim->far->ended);
+    hostile_found_by(hostile.web);
+    assert_false(hostile.victim->far->ended);
 }
 
 static void
@@ -116,7 +99,7 @@ forged_control_is_found(void **state)
         reset_with_reason, credit_without_end, epoch_of_no_session, reset_from_credit};
     for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
         make_up(each[i]);
-        hostile_found_by(&all, all.web);
+        hostile_found_by(hostile.web);
     }
 }
 
@@ -136,10 +119,10 @@ data_before_the_answer_is_refused(void **state)
 {
     (void)state;
     hostile_set(data_ahead_of_the_answer, 1);
-    hostile_dial(&all);
-    hostile_found_by(&all, all.cli);
-    assert_false(all.victim->opened);
-    assert_int_equal(all.victim->received, 0);
+    hostile_dial();
+    hostile_found_by(hostile.cli);
+    assert_false(hostile.victim->opened);
+    assert_int_equal(hostile.victim->received, 0);
 }
 
 /* ---- circuits closed ---- */
@@ -151,10 +134,10 @@ close_both(struct world_flow *flow, struct cbx_frame *frame)
 {
     struct world_flow other;
     struct cbx_field field = cbx_field_uint(close_reason);
-    if (!hostile_touched(flow, frame) || !world_flow_of(all.cli, true, &other))
+    if (!hostile_touched(flow, frame) || !world_flow_of(hostile.cli, true, &other))
         return WORLD_PASS;
     world_inject(flow, CBX_FRAME_CLOSE, frame->label, &field, 1);
-    world_inject(&other, CBX_FRAME_CLOSE, world_label(all.cli, VICTIM), &field, 1);
+    world_inject(&other, CBX_FRAME_CLOSE, world_label(hostile.cli, VICTIM), &field, 1);
     return WORLD_PASS;
 }
 
@@ -165,25 +148,25 @@ a_closed_circuit_is_a_lost_path_never_an_end(void **state)
     (void)state;
     static const uint64_t reason[] = {0, CBX_REASON_LOST, CBX_REASON_NO_SESSION, 255};
     for (int i = 0; i < 8; i++) {
-        uint64_t stale = world_count(all.web, "stale_frames");
+        uint64_t stale = world_count(hostile.web, "stale_frames");
         close_reason = (enum cbx_reason)reason[i / 2];
         hostile_touch.type = i % 2 ? CBX_FRAME_FIN : CBX_FRAME_DATA;
         hostile_touch.skip = i % 2 ? 0 : 4;
         hostile_touch.to = "web";
         hostile_set(close_both, 1);
-        hostile_dial(&all);
-        all.victim->far->hold_end = true;
-        hostile_run(&all);
+        hostile_dial();
+        hostile.victim->far->hold_end = true;
+        hostile_run();
         enum cbx_reason expected = i / 2 == 2 ? CBX_REASON_NO_SESSION : CBX_REASON_LOST;
         for (int side = 0; side < 2; side++) {
-            struct world_program *program = side ? all.victim : all.victim->far;
+            struct world_program *program = side ? hostile.victim : hostile.victim->far;
             assert_int_equal(program->reason, expected);
             assert_false(program->by_target);
             assert_false(program->ended);
         }
-        assert_true(world_count(all.web, "stale_frames") > stale); /* what came after it */
-        hostile_untouched(all.neighbour);
-        hostile_untouched(all.bystander);
+        assert_true(world_count(hostile.web, "stale_frames") > stale); /* what came after it */
+        hostile_untouched(hostile.neighbour);
+        hostile_untouched(hostile.bystander);
     }
 }
 
@@ -212,17 +195,18 @@ open_under_a_used_label(struct world_flow *flow, struct cbx_frame *frame)
 static void
 link_ends(void)
 {
-    struct world_program *other = world_dial(all.cli, "db", BYSTANDER, STREAM_BYTES, STREAM_BYTES);
-    hostile_run(&all);
-    assert_int_equal(all.web->lost_reason, CBX_REASON_PROTOCOL);
-    assert_true(strstr(all.web->lost_text, "label") != NULL);
-    assert_int_not_equal(all.victim->reason, CBX_REASON_NONE);
-    hostile_untouched(all.bystander);
-    hostile_wait(&all, other);
+    struct world_program *other =
+        world_dial(hostile.cli, "db", BYSTANDER, STREAM_BYTES, STREAM_BYTES);
+    hostile_run();
+    assert_int_equal(hostile.web->lost_reason, CBX_REASON_PROTOCOL);
+    assert_true(strstr(hostile.web->lost_text, "label") != NULL);
+    assert_int_not_equal(hostile.victim->reason, CBX_REASON_NONE);
+    hostile_untouched(hostile.bystander);
+    hostile_wait(other);
     hostile_untouched(other);
     hostile_set(NULL, 0);
-    world_connect(all.web);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    world_connect(hostile.web);
+    hostile_untouched(hostile_try("web", VICTIM));
 }
 
 static void
@@ -233,7 +217,7 @@ a_label_that_was_never_opened_ends_the_link(void **state)
     hostile_touch.skip = 2;
     hostile_touch.to = "web";
     hostile_set(label_never_opened, 1);
-    hostile_dial(&all);
+    hostile_dial();
     link_ends();
 }
 
@@ -241,10 +225,10 @@ static void
 an_open_under_a_used_label_ends_the_link(void **state)
 {
     (void)state;
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
     hostile_touch.field = 0;
     hostile_set(open_under_a_used_label, 1);
-    hostile_dial(&all);
+    hostile_dial();
     link_ends();
 }
 
@@ -254,7 +238,7 @@ an_open_under_a_label_of_ours_ends_the_link(void **state)
     (void)state;
     hostile_touch.field = 1;
     hostile_set(open_under_a_used_label, 1);
-    hostile_dial(&all);
+    hostile_dial();
     link_ends();
 }
 
@@ -262,18 +246,18 @@ static void
 records_of_a_finished_circuit_are_dropped_and_counted(void **state)
 {
     (void)state;
-    hostile_dial(&all);
-    hostile_run(&all);
-    hostile_untouched(all.victim);
-    uint64_t stale = world_count(all.web, "stale_frames");
+    hostile_dial();
+    hostile_run();
+    hostile_untouched(hostile.victim);
+    uint64_t stale = world_count(hostile.web, "stale_frames");
     struct world_flow flow;
-    assert_true(world_flow_of(all.web, true, &flow));
-    uint32_t label = world_label(all.web, VICTIM);
+    assert_true(world_flow_of(hostile.web, true, &flow));
+    uint32_t label = world_label(hostile.web, VICTIM);
     struct cbx_field fields[] = {cbx_field_uint(1), cbx_field_uint(2), cbx_field_uint(4096),
                                  cbx_field_bytes(junk, 40)};
     world_inject(&flow, CBX_FRAME_DATA, label, fields, 4);
-    world_run(all.world, 100000);
-    assert_int_equal(world_count(all.web, "stale_frames"), stale + 1);
+    world_run(hostile.world, 100000);
+    assert_int_equal(world_count(hostile.web, "stale_frames"), stale + 1);
 }
 
 /* An epoch is due while the hub says of another dial that its session is unknown: not our stream's
@@ -294,36 +278,34 @@ static void
 a_denied_session_does_not_touch_the_streams_it_has(void **state)
 {
     (void)state;
-    all.cli->mesh->env.epoch_bytes_max = all.web->mesh->env.epoch_bytes_max = 8000;
-    struct world_program *running = world_dial(all.cli, "web", NEIGHBOUR, 300000, 300000);
+    hostile.cli->mesh->env.epoch_bytes_max = hostile.web->mesh->env.epoch_bytes_max = 8000;
+    struct world_program *running = world_dial(hostile.cli, "web", NEIGHBOUR, 300000, 300000);
     running->pull_limit = running->far->pull_limit = 1000;
     running->gap_us = running->far->gap_us = 1000;
-    world_run(all.world, 100000);
+    world_run(hostile.world, 100000);
     hostile_set(deny_sessions, 1);
-    hostile_dial(&all);
-    hostile_run(&all);
+    hostile_dial();
+    hostile_run();
     assert_int_equal(hostile_done, 1);
-    hostile_untouched(all.victim); /* dialed once more */
-    hostile_untouched(all.bystander);
-    hostile_wait(&all, running);
+    hostile_untouched(hostile.victim); /* dialed once more */
+    hostile_untouched(hostile.bystander);
+    hostile_wait(running);
     hostile_untouched(running);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_forged_fin_is_no_end_of_input),
-        TEST(forged_control_is_found),
-        TEST(data_before_the_answer_is_refused),
-        TEST(a_closed_circuit_is_a_lost_path_never_an_end),
-        TEST(a_label_that_was_never_opened_ends_the_link),
-        TEST(an_open_under_a_used_label_ends_the_link),
-        TEST(an_open_under_a_label_of_ours_ends_the_link),
-        TEST(records_of_a_finished_circuit_are_dropped_and_counted),
-        TEST(a_denied_session_does_not_touch_the_streams_it_has),
+        HOSTILE_TEST(a_forged_fin_is_no_end_of_input),
+        HOSTILE_TEST(forged_control_is_found),
+        HOSTILE_TEST(data_before_the_answer_is_refused),
+        HOSTILE_TEST(a_closed_circuit_is_a_lost_path_never_an_end),
+        HOSTILE_TEST(a_label_that_was_never_opened_ends_the_link),
+        HOSTILE_TEST(an_open_under_a_used_label_ends_the_link),
+        HOSTILE_TEST(an_open_under_a_label_of_ours_ends_the_link),
+        HOSTILE_TEST(records_of_a_finished_circuit_are_dropped_and_counted),
+        HOSTILE_TEST(a_denied_session_does_not_touch_the_streams_it_has),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

@@ -8,24 +8,7 @@
  */
 #include "agent/mesh/session.h"
 #include "hostile.h"
-
-static struct hostile all;
-
-static int
-begin(void **state)
-{
-    (void)state;
-    hostile_begin(&all);
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    hostile_end(&all);
-    return 0;
-}
+#include <stdlib.h>
 
 static int changed_field;
 static struct world_copy *kept;
@@ -68,24 +51,24 @@ a_repeated_first_message_is_answered_once(void **state)
     struct world_flow flow;
     step = 1;
     hostile_set(repeat_handshake, 1);
-    hostile_dial(&all);
-    hostile_run(&all);
-    assert_int_equal(world_count(all.web, "replayed"), 2);
-    hostile_untouched(all.victim);
-    hostile_untouched(all.neighbour);
-    assert_true(world_flow_of(all.web, true, &flow));
+    hostile_dial();
+    hostile_run();
+    assert_int_equal(world_count(hostile.web, "replayed"), 2);
+    hostile_untouched(hostile.victim);
+    hostile_untouched(hostile.neighbour);
+    assert_true(world_flow_of(hostile.web, true, &flow));
     world_inject_copy(&flow, kept, 0); /* the session is in use */
-    world_run(all.world, 50000);
-    assert_int_equal(world_count(all.web, "replayed"), 3);
-    hostile_restart(
-        &all); /* it cannot know the old one: a session that nobody can use, and that goes */
-    assert_true(world_flow_of(all.web, true, &flow));
+    world_run(hostile.world, 50000);
+    assert_int_equal(world_count(hostile.web, "replayed"), 3);
+    hostile_restart(); /* it cannot know the old one: a session that nobody can use, and that goes
+                        */
+    assert_true(world_flow_of(hostile.web, true, &flow));
     world_inject_copy(&flow, kept, 0);
-    world_run(all.world, 100000);
-    assert_non_null(hostile_peer(all.web, "cli")->unconfirmed);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
-    world_run(all.world, 12000000);
-    assert_null(hostile_peer(all.web, "cli")->unconfirmed);
+    world_run(hostile.world, 100000);
+    assert_non_null(world_peer(hostile.web, "cli")->unconfirmed);
+    hostile_untouched(hostile_try("web", VICTIM));
+    world_run(hostile.world, 12000000);
+    assert_null(world_peer(hostile.web, "cli")->unconfirmed);
 }
 
 static void
@@ -94,14 +77,14 @@ a_repeated_second_message_is_dropped(void **state)
     (void)state;
     step = 2;
     hostile_set(repeat_handshake, 1);
-    uint64_t stale = world_count(all.cli, "stale_frames");
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
-    assert_int_equal(world_count(all.cli, "stale_frames"), stale + 2);
-    mesh_peer_suspect_sessions(hostile_peer(all.cli, "web")); /* so that it makes another */
+    uint64_t stale = world_count(hostile.cli, "stale_frames");
+    hostile_untouched(hostile_try("web", VICTIM));
+    assert_int_equal(world_count(hostile.cli, "stale_frames"), stale + 2);
+    mesh_peer_suspect_sessions(world_peer(hostile.cli, "web")); /* so that it makes another */
     hostile_set(old_handshake, 1);
-    hostile_untouched(hostile_try(&all, "web", VICTIM)); /* at the second try */
+    hostile_untouched(hostile_try("web", VICTIM)); /* at the second try */
     assert_int_equal(hostile_done, 1);
-    assert_int_equal(world_count(all.cli, "handshakes_refused"), 1);
+    assert_int_equal(world_count(hostile.cli, "handshakes_refused"), 1);
 }
 
 static enum world_verdict
@@ -126,7 +109,7 @@ handshake_counts(void)
                                        "replayed"};
     uint64_t sum = 0;
     for (size_t i = 0; i < sizeof name / sizeof name[0]; i++)
-        sum += world_count(all.web, name[i]) + world_count(all.cli, name[i]);
+        sum += world_count(hostile.web, name[i]) + world_count(hostile.cli, name[i]);
     return sum;
 }
 
@@ -134,15 +117,15 @@ static void
 a_changed_handshake_makes_no_session(void **state)
 {
     (void)state;
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
     for (int i = 0; i < 16; i++) {
         step = i < 8 ? 1 : 2;
         changed_field = i % 8;
         uint64_t before = handshake_counts();
-        mesh_peer_suspect_sessions(hostile_peer(all.cli, "web"));
-        world_run(all.world, 1000000); /* five first messages a second at most */
+        mesh_peer_suspect_sessions(world_peer(hostile.cli, "web"));
+        world_run(hostile.world, 1000000); /* five first messages a second at most */
         hostile_set(change_handshake, 1);
-        struct world_program *program = hostile_try(&all, "web", VICTIM);
+        struct world_program *program = hostile_try("web", VICTIM);
         assert_int_equal(hostile_done, 1);
         if (handshake_counts() == before)
             fail_msg("field %d of message %d: not counted", changed_field, (int)step);
@@ -152,7 +135,7 @@ a_changed_handshake_makes_no_session(void **state)
         else
             hostile_untouched(program);
         hostile_set(NULL, 0);
-        hostile_untouched(hostile_try(&all, "web", NEIGHBOUR));
+        hostile_untouched(hostile_try("web", NEIGHBOUR));
     }
 }
 
@@ -169,12 +152,12 @@ static void
 a_changed_confirmation_confirms_nothing(void **state)
 {
     (void)state;
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
     for (changed_field = 2; changed_field < 4; changed_field++) {
         uint64_t before = handshake_counts();
-        mesh_peer_suspect_sessions(hostile_peer(all.cli, "web"));
+        mesh_peer_suspect_sessions(world_peer(hostile.cli, "web"));
         hostile_set(change_confirm, 1);
-        hostile_untouched(hostile_try(&all, "web", VICTIM)); /* its OPEN confirms */
+        hostile_untouched(hostile_try("web", VICTIM)); /* its OPEN confirms */
         assert_int_equal(hostile_done, 1);
         assert_true(handshake_counts() > before);
     }
@@ -185,7 +168,7 @@ reflect_handshake(struct world_flow *flow, struct cbx_frame *frame)
 {
     struct world_flow back;
     if (!hostile_comes_from(flow, "cli", frame, CBX_FRAME_HANDSHAKE, 0) || !hostile_turn() ||
-        !world_flow_of(all.cli, true, &back))
+        !world_flow_of(hostile.cli, true, &back))
         return WORLD_PASS;
     struct cbx_field fields[] = {frame->field[1], frame->field[0], cbx_field_uint(1),
                                  frame->field[4], frame->field[3], frame->field[5]};
@@ -200,22 +183,20 @@ its_own_handshake_sent_back_makes_no_session(void **state)
 {
     (void)state;
     hostile_set(reflect_handshake, 1);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
     assert_int_equal(hostile_done, 1);
-    assert_true(world_count(all.cli, "handshakes_refused") >= 2);
+    assert_true(world_count(hostile.cli, "handshakes_refused") >= 2);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_repeated_first_message_is_answered_once),
-        TEST(a_repeated_second_message_is_dropped),
-        TEST(a_changed_handshake_makes_no_session),
-        TEST(a_changed_confirmation_confirms_nothing),
-        TEST(its_own_handshake_sent_back_makes_no_session),
+        HOSTILE_TEST(a_repeated_first_message_is_answered_once),
+        HOSTILE_TEST(a_repeated_second_message_is_dropped),
+        HOSTILE_TEST(a_changed_handshake_makes_no_session),
+        HOSTILE_TEST(a_changed_confirmation_confirms_nothing),
+        HOSTILE_TEST(its_own_handshake_sent_back_makes_no_session),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

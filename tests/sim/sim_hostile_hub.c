@@ -10,24 +10,7 @@
  */
 #include "agent/mesh/directory.h"
 #include "hostile.h"
-
-static struct hostile all;
-
-static int
-begin(void **state)
-{
-    (void)state;
-    hostile_begin(&all);
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    hostile_end(&all);
-    return 0;
-}
+#include <stdlib.h>
 
 /* ---- greetings ---- */
 
@@ -66,13 +49,6 @@ twist_greeting(struct world_flow *flow, struct cbx_frame *frame)
     return WORLD_CHANGED;
 }
 
-static bool
-attach_is_over(void *arg)
-{
-    const struct world_agent *agent = arg;
-    return agent->up || agent->lost_reason;
-}
-
 static void
 a_greeting_that_is_not_ours_ends_the_link(void **state)
 {
@@ -80,19 +56,19 @@ a_greeting_that_is_not_ours_ends_the_link(void **state)
     static const char *const text[] = {"version", "invite", "twice",     "before WELCOME",
                                        "name",    "name",   "unexpected"};
     for (twist = 0; twist < 7; twist++) {
-        world_cut(all.cli);
-        world_run(all.world, 100000);
+        world_cut(hostile.cli);
+        world_run(hostile.world, 100000);
         hostile_set(twist_greeting, 1);
-        world_begin(all.cli);
-        assert_true(world_until(all.world, 10000000, attach_is_over, all.cli));
+        world_begin(hostile.cli);
+        assert_true(world_until(hostile.world, 10000000, world_attach_is_over, hostile.cli));
         assert_int_equal(hostile_done, 1);
-        assert_false(all.cli->up);
-        assert_int_equal(all.cli->lost_reason, CBX_REASON_PROTOCOL);
-        if (!strstr(all.cli->lost_text, text[twist]))
-            fail_msg("'%s' does not say '%s'", all.cli->lost_text, text[twist]);
+        assert_false(hostile.cli->up);
+        assert_int_equal(hostile.cli->lost_reason, CBX_REASON_PROTOCOL);
+        if (!strstr(hostile.cli->lost_text, text[twist]))
+            fail_msg("'%s' does not say '%s'", hostile.cli->lost_text, text[twist]);
         hostile_set(NULL, 0);
-        world_connect(all.cli);
-        hostile_untouched(hostile_try(&all, "web", VICTIM));
+        world_connect(hostile.cli);
+        hostile_untouched(hostile_try("web", VICTIM));
     }
 }
 
@@ -110,14 +86,14 @@ acknowledged_bytes_that_were_never_sent_end_the_link(void **state)
 {
     (void)state;
     hostile_set(lie_about_acks, 1);
-    hostile_dial(&all);
-    assert_true(world_until(all.world, 10000000, world_all_closed, all.world));
-    assert_int_equal(all.cli->lost_reason, CBX_REASON_PROTOCOL);
-    assert_non_null(strstr(all.cli->lost_text, "never sent"));
-    assert_int_equal(all.victim->reason, CBX_REASON_LOST);
+    hostile_dial();
+    assert_true(world_until(hostile.world, 10000000, world_all_closed, hostile.world));
+    assert_int_equal(hostile.cli->lost_reason, CBX_REASON_PROTOCOL);
+    assert_non_null(strstr(hostile.cli->lost_text, "never sent"));
+    assert_int_equal(hostile.victim->reason, CBX_REASON_LOST);
     hostile_set(NULL, 0);
-    world_connect(all.cli);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    world_connect(hostile.cli);
+    hostile_untouched(hostile_try("web", VICTIM));
 }
 
 /* ---- the directory ---- */
@@ -140,20 +116,20 @@ a_lie_about_a_life_is_corrected_by_the_peer(void **state)
 {
     (void)state;
     hostile_set(lie_about_lives, 0);
-    world_cut(all.cli);
-    world_run(all.world, 100000);
-    world_connect(all.cli); /* a new snapshot */
+    world_cut(hostile.cli);
+    world_run(hostile.world, 100000);
+    world_connect(hostile.cli); /* a new snapshot */
     assert_true(hostile_done > 0);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
-    assert_int_equal(world_count(all.cli, "directory_mismatches"), 1);
-    uint64_t handshakes = world_count(all.cli, "handshakes");
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
-    assert_int_equal(world_count(all.cli, "handshakes"), handshakes);
+    hostile_untouched(hostile_try("web", VICTIM));
+    assert_int_equal(world_count(hostile.cli, "directory_mismatches"), 1);
+    uint64_t handshakes = world_count(hostile.cli, "handshakes");
+    hostile_untouched(hostile_try("web", VICTIM));
+    assert_int_equal(world_count(hostile.cli, "handshakes"), handshakes);
     hostile_set(NULL, 0);
-    hostile_show(&all, all.web);
-    hostile_list(&all, "web", 1, hostile_life); /* a made-up restart: one more handshake */
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
-    assert_int_equal(world_count(all.cli, "directory_mismatches"), 2);
+    hostile_show(hostile.web);
+    hostile_list("web", 1, hostile_life); /* a made-up restart: one more handshake */
+    hostile_untouched(hostile_try("web", VICTIM));
+    assert_int_equal(world_count(hostile.cli, "directory_mismatches"), 2);
 }
 
 static void
@@ -165,18 +141,18 @@ a_directory_that_loses_a_peer_does_not_touch_its_streams(void **state)
         enum cbx_reason reason;
     } each[] = {{0, CBX_REASON_PEER_AWAY}, {2, CBX_REASON_UNKNOWN_NAME}};
     for (size_t i = 0; i < 2; i++) {
-        hostile_dial(&all);
-        all.victim->gap_us = all.victim->far->gap_us = 3000;
-        all.victim->pull_limit = all.victim->far->pull_limit = 2000;
-        world_run(all.world, 40000);
-        hostile_show(&all, all.web);
-        hostile_list(&all, "web", each[i].state, hostile_life);
-        assert_false(all.victim->closed);
-        hostile_refused(hostile_try(&all, "web", NEIGHBOUR), each[i].reason);
-        hostile_run(&all);
-        hostile_untouched(all.victim);
-        hostile_untouched(all.bystander);
-        hostile_works(&all);
+        hostile_dial();
+        hostile.victim->gap_us = hostile.victim->far->gap_us = 3000;
+        hostile.victim->pull_limit = hostile.victim->far->pull_limit = 2000;
+        world_run(hostile.world, 40000);
+        hostile_show(hostile.web);
+        hostile_list("web", each[i].state, hostile_life);
+        assert_false(hostile.victim->closed);
+        hostile_refused(hostile_try("web", NEIGHBOUR), each[i].reason);
+        hostile_run();
+        hostile_untouched(hostile.victim);
+        hostile_untouched(hostile.bystander);
+        hostile_works();
     }
 }
 
@@ -185,7 +161,7 @@ a_directory_without_end_ends_the_link(void **state)
 {
     (void)state;
     struct world_flow flow;
-    assert_true(world_flow_of(all.cli, true, &flow));
+    assert_true(world_flow_of(hostile.cli, true, &flow));
     uint8_t hash[32] = {1};
     for (int i = 0; i < 2 * MESH_PEERS_MAX; i++) {
         char slug[16];
@@ -200,13 +176,13 @@ a_directory_without_end_ends_the_link(void **state)
                                      cbx_field_text("")};
         world_inject(&flow, CBX_FRAME_PEER, 0, fields, 8);
     }
-    all.cli->up = false;
-    assert_true(world_until(all.world, 10000000, attach_is_over, all.cli));
-    assert_int_equal(all.cli->lost_reason, CBX_REASON_PROTOCOL);
-    assert_true(HASH_COUNT(all.cli->mesh->peers) <= MESH_PEERS_MAX);
-    world_connect(all.cli); /* the snapshot of the new link drops them */
-    assert_int_equal(HASH_COUNT(all.cli->mesh->peers), 3);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile.cli->up = false;
+    assert_true(world_until(hostile.world, 10000000, world_attach_is_over, hostile.cli));
+    assert_int_equal(hostile.cli->lost_reason, CBX_REASON_PROTOCOL);
+    assert_true(HASH_COUNT(hostile.cli->mesh->peers) <= MESH_PEERS_MAX);
+    world_connect(hostile.cli); /* the snapshot of the new link drops them */
+    assert_int_equal(HASH_COUNT(hostile.cli->mesh->peers), 3);
+    hostile_untouched(hostile_try("web", VICTIM));
 }
 
 /* ---- allowances ---- */
@@ -222,34 +198,34 @@ allow(uint64_t sequence, uint64_t value)
 {
     struct world_flow flow;
     struct cbx_field fields[] = {cbx_field_uint(sequence), cbx_field_uint(value)};
-    assert_true(world_flow_of(all.cli, true, &flow));
+    assert_true(world_flow_of(hostile.cli, true, &flow));
     world_inject(&flow, CBX_FRAME_ALLOW, 0, fields, 2);
-    world_run(all.world, 20000);
+    world_run(hostile.world, 20000);
 }
 
 static void
 a_lie_about_the_allowance_bounds_memory_and_nothing_else(void **state)
 {
     (void)state;
-    struct mesh *mesh = all.cli->mesh;
+    struct mesh *mesh = hostile.cli->mesh;
     mesh->config.receive_budget = 100000;
     hostile_set(drop_allow, 0); /* what its honest part answers */
-    hostile_dial(&all);
-    all.victim->pull_limit = all.victim->far->pull_limit = 1000;
-    all.victim->gap_us = all.victim->far->gap_us = 2000;
+    hostile_dial();
+    hostile.victim->pull_limit = hostile.victim->far->pull_limit = 1000;
+    hostile.victim->gap_us = hostile.victim->far->gap_us = 2000;
     allow(1, UINT64_MAX); /* its own budget stands */
     assert_true(mesh->hub_budget.total <= 100000 && mesh->hub_budget.used <= 100000);
     allow(2, 0); /* nothing new; what runs goes on at its floor */
-    hostile_refused(hostile_try(&all, "web", VICTIM), CBX_REASON_OVERLOADED);
-    hostile_run(&all);
-    hostile_untouched(all.victim);
-    hostile_untouched(all.neighbour);
-    hostile_untouched(all.bystander);
+    hostile_refused(hostile_try("web", VICTIM), CBX_REASON_OVERLOADED);
+    hostile_run();
+    hostile_untouched(hostile.victim);
+    hostile_untouched(hostile.neighbour);
+    hostile_untouched(hostile.bystander);
     assert_int_equal(mesh->hub_budget.used, 0);
     allow(3, 1); /* below one floor */
-    hostile_refused(hostile_try(&all, "web", VICTIM), CBX_REASON_OVERLOADED);
+    hostile_refused(hostile_try("web", VICTIM), CBX_REASON_OVERLOADED);
     allow(4, 1 << 20);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
 }
 
 /* ---- dials ---- */
@@ -268,13 +244,13 @@ a_dial_sent_to_another_port_is_refused(void **state)
 {
     (void)state;
     hostile_set(another_port, 1);
-    hostile_dial(&all);
-    hostile_run(&all);
+    hostile_dial();
+    hostile_run();
     assert_int_equal(hostile_done, 1);
-    hostile_refused(all.victim, CBX_REASON_INTEGRITY);
-    assert_int_equal(world_count(all.web, "integrity"), 1);
-    hostile_untouched(all.neighbour);
-    hostile_untouched(all.bystander);
+    hostile_refused(hostile.victim, CBX_REASON_INTEGRITY);
+    assert_int_equal(world_count(hostile.web, "integrity"), 1);
+    hostile_untouched(hostile.neighbour);
+    hostile_untouched(hostile.bystander);
 }
 
 static int changed_field;
@@ -300,16 +276,16 @@ a_changed_field_of_open_is_refused(void **state)
 {
     (void)state;
     for (changed_field = 0; changed_field < 18; changed_field++) {
-        uint64_t refused = world_count(all.web, "refused");
+        uint64_t refused = world_count(hostile.web, "refused");
         hostile_set(change_open, -1);
-        hostile_dial(&all);
-        hostile_run(&all);
+        hostile_dial();
+        hostile_run();
         assert_true(hostile_done > 0);
         enum cbx_reason reason = hostile_done == 2 ? CBX_REASON_NO_SESSION : CBX_REASON_INTEGRITY;
-        hostile_refused(all.victim, reason);
-        assert_int_equal(world_count(all.web, "refused"), refused + (uint64_t)hostile_done);
-        hostile_untouched(all.neighbour);
-        hostile_untouched(all.bystander);
+        hostile_refused(hostile.victim, reason);
+        assert_int_equal(world_count(hostile.web, "refused"), refused + (uint64_t)hostile_done);
+        hostile_untouched(hostile.neighbour);
+        hostile_untouched(hostile.bystander);
     }
 }
 
@@ -327,9 +303,9 @@ another_peer_unchanged(struct world_flow *flow, struct cbx_frame *frame)
 {
     struct world_flow wrong;
     if (!hostile_goes_to(flow, "web", frame, CBX_FRAME_OPEN, VICTIM) || !hostile_turn() ||
-        !world_flow_of(all.db, true, &wrong))
+        !world_flow_of(hostile.db, true, &wrong))
         return WORLD_PASS;
-    world_inject_copy(&wrong, world_keep(flow, frame), world_take_label(all.db));
+    world_inject_copy(&wrong, world_keep(flow, frame), world_take_label(hostile.db));
     return WORLD_PASS;
 }
 
@@ -337,21 +313,21 @@ static void
 a_dial_sent_to_another_peer_is_refused(void **state)
 {
     (void)state;
-    hostile_untouched(hostile_try(&all, "db", VICTIM)); /* the port is open there too */
+    hostile_untouched(hostile_try("db", VICTIM)); /* the port is open there too */
     hostile_set(another_peer, 2);
-    hostile_dial(&all);
-    hostile_run(&all);
+    hostile_dial();
+    hostile_run();
     assert_int_equal(hostile_done, 2);
-    hostile_refused(all.victim, CBX_REASON_NO_SESSION);
-    assert_int_equal(world_count(all.db, "refused"), 2);
-    hostile_untouched(all.neighbour);
-    hostile_untouched(all.bystander);
+    hostile_refused(hostile.victim, CBX_REASON_NO_SESSION);
+    assert_int_equal(world_count(hostile.db, "refused"), 2);
+    hostile_untouched(hostile.neighbour);
+    hostile_untouched(hostile.bystander);
     hostile_set(another_peer, 1); /* once: the second try reaches web */
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
     hostile_set(another_peer_unchanged, 1);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
     assert_int_equal(hostile_done, 1);
-    assert_int_equal(world_count(all.db, "refused"), 4);
+    assert_int_equal(world_count(hostile.db, "refused"), 4);
 }
 
 static struct world_copy *kept;
@@ -368,9 +344,9 @@ static void
 repeat_open(void)
 {
     struct world_flow flow;
-    assert_true(world_flow_of(all.web, true, &flow));
-    world_inject_copy(&flow, kept, world_take_label(all.web));
-    world_run(all.world, 20000);
+    assert_true(world_flow_of(hostile.web, true, &flow));
+    world_inject_copy(&flow, kept, world_take_label(hostile.web));
+    world_run(hostile.world, 20000);
 }
 
 static void
@@ -378,30 +354,30 @@ a_repeated_open_is_taken_once(void **state)
 {
     (void)state;
     hostile_set(keep_open, 1);
-    hostile_dial(&all);
-    all.victim->gap_us = 2000;
-    all.victim->pull_limit = 1000;
-    world_run(all.world, 30000);
-    assert_true(all.victim->opened && !all.victim->closed);
+    hostile_dial();
+    hostile.victim->gap_us = 2000;
+    hostile.victim->pull_limit = 1000;
+    world_run(hostile.world, 30000);
+    assert_true(hostile.victim->opened && !hostile.victim->closed);
     repeat_open(); /* while it runs */
     repeat_open();
-    assert_int_equal(world_count(all.web, "replayed"), 2);
-    hostile_run(&all);
-    hostile_untouched(all.victim);
-    hostile_untouched(all.neighbour);
-    hostile_untouched(all.bystander);
+    assert_int_equal(world_count(hostile.web, "replayed"), 2);
+    hostile_run();
+    hostile_untouched(hostile.victim);
+    hostile_untouched(hostile.neighbour);
+    hostile_untouched(hostile.bystander);
     repeat_open(); /* after its end */
-    assert_int_equal(world_count(all.web, "replayed"), 3);
-    world_cut(all.web);
-    world_run(all.world, 100000);
-    world_connect(all.web);
+    assert_int_equal(world_count(hostile.web, "replayed"), 3);
+    world_cut(hostile.web);
+    world_run(hostile.world, 100000);
+    world_connect(hostile.web);
     repeat_open(); /* on another link */
-    assert_int_equal(world_count(all.web, "replayed"), 4);
-    hostile_restart(&all);
+    assert_int_equal(world_count(hostile.web, "replayed"), 4);
+    hostile_restart();
     repeat_open(); /* to another life: its session is gone */
-    assert_int_equal(world_count(all.web, "refused"), 1);
-    assert_int_equal(world_count(all.web, "accepted"), 0);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    assert_int_equal(world_count(hostile.web, "refused"), 1);
+    assert_int_equal(world_count(hostile.web, "accepted"), 0);
+    hostile_untouched(hostile_try("web", VICTIM));
 }
 
 /* ---- refusals ---- */
@@ -428,27 +404,27 @@ a_repeated_refusal_refuses_nothing_else(void **state)
 {
     (void)state;
     struct world_flow flow;
-    struct cbx_expose all_ports = all.web->mesh->config.expose;
-    struct cbx_expose *expose = &all.web->mesh->config.expose;
+    struct cbx_expose all_ports = hostile.web->mesh->config.expose;
+    struct cbx_expose *expose = &hostile.web->mesh->config.expose;
     memset(expose, 0, sizeof *expose); /* narrowed by its own configuration: only it knows */
     assert_int_equal(cbx_expose_add(expose, "8080", NULL), 0);
     hostile_set(keep_refusal, 1);
-    struct world_program *refused = hostile_try(&all, "web", NEIGHBOUR);
+    struct world_program *refused = hostile_try("web", NEIGHBOUR);
     assert_int_equal(refused->reason, CBX_REASON_NOT_EXPOSED);
     assert_true(refused->by_target);
-    uint64_t stale = world_count(all.cli, "stale_frames");
-    assert_true(world_flow_of(all.cli, true, &flow));
+    uint64_t stale = world_count(hostile.cli, "stale_frames");
+    assert_true(world_flow_of(hostile.cli, true, &flow));
     world_inject_copy(&flow, kept, 0); /* on its own label: that is over */
-    world_run(all.world, 20000);
-    assert_int_equal(world_count(all.cli, "stale_frames"), stale + 1);
+    world_run(hostile.world, 20000);
+    assert_int_equal(world_count(hostile.cli, "stale_frames"), stale + 1);
     *expose = all_ports;
     hostile_set(refuse_with_kept, 1);
-    hostile_dial(&all);
-    hostile_run(&all);
-    hostile_found(all.neighbour, CBX_REASON_INTEGRITY);
-    assert_int_equal(world_count(all.cli, "integrity"), 1);
-    hostile_untouched(all.victim);
-    hostile_untouched(all.bystander);
+    hostile_dial();
+    hostile_run();
+    hostile_found(hostile.neighbour, CBX_REASON_INTEGRITY);
+    assert_int_equal(world_count(hostile.cli, "integrity"), 1);
+    hostile_untouched(hostile.victim);
+    hostile_untouched(hostile.bystander);
 }
 
 static uint64_t word;
@@ -459,7 +435,7 @@ refuse_handshake(struct world_flow *flow, struct cbx_frame *frame)
     struct world_flow back;
     if (!hostile_comes_from(flow, "cli", frame, CBX_FRAME_HANDSHAKE, 0) ||
         !hostile_names(&frame->field[1], "web") || !hostile_turn() ||
-        !world_flow_of(all.cli, true, &back))
+        !world_flow_of(hostile.cli, true, &back))
         return WORLD_PASS;
     struct cbx_field fields[] = {cbx_field_text("web"), cbx_field_text("cli"),
                                  cbx_field_uint(word)};
@@ -479,36 +455,34 @@ a_refused_handshake_is_the_hubs_word(void **state)
                 {0, CBX_REASON_DENIED},
                 {255, CBX_REASON_DENIED}};
     for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
-        uint64_t stale = world_count(all.cli, "stale_frames");
+        uint64_t stale = world_count(hostile.cli, "stale_frames");
         word = each[i].word;
         hostile_set(refuse_handshake, 1);
-        hostile_refused(hostile_try(&all, "web", VICTIM), each[i].reason);
-        assert_int_equal(world_count(all.cli, "handshakes_refused"), i + 1);
-        assert_int_equal(world_count(all.cli, "stale_frames"), stale + 2);
+        hostile_refused(hostile_try("web", VICTIM), each[i].reason);
+        assert_int_equal(world_count(hostile.cli, "handshakes_refused"), i + 1);
+        assert_int_equal(world_count(hostile.cli, "stale_frames"), stale + 2);
     }
     word = CBX_REASON_RESTARTED; /* then the chain is asked for anew */
     hostile_set(refuse_handshake, 1);
-    hostile_untouched(hostile_try(&all, "web", VICTIM));
+    hostile_untouched(hostile_try("web", VICTIM));
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_greeting_that_is_not_ours_ends_the_link),
-        TEST(acknowledged_bytes_that_were_never_sent_end_the_link),
-        TEST(a_lie_about_a_life_is_corrected_by_the_peer),
-        TEST(a_directory_that_loses_a_peer_does_not_touch_its_streams),
-        TEST(a_directory_without_end_ends_the_link),
-        TEST(a_lie_about_the_allowance_bounds_memory_and_nothing_else),
-        TEST(a_dial_sent_to_another_port_is_refused),
-        TEST(a_changed_field_of_open_is_refused),
-        TEST(a_dial_sent_to_another_peer_is_refused),
-        TEST(a_repeated_open_is_taken_once),
-        TEST(a_repeated_refusal_refuses_nothing_else),
-        TEST(a_refused_handshake_is_the_hubs_word),
+        HOSTILE_TEST(a_greeting_that_is_not_ours_ends_the_link),
+        HOSTILE_TEST(acknowledged_bytes_that_were_never_sent_end_the_link),
+        HOSTILE_TEST(a_lie_about_a_life_is_corrected_by_the_peer),
+        HOSTILE_TEST(a_directory_that_loses_a_peer_does_not_touch_its_streams),
+        HOSTILE_TEST(a_directory_without_end_ends_the_link),
+        HOSTILE_TEST(a_lie_about_the_allowance_bounds_memory_and_nothing_else),
+        HOSTILE_TEST(a_dial_sent_to_another_port_is_refused),
+        HOSTILE_TEST(a_changed_field_of_open_is_refused),
+        HOSTILE_TEST(a_dial_sent_to_another_peer_is_refused),
+        HOSTILE_TEST(a_repeated_open_is_taken_once),
+        HOSTILE_TEST(a_repeated_refusal_refuses_nothing_else),
+        HOSTILE_TEST(a_refused_handshake_is_the_hubs_word),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

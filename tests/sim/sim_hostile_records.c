@@ -8,24 +8,7 @@
  *  - another stream in the same session and one to another peer go on, byte-exact.
  */
 #include "hostile.h"
-
-static struct hostile all;
-
-static int
-begin(void **state)
-{
-    (void)state;
-    hostile_begin(&all);
-    return 0;
-}
-
-static int
-end(void **state)
-{
-    (void)state;
-    hostile_end(&all);
-    return 0;
-}
+#include <stdlib.h>
 
 /* ---- header fields ---- */
 
@@ -60,20 +43,20 @@ change_each_field(enum cbx_frame_type type, uint32_t fields, int skip, struct wo
             hostile_touch.skip = skip;
             hostile_touch.to = to->slug;
             hostile_set(change_field, 1);
-            hostile_dial(&all);
+            hostile_dial();
             if (type == CBX_FRAME_RESET)
-                (to == all.web ? all.victim : all.victim->far)->reset_at_end = true;
+                (to == hostile.web ? hostile.victim : hostile.victim->far)->reset_at_end = true;
             if (type != CBX_FRAME_RESET) {
-                hostile_found_by(&all, to);
+                hostile_found_by(to);
                 continue;
             }
-            hostile_run(&all);
+            hostile_run();
             assert_int_equal(hostile_done, 1);
-            assert_int_equal(all.victim->reason, CBX_REASON_INTEGRITY);
-            assert_false(all.victim->by_target);
-            assert_int_equal(world_count(all.cli, "integrity"), all.integrity_cli + 1);
-            hostile_untouched(all.neighbour);
-            hostile_untouched(all.bystander);
+            assert_int_equal(hostile.victim->reason, CBX_REASON_INTEGRITY);
+            assert_false(hostile.victim->by_target);
+            assert_int_equal(world_count(hostile.cli, "integrity"), hostile.integrity_cli + 1);
+            hostile_untouched(hostile.neighbour);
+            hostile_untouched(hostile.bystander);
         }
     }
 }
@@ -82,41 +65,41 @@ static void
 a_changed_field_of_data_is_found(void **state)
 {
     (void)state;
-    change_each_field(CBX_FRAME_DATA, 4, 3, all.web);
-    change_each_field(CBX_FRAME_DATA, 4, 0, all.cli);
+    change_each_field(CBX_FRAME_DATA, 4, 3, hostile.web);
+    change_each_field(CBX_FRAME_DATA, 4, 0, hostile.cli);
 }
 
 static void
 a_changed_field_of_credit_is_found(void **state)
 {
     (void)state;
-    change_each_field(CBX_FRAME_CREDIT, 5, 0, all.cli); /* the answer itself */
-    change_each_field(CBX_FRAME_CREDIT, 5, 2, all.cli);
-    change_each_field(CBX_FRAME_CREDIT, 5, 1, all.web);
+    change_each_field(CBX_FRAME_CREDIT, 5, 0, hostile.cli); /* the answer itself */
+    change_each_field(CBX_FRAME_CREDIT, 5, 2, hostile.cli);
+    change_each_field(CBX_FRAME_CREDIT, 5, 1, hostile.web);
 }
 
 static void
 a_changed_field_of_fin_is_found(void **state)
 {
     (void)state;
-    change_each_field(CBX_FRAME_FIN, 4, 0, all.web);
-    change_each_field(CBX_FRAME_FIN, 4, 0, all.cli);
+    change_each_field(CBX_FRAME_FIN, 4, 0, hostile.web);
+    change_each_field(CBX_FRAME_FIN, 4, 0, hostile.cli);
 }
 
 static void
 a_changed_field_of_reset_is_found(void **state)
 {
     (void)state;
-    change_each_field(CBX_FRAME_RESET, 3, 0, all.cli);
+    change_each_field(CBX_FRAME_RESET, 3, 0, hostile.cli);
 }
 
 static void
 a_changed_field_of_epoch_is_found(void **state)
 {
     (void)state;
-    all.cli->mesh->env.epoch_bytes_max = 20000;
-    change_each_field(CBX_FRAME_EPOCH, 4, 0, all.web);
-    change_each_field(CBX_FRAME_EPOCH, 4, 1, all.web);
+    hostile.cli->mesh->env.epoch_bytes_max = 20000;
+    change_each_field(CBX_FRAME_EPOCH, 4, 0, hostile.web);
+    change_each_field(CBX_FRAME_EPOCH, 4, 1, hostile.web);
 }
 
 /* ---- payloads ---- */
@@ -147,8 +130,8 @@ a_cut_or_longer_payload_is_found(void **state)
         hostile_touch.skip = 2;
         hostile_touch.to = i % 2 ? "web" : "cli";
         hostile_set(cut_payload, 1);
-        hostile_dial(&all);
-        hostile_found_by(&all, i % 2 ? all.web : all.cli);
+        hostile_dial();
+        hostile_found_by(i % 2 ? hostile.web : hostile.cli);
     }
 }
 
@@ -173,13 +156,13 @@ a_repeated_record_is_found(void **state)
         hostile_touch.skip = each[i].skip;
         hostile_touch.to = "web";
         hostile_set(repeat_frame, 1);
-        hostile_dial(&all);
-        hostile_found_by(&all, all.web);
+        hostile_dial();
+        hostile_found_by(hostile.web);
         hostile_touch.skip = each[i].skip;
         hostile_touch.to = "cli";
         hostile_set(repeat_frame, 1);
-        hostile_dial(&all);
-        hostile_found_by(&all, all.cli);
+        hostile_dial();
+        hostile_found_by(hostile.cli);
     }
 }
 
@@ -211,8 +194,8 @@ reordered_data_is_found(void **state)
     held = NULL;
     hostile_touch.skip = 3;
     hostile_set(swap_frames, 1);
-    hostile_dial(&all);
-    hostile_found_by(&all, all.web);
+    hostile_dial();
+    hostile_found_by(hostile.web);
 }
 
 static enum world_verdict
@@ -229,8 +212,8 @@ missing_data_is_found_by_what_follows(void **state)
     hostile_touch.skip = 2;
     hostile_touch.to = "web";
     hostile_set(drop_frame, 1);
-    hostile_dial(&all);
-    hostile_found_by(&all, all.web);
+    hostile_dial();
+    hostile_found_by(hostile.web);
 }
 
 static void
@@ -241,8 +224,8 @@ a_missing_credit_is_found_by_what_follows(void **state)
     hostile_touch.skip = 1;
     hostile_touch.to = "cli";
     hostile_set(drop_frame, 1);
-    hostile_dial(&all);
-    hostile_found_by(&all, all.cli);
+    hostile_dial();
+    hostile_found_by(hostile.cli);
 }
 
 static bool
@@ -261,14 +244,14 @@ a_missing_fin_is_never_an_end_of_input(void **state)
     hostile_touch.skip = 0;
     hostile_touch.to = "web";
     hostile_set(drop_frame, 1);
-    hostile_dial(&all);
-    assert_false(world_until(all.world, 5000000, never_ends, all.victim->far));
-    assert_int_equal(all.victim->far->received, STREAM_BYTES);
-    assert_true(all.neighbour->closed && all.bystander->closed);
-    world_reset(all.victim);
-    hostile_run(&all);
-    assert_int_equal(all.victim->far->reason, CBX_REASON_RESET);
-    assert_false(all.victim->far->ended);
+    hostile_dial();
+    assert_false(world_until(hostile.world, 5000000, never_ends, hostile.victim->far));
+    assert_int_equal(hostile.victim->far->received, STREAM_BYTES);
+    assert_true(hostile.neighbour->closed && hostile.bystander->closed);
+    world_reset(hostile.victim);
+    hostile_run();
+    assert_int_equal(hostile.victim->far->reason, CBX_REASON_RESET);
+    assert_false(hostile.victim->far->ended);
 }
 
 static enum world_verdict
@@ -289,12 +272,12 @@ data_of_another_circuit_is_found_by_both(void **state)
     hostile_touch.skip = 4;
     hostile_touch.to = "web";
     hostile_set(swap_circuits, 1);
-    hostile_dial(&all);
-    hostile_run(&all);
-    hostile_found(all.victim->far, CBX_REASON_INTEGRITY);
-    hostile_found(all.neighbour->far, CBX_REASON_INTEGRITY);
-    assert_int_equal(world_count(all.web, "integrity"), all.integrity_web + 2);
-    hostile_untouched(all.bystander);
+    hostile_dial();
+    hostile_run();
+    hostile_found(hostile.victim->far, CBX_REASON_INTEGRITY);
+    hostile_found(hostile.neighbour->far, CBX_REASON_INTEGRITY);
+    assert_int_equal(world_count(hostile.web, "integrity"), hostile.integrity_web + 2);
+    hostile_untouched(hostile.bystander);
 }
 
 static enum world_verdict
@@ -316,32 +299,30 @@ its_own_records_sent_back_are_found(void **state)
         hostile_touch.type = each[i];
         hostile_touch.skip = 0;
         hostile_set(reflect, 1);
-        hostile_dial(&all);
-        all.victim->far->gap_us = 2000; /* so that the stream is still open */
-        all.victim->far->pull_limit = 1000;
-        hostile_found_by(&all, all.cli);
+        hostile_dial();
+        hostile.victim->far->gap_us = 2000; /* so that the stream is still open */
+        hostile.victim->far->pull_limit = 1000;
+        hostile_found_by(hostile.cli);
     }
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_changed_field_of_data_is_found),
-        TEST(a_changed_field_of_credit_is_found),
-        TEST(a_changed_field_of_fin_is_found),
-        TEST(a_changed_field_of_reset_is_found),
-        TEST(a_changed_field_of_epoch_is_found),
-        TEST(a_cut_or_longer_payload_is_found),
-        TEST(a_repeated_record_is_found),
-        TEST(reordered_data_is_found),
-        TEST(missing_data_is_found_by_what_follows),
-        TEST(a_missing_credit_is_found_by_what_follows),
-        TEST(a_missing_fin_is_never_an_end_of_input),
-        TEST(data_of_another_circuit_is_found_by_both),
-        TEST(its_own_records_sent_back_are_found),
+        HOSTILE_TEST(a_changed_field_of_data_is_found),
+        HOSTILE_TEST(a_changed_field_of_credit_is_found),
+        HOSTILE_TEST(a_changed_field_of_fin_is_found),
+        HOSTILE_TEST(a_changed_field_of_reset_is_found),
+        HOSTILE_TEST(a_changed_field_of_epoch_is_found),
+        HOSTILE_TEST(a_cut_or_longer_payload_is_found),
+        HOSTILE_TEST(a_repeated_record_is_found),
+        HOSTILE_TEST(reordered_data_is_found),
+        HOSTILE_TEST(missing_data_is_found_by_what_follows),
+        HOSTILE_TEST(a_missing_credit_is_found_by_what_follows),
+        HOSTILE_TEST(a_missing_fin_is_never_an_end_of_input),
+        HOSTILE_TEST(data_of_another_circuit_is_found_by_both),
+        HOSTILE_TEST(its_own_records_sent_back_are_found),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

@@ -276,5 +276,5 @@ main(void)
         cmocka_unit_test(a_forged_late_or_replayed_preface_is_refused),
         cmocka_unit_test(with_lanes_required_nothing_is_dialed_before),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

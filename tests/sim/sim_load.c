@@ -577,8 +577,5 @@ main(void)
         cmocka_unit_test(epochs_change_in_mid_transfer),
         cmocka_unit_test(epochs_change_around_the_end_of_a_direction),
     };
-    const char *only = getenv("CBX_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

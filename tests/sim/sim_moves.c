@@ -26,19 +26,11 @@ static const struct world_path near_by = {.rate = 20 * 1000 * 1000, .delay_us = 
 static struct world *the;
 static struct world_agent *cli, *web;
 
-static struct mesh_peer *
-peer_at(const struct world_agent *agent, const struct world_agent *other)
-{
-    struct mesh_peer *peer = mesh_peer_find(agent->mesh, other->slug, strlen(other->slug));
-    assert_non_null(peer);
-    return peer;
-}
-
 static bool
 both_up(void *arg)
 {
     (void)arg;
-    return mesh_direct_up(peer_at(cli, web)) && mesh_direct_up(peer_at(web, cli));
+    return mesh_direct_up(world_peer(cli, web->slug)) && mesh_direct_up(world_peer(web, cli->slug));
 }
 
 /* Streams of both agents that run on this plane. */
@@ -386,8 +378,8 @@ a_flood_of_opens_ends_the_lane_alone(void **state)
     assert_true(world_until(the, 10 * S, all_direct, NULL));
     static uint8_t bytes[64];
     uint64_t refused = world_count(web, "refused");
-    for (int i = 0; i < 60000 && peer_at(cli, web)->direct; i++) {
-        struct cbx_link *link = &peer_at(cli, web)->direct->pump.link;
+    for (int i = 0; i < 60000 && world_peer(cli, web->slug)->direct; i++) {
+        struct cbx_link *link = &world_peer(cli, web->slug)->direct->pump.link;
         struct cbx_field open[] = {
             cbx_field_text("cli"),      cbx_field_text("web"),      cbx_field_uint(8080),
             cbx_field_bytes(bytes, 16), cbx_field_bytes(bytes, 40), cbx_field_uint(1),
@@ -566,7 +558,7 @@ one_on_the_hub(uint64_t up, uint64_t down)
     resting->hold_end = true;
     wanted = 2;
     assert_true(world_until(the, 10 * S, all_direct, NULL));
-    struct mesh_peer *peer = peer_at(cli, web);
+    struct mesh_peer *peer = world_peer(cli, web->slug);
     struct mesh_direct *direct = peer->direct;
     peer->direct = NULL;
     struct world_program *program = world_dial(cli, "web", 8080, up, down);
@@ -594,13 +586,13 @@ a_doomed_lane_takes_no_dial(void **state)
     resting->hold_end = true;
     wanted = 1;
     assert_true(world_until(the, 10 * S, all_direct, NULL));
-    mesh_direct_doom(peer_at(cli, web), "tried");
-    assert_true(mesh_direct_up(peer_at(cli, web)));
+    mesh_direct_doom(world_peer(cli, web->slug), "tried");
+    assert_true(mesh_direct_up(world_peer(cli, web->slug)));
     struct world_program *program = world_dial(cli, "web", 8080, MIB, MIB);
     assert_true(world_until(the, 10 * S, is_late, program));
     assert_false(program->stream->retried);
     assert_int_equal(program->stream->path.plane, MESH_PLANE_SSH);
-    assert_false(mesh_direct_up(peer_at(cli, web)));
+    assert_false(mesh_direct_up(world_peer(cli, web->slug)));
     end_resting();
     assert_all_clean();
 }
@@ -819,5 +811,5 @@ main(void)
         T(resumeds_that_the_hub_crosses),
         T(a_tombstone_says_the_last_word_again),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

@@ -117,5 +117,5 @@ main(void)
         cmocka_unit_test(a_link_that_holds_small_writes_together_is_used),
         cmocka_unit_test(a_dial_over_four_seconds_of_delay_comes_through),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

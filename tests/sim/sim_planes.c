@@ -182,5 +182,5 @@ main(void)
         cmocka_unit_test(both_ends_count_the_same_bytes_of_a_link),
         cmocka_unit_test(reasons_are_said),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

@@ -165,8 +165,5 @@ main(void)
         cmocka_unit_test_setup_teardown(many_peers_at_once_are_answered_within_the_rate, begin,
                                         end),
     };
-    const char *only = getenv("CBX_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

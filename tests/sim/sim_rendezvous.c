@@ -51,14 +51,6 @@ filter(struct world_flow *flow, struct cbx_frame *frame)
     return act ? act(flow, frame) : WORLD_PASS;
 }
 
-static struct mesh_peer *
-peer_at(const struct world_agent *agent, const struct world_agent *other)
-{
-    struct mesh_peer *peer = mesh_peer_find(agent->mesh, other->slug, strlen(other->slug));
-    assert_non_null(peer);
-    return peer;
-}
-
 static void
 order(struct pond *pond)
 {
@@ -115,15 +107,15 @@ static bool
 is_up(void *arg)
 {
     const struct pond *pond = arg;
-    return mesh_direct_up(peer_at(pond->cli, pond->web)) &&
-           mesh_direct_up(peer_at(pond->web, pond->cli));
+    return mesh_direct_up(world_peer(pond->cli, pond->web->slug)) &&
+           mesh_direct_up(world_peer(pond->web, pond->cli->slug));
 }
 
 static const char *
 why(const struct world_agent *agent, const struct world_agent *other)
 {
     static char text[400];
-    mesh_why_not_direct(peer_at(agent, other), text, sizeof text);
+    mesh_why_not_direct(world_peer(agent, other->slug), text, sizeof text);
     return text;
 }
 
@@ -138,8 +130,8 @@ assert_why(const struct world_agent *agent, const struct world_agent *other, con
 static void
 assert_rest(const struct pond *pond)
 {
-    assert_null(peer_at(pond->cli, pond->web)->rendezvous.try);
-    assert_null(peer_at(pond->web, pond->cli)->rendezvous.try);
+    assert_null(world_peer(pond->cli, pond->web->slug)->rendezvous.try);
+    assert_null(world_peer(pond->web, pond->cli->slug)->rendezvous.try);
     assert_null(pond->world->expected);
     assert_null(pond->world->connecting);
 }
@@ -305,17 +297,17 @@ a_lost_lane_is_tried_again_a_minute_after_the_last_try(void **state)
     assert_true(world_until(pond.world, S, is_up, &pond));
     int64_t first = pond.world->now;
     world_run(pond.world, 5 * S);
-    mesh_direct_drop(peer_at(pond.cli, pond.web), "tried");
+    mesh_direct_drop(world_peer(pond.cli, pond.web->slug), "tried");
     world_run(pond.world, S);
-    assert_false(mesh_direct_up(peer_at(pond.cli, pond.web)));
-    assert_false(mesh_direct_up(peer_at(pond.web, pond.cli))); /* it was told */
+    assert_false(mesh_direct_up(world_peer(pond.cli, pond.web->slug)));
+    assert_false(mesh_direct_up(world_peer(pond.web, pond.cli->slug))); /* it was told */
     assert_why(pond.cli, pond.web, "; next try in");
     assert_why(pond.web, pond.cli, "; next try in");
     assert_true(world_until(pond.world, 70 * S, is_up, &pond));
     assert_true(pond.world->now - first > 55 * S);
     /* One that stood for longer is tried again at once. */
     world_run(pond.world, 70 * S);
-    mesh_direct_drop(peer_at(pond.web, pond.cli), "tried");
+    mesh_direct_drop(world_peer(pond.web, pond.cli->slug), "tried");
     assert_true(world_until(pond.world, 2 * S, is_up, &pond));
     finish(&pond);
 }
@@ -340,10 +332,10 @@ crossed_handshakes_keep_nobody_apart(void **state)
     assert_int_equal(world_count(pond.cli, "handshakes"), 1);
     assert_int_equal(world_count(pond.web, "handshakes"), 1);
     world_run(pond.world, 5 * S);
-    mesh_direct_drop(peer_at(pond.cli, pond.web), "tried");
+    mesh_direct_drop(world_peer(pond.cli, pond.web->slug), "tried");
     world_run(pond.world, 90 * S); /* past the time of a session that is not the newest */
     assert_true(is_up(&pond));
-    mesh_direct_drop(peer_at(pond.web, pond.cli), "tried");
+    mesh_direct_drop(world_peer(pond.web, pond.cli->slug), "tried");
     assert_true(world_until(pond.world, 70 * S, is_up, &pond));
     let_end(other);
     finish(&pond);
@@ -358,9 +350,9 @@ a_lane_that_one_side_does_not_know_to_be_dead_is_replaced(void **state)
     dial(&pond);
     assert_true(world_until(pond.world, S, is_up, &pond));
     world_run(pond.world, 70 * S);
-    peer_at(pond.offerer, pond.answerer)->rendezvous.state =
+    world_peer(pond.offerer, pond.answerer->slug)->rendezvous.state =
         MESH_RENDEZVOUS_REST; /* LOST never came */
-    struct mesh_peer *peer = peer_at(pond.answerer, pond.offerer);
+    struct mesh_peer *peer = world_peer(pond.answerer, pond.offerer->slug);
     uint8_t old[CBX_LANE_ID];
     memcpy(old, peer->rendezvous.id, sizeof old);
     world_run(pond.world, 5 * S);
@@ -585,7 +577,7 @@ static void
 say(struct pond *pond, struct world_agent *from, const struct cbx_rendezvous *rendezvous)
 {
     struct world_agent *to = from == pond->cli ? pond->web : pond->cli;
-    struct mesh_session *session = mesh_peer_newest(peer_at(from, to));
+    struct mesh_session *session = mesh_peer_newest(world_peer(from, to->slug));
     struct world_flow flow;
     struct cbx_frame frame;
     struct cbx_frame_decoder decoder;
@@ -675,7 +667,8 @@ messages_out_of_their_step_change_nothing(void **state)
     assert_int_equal(world_count(pond.answerer, "rendezvous_refused"), 5);
     assert_true(is_up(&pond));
     /* The lane's own id, but no step of it. */
-    memcpy(rendezvous.id, peer_at(pond.cli, pond.web)->rendezvous.id, sizeof rendezvous.id);
+    memcpy(rendezvous.id, world_peer(pond.cli, pond.web->slug)->rendezvous.id,
+           sizeof rendezvous.id);
     for (int step = CBX_RENDEZVOUS_ANSWER; step < CBX_RENDEZVOUS_LOST; step++) {
         rendezvous.step = (enum cbx_rendezvous_step)step;
         say(&pond, pond.cli, &rendezvous);
@@ -685,7 +678,7 @@ messages_out_of_their_step_change_nothing(void **state)
     assert_int_equal(pond.answerer->connects + pond.offerer->connects, 1);
     rendezvous.step = CBX_RENDEZVOUS_LOST;
     say(&pond, pond.cli, &rendezvous);
-    assert_false(mesh_direct_up(peer_at(pond.web, pond.cli)));
+    assert_false(mesh_direct_up(world_peer(pond.web, pond.cli->slug)));
     finish(&pond);
 }
 
@@ -714,5 +707,5 @@ main(void)
         cmocka_unit_test(a_flood_of_offers_costs_three_tries),
         cmocka_unit_test(messages_out_of_their_step_change_nothing),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

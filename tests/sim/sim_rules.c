@@ -65,14 +65,6 @@ end(void **state)
     return 0;
 }
 
-static struct mesh_peer *
-peer_of(const struct world_agent *agent, const char *slug)
-{
-    struct mesh_peer *peer = mesh_peer_find(agent->mesh, slug, strlen(slug));
-    assert_non_null(peer);
-    return peer;
-}
-
 static void
 works(struct world_agent *from, const char *slug)
 {
@@ -117,7 +109,7 @@ a_peer_is_stored_before_its_first_use(void **state)
     world_run(the, 5 * SECOND);
     assert_int_equal(from_agent[1][CBX_FRAME_CHAIN_GET], 1);
     assert_true(cli->store_due);
-    assert_int_equal(peer_of(cli, "web")->trust, MESH_TRUST_STORING);
+    assert_int_equal(world_peer(cli, "web")->trust, MESH_TRUST_STORING);
     assert_int_equal(from_agent[1][CBX_FRAME_HANDSHAKE], 0);
     cli->disk_waits = false;
     assert_true(world_until(the, 5 * SECOND, world_closed, program));
@@ -251,8 +243,8 @@ handshakes_that_cross_both_serve(void **state)
         assert_int_equal(from_agent[i][CBX_FRAME_HANDSHAKE], 2);
     assert_int_equal(world_count(cli, "handshakes"), 1);
     assert_int_equal(world_count(web, "handshakes"), 1);
-    assert_int_equal(peer_of(cli, "web")->session_count, 2);
-    assert_int_equal(peer_of(web, "cli")->session_count, 2);
+    assert_int_equal(world_peer(cli, "web")->session_count, 2);
+    assert_int_equal(world_peer(web, "cli")->session_count, 2);
 }
 
 /* Its dial was given up meanwhile: no OPEN will confirm it. */
@@ -267,8 +259,8 @@ the_initiator_confirms_at_once(void **state)
     world_run(the, 100 * MS);
     assert_int_equal(from_agent[1][CBX_FRAME_OPEN], 0);
     assert_int_equal(from_agent[1][CBX_FRAME_CONFIRM], 1);
-    assert_null(peer_of(web, "cli")->unconfirmed);
-    assert_int_equal(peer_of(web, "cli")->session_count, 1);
+    assert_null(world_peer(web, "cli")->unconfirmed);
+    assert_int_equal(world_peer(web, "cli")->session_count, 1);
 }
 
 /* All by which cli could confirm, and RESET, whose label the hub has never heard of then. */
@@ -292,10 +284,10 @@ until_a_record_of_the_initiator_opened_nothing_is_replaced(void **state)
 {
     (void)state;
     works(cli, "web");
-    struct mesh_peer *peer = peer_of(web, "cli");
+    struct mesh_peer *peer = world_peer(web, "cli");
     struct mesh_session *old = mesh_peer_newest(peer);
     drops = confirms;
-    mesh_peer_suspect_sessions(peer_of(cli, "web"));
+    mesh_peer_suspect_sessions(world_peer(cli, "web"));
     struct world_program *lost = world_dial(cli, "web", 8080, 100, 100);
     world_run(the, 500 * MS);
     struct mesh_session *unconfirmed = peer->unconfirmed;
@@ -322,7 +314,7 @@ an_unconfirmed_session_sends_nothing(void **state)
     drops = confirms;
     struct world_program *lost = world_dial(cli, "web", 8080, 100, 100);
     world_run(the, 500 * MS);
-    assert_non_null(peer_of(web, "cli")->unconfirmed);
+    assert_non_null(world_peer(web, "cli")->unconfirmed);
     assert_int_equal(from_agent[0][CBX_FRAME_OPEN], 0);
     works(web, "cli");
     assert_int_equal(world_count(web, "handshakes"), 1);
@@ -338,13 +330,13 @@ one_unconfirmed_session_per_peer(void **state)
     for (int i = 0; i < 4; i++) {
         struct world_program *program = world_dial(cli, "web", 8080, 100, 100);
         world_run(the, SECOND);
-        struct mesh_peer *peer = peer_of(web, "cli");
+        struct mesh_peer *peer = world_peer(web, "cli");
         assert_non_null(peer->unconfirmed);
         assert_ptr_not_equal(peer->unconfirmed, before);
         assert_int_equal(peer->session_count, 0);
         before = peer->unconfirmed;
         give_up(program);
-        mesh_peer_suspect_sessions(peer_of(cli, "web"));
+        mesh_peer_suspect_sessions(world_peer(cli, "web"));
     }
     assert_true(web->up && cli->up);
 }
@@ -402,19 +394,19 @@ a_stream_at_rest_moves_to_the_newer_session_and_the_old_one_goes(void **state)
     (void)state;
     struct world_program *program = rests(cli, "web");
     uint8_t old[CBX_SESSION_ID_SIZE];
-    memcpy(old, mesh_peer_newest(peer_of(cli, "web"))->keys.id, sizeof old);
+    memcpy(old, mesh_peer_newest(world_peer(cli, "web"))->keys.id, sizeof old);
     world_run(the, 5 * SECOND);
     assert_int_equal(epoch_of(program), 1);
     age_sessions(cli);
     world_run(the, 5 * SECOND);
     assert_int_equal(epoch_of(program), 2);
     assert_int_equal(epoch_of(program->far), 2);
-    assert_memory_not_equal(mesh_peer_newest(peer_of(cli, "web"))->keys.id, old, sizeof old);
+    assert_memory_not_equal(mesh_peer_newest(world_peer(cli, "web"))->keys.id, old, sizeof old);
     world_run(the, 70 * SECOND);
-    assert_null(mesh_peer_session_by_id(peer_of(cli, "web"), old));
-    assert_null(mesh_peer_session_by_id(peer_of(web, "cli"), old));
-    assert_int_equal(peer_of(cli, "web")->session_count, 1);
-    assert_int_equal(peer_of(web, "cli")->session_count, 1);
+    assert_null(mesh_peer_session_by_id(world_peer(cli, "web"), old));
+    assert_null(mesh_peer_session_by_id(world_peer(web, "cli"), old));
+    assert_int_equal(world_peer(cli, "web")->session_count, 1);
+    assert_int_equal(world_peer(web, "cli")->session_count, 1);
     finish(program);
 }
 
@@ -573,7 +565,7 @@ what_is_called_dead_is_closed_in_the_same_step(void **state)
     world_run(the, SECOND);
     assert_true(program->closed && program->far->closed);
     assert_int_equal(program->reason, CBX_REASON_LOST);
-    assert_false(peer_of(cli, "web")->ready);
+    assert_false(world_peer(cli, "web")->ready);
     world_connect(web); /* its name is free */
     world_run(the, SECOND);
     works(cli, "web");
@@ -683,8 +675,5 @@ main(void)
         TEST(a_finished_stream_leaves_a_tombstone),
         cmocka_unit_test(the_same_seed_replays_the_same_run),
     };
-    const char *only = getenv("CBX_ONLY");
-    if (only)
-        cmocka_set_test_filter(only);
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

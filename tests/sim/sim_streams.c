@@ -220,5 +220,5 @@ main(void)
         cmocka_unit_test(a_lease_dials_its_own_name),
         cmocka_unit_test(a_lost_link_ends_its_streams_and_new_dials_work),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return WORLD_RUN(tests);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "world.h"
 #include "agent/mesh/base.h"
+#include "agent/mesh/peer.h"
 #include "common/base/log.h"
 #include "common/trust/token.h"
 #include "direct.h"
@@ -321,8 +322,8 @@ world_begin(struct world_agent *agent)
     assert(result == 0);
 }
 
-static bool
-attach_is_over(void *arg)
+bool
+world_attach_is_over(void *arg)
 {
     const struct world_agent *agent = arg;
     return agent->up || agent->lost_reason;
@@ -334,7 +335,7 @@ world_connect(struct world_agent *agent)
     int64_t give_up = agent->world->now + CONNECT_US;
     while (!agent->up && agent->world->now < give_up) {
         world_begin(agent);
-        world_until(agent->world, CONNECT_US, attach_is_over, agent);
+        world_until(agent->world, CONNECT_US, world_attach_is_over, agent);
         if (!agent->up && agent->lost_retry_ms)
             world_run(agent->world, agent->lost_retry_ms * 1000ll);
     }
@@ -569,6 +570,14 @@ world_run(struct world *world, int64_t us)
 }
 
 /* ---- what holds ---- */
+
+struct mesh_peer *
+world_peer(const struct world_agent *agent, const char *slug)
+{
+    struct mesh_peer *peer = mesh_peer_find(agent->mesh, slug, strlen(slug));
+    assert(peer);
+    return peer;
+}
 
 uint64_t
 world_count(const struct world_agent *agent, const char *name)

@@ -126,6 +126,7 @@ void world_start(struct world_agent *agent);
 void world_connect(struct world_agent *agent);
 /* The same without waiting for the outcome. */
 void world_begin(struct world_agent *agent);
+bool world_attach_is_over(void *agent); /* for world_until, after world_begin */
 /* Ends the current link without a word. */
 void world_cut(struct world_agent *agent);
 /* The same of its lane. */
@@ -197,11 +198,17 @@ bool world_closed(void *program);
 /* Whether every program closes within the fake time, cleanly; prints which did not. */
 bool world_ends_clean(struct world *world, int64_t limit_us);
 
+/* What this agent knows of another one; asserts that it knows it. */
+struct mesh_peer *world_peer(const struct world_agent *agent, const char *slug);
 /* A counter of mesh_status_json, by name. */
 uint64_t world_count(const struct world_agent *agent, const char *name);
 /* Heap bytes of all records that wait in the hub's circuits. */
 uint64_t world_hub_memory(const struct world *world);
 /* Budgets hold, on the hub and on every agent; asserts (a check). */
 void world_check_memory(struct world *world);
+
+/* A program's tests, or those that CBX_ONLY holds (a pattern of names). */
+#define WORLD_RUN(tests)                                                                           \
+    (cmocka_set_test_filter(getenv("CBX_ONLY")), cmocka_run_group_tests(tests, NULL, NULL))
 
 #endif
