@@ -4,25 +4,15 @@
 #ifndef FUZZ_FEED_H
 #define FUZZ_FEED_H
 
+#include "check.h"
 #include "common/base/names.h"
 #include "common/link/frame.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 struct feed {
     const uint8_t *at, *end;
 };
-
-#define check(holds) ((holds) ? (void)0 : feed_failed(#holds, __FILE__, __LINE__))
-
-_Noreturn static inline void
-feed_failed(const char *what, const char *file, int line)
-{
-    fprintf(stderr, "%s:%d: this does not hold: %s\n", file, line, what);
-    abort();
-}
 
 static inline bool
 feed_left(const struct feed *feed)

@@ -2,18 +2,11 @@
 /* An HTTP request to the proxy: however it is chopped, the outcome is the same and within bounds.
  */
 #include "agent/front/http_connect.h"
+#include "check.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-check(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static size_t
 run(struct http_connect *http, const char *data, size_t size, size_t chunk)

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A SOCKS handshake: however the input is chopped, the outcome is the same and within bounds. */
 #include "agent/front/socks.h"
+#include "check.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-check(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* Feeds in pieces of at most chunk bytes; the answers are gathered. */
 static size_t

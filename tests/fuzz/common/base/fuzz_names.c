@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Names, addresses, ports, durations, expose lists: what is taken is legal and reads back the same.
  */
+#include "check.h"
 #include "common/base/names.h"
 #include "common/trust/expose.h"
 
@@ -9,13 +10,6 @@
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-check(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* The rule once more, in other words. */
 static bool

@@ -8,6 +8,7 @@
 
 #include "common/base/log.h"
 #include "pond.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -22,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { TICKETS = 64 };
 
 static struct ev_loop *loop;
-static char folder[] = "/tmp/cbx-fuzz-control-XXXXXX";
+static char folder[SCRATCH_MAX];
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
 static char cert_hex[2 * CBX_CERT_MAX + 1], pond_hex[65], login_hex[65];
 static uint64_t ticket;
@@ -101,8 +102,7 @@ static const struct hub_core_ops ops = {
 static void
 remove_folder(void)
 {
-    unlink(address.sun_path);
-    rmdir(folder);
+    (void)scratch_remove(folder);
 }
 
 int
@@ -113,7 +113,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     pond_init();
     cbx_log_init("fuzz", CBX_LOG_ERROR);
     loop = ev_loop_new(EVBACKEND_POLL);
-    check(loop && mkdtemp(folder));
+    check(loop && scratch_folder("fuzz-control", folder));
     snprintf(address.sun_path, sizeof address.sun_path, "%s/control.sock", folder);
     atexit(remove_folder);
     sodium_bin2hex(cert_hex, sizeof cert_hex, pond[4].invite_cert.bytes,

@@ -3,7 +3,9 @@
  * Sealed files under a key file. The first byte picks: bytes as a file; the rest sealed, one byte
  * of the seal changed, then opened; a file with any header and a box that is right for it.
  */
+#include "check.h"
 #include "common/disk/vault.h"
+#include "scratch.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -17,15 +19,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { MAGIC = 10, HEADER = MAGIC + 32 + 1 + 4 + 4 + 16 + 24, PLAIN_MAX = 4096 };
 
 static const uint8_t master[32] = "thirty-two bytes of a key file.";
-static char path[] = "/tmp/cbx-fuzz-vault-XXXXXX";
+static char path[SCRATCH_MAX];
 static struct cbx_vault_key key = {.key_file = path};
-
-static void
-check(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void
 remove_key(void)
@@ -39,8 +34,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     check(sodium_init() >= 0);
-    int fd = mkstemp(path);
-    check(fd >= 0 && write(fd, master, sizeof master) == sizeof master && close(fd) == 0);
+    check(scratch_file("fuzz-vault", master, sizeof master, path));
     atexit(remove_key);
     return 0;
 }

@@ -3,6 +3,7 @@
  * The input is a frame's body. What decodes must lie inside the input, and must come back the same
  * when it is written and decoded again.
  */
+#include "check.h"
 #include "common/link/frame.h"
 
 #include <stdlib.h>
@@ -14,13 +15,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 enum { PREFIX = 4 };
 
 static struct cbx_frame_decoder decoder, second;
-
-static void
-check(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -4,9 +4,9 @@
  * does. However they are chopped, the frames are the same. The first byte picks the side and
  * whether the magic stands before the rest, the second how it is chopped.
  */
+#include "check.h"
 #include "common/link/link.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -19,13 +19,6 @@ struct side {
     uint64_t frames;
     uint64_t hash; /* of everything that came */
 };
-
-static void
-check(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 static void
 mix(struct side *side, const void *bytes, size_t length)

@@ -5,9 +5,9 @@
  * keys has sealed (what a peer gone bad can send, and the only way past the seal to the decoder).
  */
 #include "cheap_keys.h"
+#include "check.h"
 #include "common/session/session.h"
 #include <sodium.h>
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -49,8 +49,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     cheap_random_install();
-    if (sodium_init() < 0)
-        abort();
+    check(sodium_init() >= 0);
     side_init(&side[0], 1);
     side_init(&side[1], 2);
     return 0;
@@ -70,13 +69,12 @@ noise_of(struct cbx_noise *noise, int who)
 
 /* What was accepted must be whole: a known cipher, and roots that are not empty. */
 static void
-check(int code, const struct cbx_session *session)
+check_session(int code, const struct cbx_session *session)
 {
     bool empty = sodium_is_zero((const uint8_t *)session, sizeof *session);
     bool known =
         session->cipher == CBX_CIPHER_AES256GCM || session->cipher == CBX_CIPHER_CHACHA20POLY1305;
-    if (code < 0 ? !empty : !known || sodium_is_zero(session->root_send, 32))
-        abort();
+    check(code < 0 ? empty : known && !sodium_is_zero(session->root_send, 32));
 }
 
 static void
@@ -106,12 +104,10 @@ feed_finish(const uint8_t *data, size_t size, bool sealed)
     struct cbx_session session;
     struct cbx_noise noise;
     int length = cbx_handshake_begin(&handshake, &side[0].self, &side[1].seen, message);
-    if (length < 0)
-        abort();
+    check(length >= 0);
     if (sealed) {
         noise_of(&noise, 1);
-        if (cbx_noise_read(&noise, message, (size_t)length, plain) < 0)
-            abort();
+        check(cbx_noise_read(&noise, message, (size_t)length, plain) >= 0);
         length = cbx_noise_write(&noise, data, size, message);
         if (length < 0)
             return;

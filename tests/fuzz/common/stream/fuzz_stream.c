@@ -6,10 +6,9 @@
  * Whatever it is, each program is told the end once and nothing after it, what it was given is
  * either right or from the liar, memory stays within the credit, and all of it comes back.
  */
-#include "../lib/pair.h"
+#include "check.h"
+#include "pair.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -18,14 +17,6 @@ enum { GIVEN_MAX = 60000, STEPS_MAX = 100, MS = 1000 };
 
 static struct pair pair;
 static const uint8_t *at, *end;
-
-#define check(holds)                                                                               \
-    do {                                                                                           \
-        if (!(holds)) {                                                                            \
-            fprintf(stderr, "%d: this does not hold: %s\n", __LINE__, #holds);                     \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 static uint8_t
 next(void)

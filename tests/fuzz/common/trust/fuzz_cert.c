@@ -5,10 +5,10 @@
  * invite. Signing is the only way past the signature to the decoder.
  */
 #include "cheap_keys.h"
+#include "check.h"
 #include "common/trust/trust.h"
 
 #include <sodium.h>
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -17,13 +17,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static const int64_t now = 1700000000;
 static struct cbx_keypair pond, signing, identity;
 static struct cbx_cert invite;
-
-static void
-check(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -3,23 +3,16 @@
  * Tokens as text, and (first byte odd) as a payload put behind a right checksum, which is the only
  * way past it. What parses must format to a text that parses to the same.
  */
+#include "check.h"
 #include "common/trust/token.h"
 
 #include <sodium.h>
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { PAYLOAD_MAX = 1500, CHECK_SIZE = 4 };
-
-static void
-check(int holds)
-{
-    if (!holds)
-        abort();
-}
 
 int
 LLVMFuzzerInitialize(int *argc, char ***argv)

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "agent/daemon/settings.h"
+#include "scratch.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,17 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static char path[] = "/tmp/cbx-test-settings-XXXXXX";
+static char path[SCRATCH_MAX];
 
 /* Loads text as a file. */
 static int
 load(struct agent_settings *settings, const char *text, struct cbx_error *error)
 {
-    memcpy(strrchr(path, '-') + 1, "XXXXXX", 6);
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
+    assert_true(scratch_file("settings", text, strlen(text), path));
     agent_settings_defaults(settings);
     int result = agent_settings_load(settings, path, error);
     unlink(path);
@@ -209,11 +206,8 @@ static void
 options_stand_over_the_file(void **state)
 {
     (void)state;
-    memcpy(strrchr(path, '-') + 1, "XXXXXX", 6);
-    int fd = mkstemp(path);
     static const char text[] = "proxy = 127.0.0.1:9\nexpose = 1,2\ngone = 50s\n";
-    assert_int_equal(write(fd, text, sizeof text - 1), sizeof text - 1);
-    close(fd);
+    assert_true(scratch_file("settings", text, sizeof text - 1, path));
     OPTIONS("--config", path, "--proxy", "off", "--expose", "3", "--expose", "4", "--key-file",
             "relative");
     unlink(path);

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "agent/daemon/state.h"
+#include "scratch.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 struct fixture {
-    char folder[64], path[96], key_path[96];
+    char folder[SCRATCH_MAX], path[96], key_path[96];
     struct cbx_vault_key key;
     struct cbx_keypair pond, login, signing;
     struct cbx_identity identity;
@@ -48,8 +49,7 @@ static int
 setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/cbx-test-state-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
+    assert_true(scratch_folder("state", f->folder));
     (void)snprintf(f->path, sizeof f->path, "%s/agent", f->folder);
     (void)snprintf(f->key_path, sizeof f->key_path, "%s/key", f->folder);
     assert_int_equal(cbx_vault_key_init(&f->key, NULL, NULL, f->key_path, 1, NULL), 0);
@@ -70,12 +70,10 @@ static int
 teardown(void **state)
 {
     struct fixture *f = *state;
-    (void)unlink(f->path);
-    (void)unlink(f->key_path);
-    (void)rmdir(f->folder);
+    bool alone = scratch_end(f->folder, "agent", "key", NULL);
     cbx_vault_key_wipe(&f->key);
     free(f);
-    return 0;
+    return alone ? 0 : -1;
 }
 
 static void

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "agent/uplink/ssh_agent_socket.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -350,7 +351,7 @@ random_requests_do_no_harm(void **state)
 
 static struct ev_loop *loop;
 static struct ssh_agent_socket *listener;
-static char folder[64];
+static char folder[SCRATCH_MAX];
 
 static int
 listen_setup(void **state)
@@ -358,8 +359,7 @@ listen_setup(void **state)
     struct cbx_error error;
     (void)setup(state);
     loop = ev_loop_new(EVFLAG_AUTO);
-    (void)snprintf(folder, sizeof folder, "/tmp/cbx-test-ssh-agent-XXXXXX");
-    if (loop == NULL || mkdtemp(folder) == NULL)
+    if (loop == NULL || !scratch_folder("ssh-agent", folder))
         return -1;
     listener = ssh_agent_listen(loop, folder, &agent, &error);
     return listener == NULL;
@@ -370,9 +370,8 @@ listen_teardown(void **state)
 {
     (void)state;
     ssh_agent_close(listener);
-    int left = rmdir(folder); /* fails when the socket is left */
     ev_loop_destroy(loop);
-    return left;
+    return scratch_end(folder, NULL) ? 0 : -1; /* fails when the socket is left */
 }
 
 static int

@@ -16,6 +16,7 @@
 #include "agent/uplink/ssh_command.h"
 #include "common/base/log.h"
 #include "common/link/link.h"
+#include "scratch.h"
 #include "slow.h"
 
 #include <errno.h>
@@ -36,7 +37,7 @@ static struct ev_loop *loop;
 static struct ssh_command *command;
 static struct cbx_carrier *carrier;
 static struct cbx_keypair key;
-static char folder[64];
+static char folder[SCRATCH_MAX];
 static size_t descriptors;
 static bool starting;
 
@@ -119,8 +120,7 @@ static int
 setup(void **state)
 {
     (void)state;
-    (void)snprintf(folder, sizeof folder, "/tmp/cbx-test-ssh-command-XXXXXX");
-    if (mkdtemp(folder) == NULL)
+    if (!scratch_folder("ssh-command", folder))
         return -1;
     descriptors = open_descriptors();
     return 0;
@@ -138,7 +138,7 @@ teardown(void **state)
     assert_int_equal(open_descriptors(), descriptors);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
-    assert_int_equal(rmdir(folder), 0);
+    assert_true(scratch_end(folder, NULL));
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include "agent/uplink/uplink.h"
 
 #include "common/base/clock.h"
+#include "scratch.h"
 #include "skip.h"
 #include "slow.h"
 
@@ -58,7 +59,7 @@ enum {
 
 static struct {
     bool usable;
-    char dir[64];
+    char dir[SCRATCH_MAX];
     char user[CBX_USER_MAX + 1];
     uint8_t host_key[32];
     struct cbx_keypair key;
@@ -146,8 +147,7 @@ build_world(void **state)
         (void)mkdir("/run/sshd", 0755); /* Debian's service does so; sshd as root insists */
     world.usable = true;
     (void)snprintf(world.user, sizeof world.user, "%s", self->pw_name);
-    (void)snprintf(world.dir, sizeof world.dir, "/tmp/cbx-uplink-XXXXXX");
-    assert_non_null(mkdtemp(world.dir));
+    assert_true(scratch_folder("uplink", world.dir));
     assert_int_equal(shell("ssh-keygen -q -t ed25519 -N '' -C '' -f %s/host_key", world.dir), 0);
     note_host_key();
     cbx_keypair_random(&world.key);
@@ -170,7 +170,7 @@ remove_world(void **state)
 {
     (void)state;
     if (world.usable)
-        (void)shell("rm -rf %s", world.dir);
+        assert_true(scratch_remove(world.dir));
     free(world.pattern);
     cbx_keypair_wipe(&world.key);
     return 0;

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "common/command/config_file.h"
+#include "scratch.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static char path[] = "/tmp/cbx-test-config-file-XXXXXX";
+static char path[SCRATCH_MAX];
 static char taken[256]; /* "listen=a listen=b user=c " */
 
 static const char *
@@ -43,11 +44,7 @@ read_bytes(const char *text, size_t length, struct cbx_error *error)
 {
     static const struct cbx_config_file file = {
         .section = "hub", .manual = "the manual", .name = name_at, .set = set};
-    memcpy(strrchr(path, '-') + 1, "XXXXXX", 6);
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, length), length);
-    close(fd);
+    assert_true(scratch_file("config-file", text, length, path));
     taken[0] = '\0';
     int result = cbx_config_file_read(path, &file, taken, error);
     unlink(path);

@@ -9,6 +9,7 @@
 
 #include "common/base/log.h"
 #include "common/command/control.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -88,8 +89,9 @@ setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     f->loop = ev_loop_new(EVFLAG_AUTO);
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/cbx-test-control-XXXXXX");
-    assert_non_null(mkdtemp(f->folder));
+    char folder[SCRATCH_MAX];
+    assert_true(scratch_folder("control", folder));
+    (void)snprintf(f->folder, sizeof f->folder, "%s", folder);
     struct cbx_error error;
     f->control = cbx_control_listen(f->loop, f->folder, &ops, f, &error);
     assert_non_null(f->control);
@@ -105,8 +107,7 @@ teardown(void **state)
     char path[PATH_MAX];
     (void)snprintf(path, sizeof path, "%s/control.sock", f->folder);
     assert_int_equal(access(path, F_OK), -1);
-    (void)snprintf(path, sizeof path, "rm -rf %s", f->folder);
-    assert_int_equal(system(path), 0);
+    assert_true(scratch_remove(f->folder));
     ev_loop_destroy(f->loop);
     free(f);
     return 0;
@@ -518,6 +519,7 @@ a_state_path_may_be_long(void **state)
 {
     struct fixture *f = *state;
     const char *folder = long_folder(f);
+    size_t length = strlen(f->folder);
     assert_true(strlen(folder) > 200);
     long pid;
     int lock = cbx_state_lock(folder, &pid, NULL);
@@ -527,7 +529,7 @@ a_state_path_may_be_long(void **state)
     assert_non_null(f->control);
     (void)snprintf(f->folder, sizeof f->folder, "%s", folder);
     assert_int_equal(with_child(f, act_refused), 0);
-    f->folder[strlen("/tmp/cbx-test-control-XXXXXX")] = '\0';
+    f->folder[length] = '\0';
     close(lock);
 }
 

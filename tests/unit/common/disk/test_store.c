@@ -10,6 +10,7 @@
 #include "common/disk/file.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"
+#include "scratch.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -24,7 +25,7 @@
 enum { PATH_SIZE = 96, EVENTS_MAX = 64 };
 
 struct fixture {
-    char folder[32];
+    char folder[SCRATCH_MAX];
     char a[PATH_SIZE], b[PATH_SIZE];
     struct ev_loop *loop;
     struct cbx_store *store;
@@ -46,8 +47,7 @@ setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     if (f == NULL)
         return -1;
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/cbx-store-XXXXXX");
-    if (mkdtemp(f->folder) == NULL)
+    if (!scratch_folder("store", f->folder))
         return -1;
     (void)snprintf(f->a, sizeof f->a, "%s/a", f->folder);
     (void)snprintf(f->b, sizeof f->b, "%s/b", f->folder);
@@ -63,11 +63,9 @@ teardown(void **state)
     struct fixture *f = *state;
     cbx_store_free(f->store);
     ev_loop_destroy(f->loop);
-    (void)unlink(f->a);
-    (void)unlink(f->b);
-    int result = rmdir(f->folder); /* fails when a temporary file was left */
+    bool alone = scratch_end(f->folder, "a", "b", NULL); /* no temporary file was left */
     free(f);
-    return result;
+    return alone ? 0 : -1;
 }
 
 static void

@@ -5,6 +5,7 @@
  */
 #include "common/disk/file.h"
 #include "common/disk/vault.h"
+#include "scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,7 +33,7 @@ static const char kind[] = "cbx test state";
 static const uint8_t plain[] = "the secret of this test";
 
 struct place {
-    char folder[64];
+    char folder[SCRATCH_MAX];
     char *path[8];
     int paths;
     struct cbx_vault_key key; /* by key file, made in the folder */
@@ -54,8 +55,7 @@ setup(void **state)
 {
     struct place *place = calloc(1, sizeof *place);
     assert_non_null(place);
-    SET(place->folder, "/tmp/cbx-vault-XXXXXX");
-    assert_non_null(mkdtemp(place->folder));
+    assert_true(scratch_folder("vault", place->folder));
     assert_int_equal(cbx_vault_key_init(&place->key, NULL, NULL, at(place, "default.key"), 1, NULL),
                      0);
     *state = place;
@@ -88,14 +88,7 @@ teardown(void **state)
     int temporary;
     (void)count_files(place, &temporary);
     cbx_vault_key_wipe(&place->key);
-    DIR *folder = opendir(place->folder);
-    assert_non_null(folder);
-    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
-        if (entry->d_name[0] != '.')
-            (void)unlinkat(dirfd(folder), entry->d_name, 0);
-    }
-    closedir(folder);
-    assert_int_equal(rmdir(place->folder), 0);
+    assert_true(scratch_remove(place->folder));
     for (int i = 0; i < place->paths; i++)
         free(place->path[i]);
     free(place);

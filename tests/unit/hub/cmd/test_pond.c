@@ -10,6 +10,7 @@
 #include "common/disk/file.h"
 #include "common/trust/trust.h"
 #include "hub/cmd/pond.h"
+#include "scratch.h"
 
 #include <msgpack.h>
 #include <sodium.h>
@@ -23,7 +24,7 @@
 enum { PATH_SIZE = 128 };
 
 struct fixture {
-    char folder[32];
+    char folder[SCRATCH_MAX];
     char key_path[PATH_SIZE];
     char keys_dir[PATH_SIZE]; /* not made yet */
     char path[PATH_SIZE];     /* demo's key */
@@ -37,8 +38,7 @@ setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     if (sodium_init() < 0 || f == NULL)
         return -1;
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/cbx-pond-XXXXXX");
-    if (mkdtemp(f->folder) == NULL)
+    if (!scratch_folder("pond", f->folder))
         return -1;
     (void)snprintf(f->key_path, sizeof f->key_path, "%s/key", f->folder);
     (void)snprintf(f->keys_dir, sizeof f->keys_dir, "%s/keys", f->folder);
@@ -51,16 +51,10 @@ static int
 teardown(void **state)
 {
     struct fixture *f = *state;
-    char lock[2 * PATH_SIZE];
-    (void)snprintf(lock, sizeof lock, "%s/.lock", f->keys_dir);
     cbx_vault_key_wipe(&f->key);
-    (void)unlink(f->path);
-    (void)unlink(lock);
-    (void)rmdir(f->keys_dir);
-    (void)unlink(f->key_path);
-    int result = rmdir(f->folder);
+    bool alone = scratch_end(f->folder, "keys/demo.pond", "keys/.lock", "keys", "key", NULL);
     free(f);
-    return result;
+    return alone ? 0 : -1;
 }
 
 static int

@@ -7,13 +7,14 @@
 #include <cmocka.h>
 
 #include "hub/daemon/settings.h"
+#include "scratch.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 struct fixture {
-    char path[64];
+    char path[SCRATCH_MAX];
     struct run_config config;
     struct cbx_error error;
 };
@@ -25,11 +26,8 @@ setup(void **state)
 
     if (fixture == NULL)
         return 1;
-    (void)snprintf(fixture->path, sizeof fixture->path, "/tmp/cbx-test-run-config-XXXXXX");
-    int fd = mkstemp(fixture->path);
-    if (fd < 0)
+    if (!scratch_file("settings", "", 0, fixture->path))
         return 1;
-    (void)close(fd);
     run_config_defaults(&fixture->config);
     *state = fixture;
     return 0;

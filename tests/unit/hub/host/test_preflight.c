@@ -2,6 +2,7 @@
 /* The account that sshd will log in to: which shells are refused, which are warned of (rule 9). */
 #include "common/base/log.h"
 #include "hub/host/preflight.h"
+#include "scratch.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/cbx-preflight-XXXXXX";
+static char folder[SCRATCH_MAX];
 static char said[8192]; /* on standard error */
 
 static int
@@ -25,19 +26,14 @@ make_folder(void **state)
     (void)state;
     cbx_log_init("cbx-test", CBX_LOG_INFO);
     cbx_log_times(false);
-    return mkdtemp(folder) == NULL;
+    return scratch_folder("preflight", folder) ? 0 : -1;
 }
 
 static int
 remove_folder(void **state)
 {
     (void)state;
-    char path[64];
-    (void)snprintf(path, sizeof path, "%s/shell", folder);
-    (void)unlink(path);
-    (void)snprintf(path, sizeof path, "%s/log", folder);
-    (void)unlink(path);
-    return rmdir(folder);
+    return scratch_end(folder, "shell", "log", NULL) ? 0 : -1;
 }
 
 /* An account whose login shell is this script. */
@@ -59,7 +55,7 @@ account_with(const char *script)
 static void
 try_shell(const char *script)
 {
-    char path[64];
+    char path[SCRATCH_MAX + 8];
     struct account account = account_with(script);
     (void)snprintf(path, sizeof path, "%s/log", folder);
     int saved = dup(STDERR_FILENO);

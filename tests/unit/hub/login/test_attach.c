@@ -10,6 +10,7 @@
 #include "hub/login/attach.h"
 #include "hub/login/attach_carrier.h"
 #include "hub/login/attach_server.h"
+#include "scratch.h"
 #include <ev.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -21,7 +22,7 @@
 #include <unistd.h>
 
 struct fixture {
-    char folder[64];
+    char folder[SCRATCH_MAX];
     struct ev_loop *loop;
     struct attach_server *server;
     struct cbx_carrier *carrier; /* of the last log-in */
@@ -74,9 +75,8 @@ setup(void **state)
 
     if (fixture == NULL)
         return 1;
-    (void)snprintf(fixture->folder, sizeof fixture->folder, "/tmp/cbx-test-attach-XXXXXX");
     fixture->loop = ev_loop_new(EVFLAG_AUTO);
-    if (mkdtemp(fixture->folder) == NULL || fixture->loop == NULL)
+    if (!scratch_folder("attach", fixture->folder) || fixture->loop == NULL)
         return 1;
     fixture->server = attach_server_new(fixture->loop, fixture->folder, &ops, fixture, NULL);
     if (fixture->server == NULL || pipe2(fixture->to_hub, O_CLOEXEC) != 0 ||
@@ -102,7 +102,7 @@ teardown(void **state)
     if (fixture->socket >= 0)
         (void)close(fixture->socket);
     ev_loop_destroy(fixture->loop);
-    assert_int_equal(rmdir(fixture->folder), 0); /* nothing is left in there */
+    assert_true(scratch_end(fixture->folder, NULL)); /* nothing is left in there */
     free(fixture);
     return 0;
 }

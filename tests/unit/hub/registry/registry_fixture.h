@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "hub/registry/registry.h"
+#include "scratch.h"
 
 #include <sodium.h>
 #include <stdio.h>
@@ -29,7 +30,7 @@ struct fixture_invite {
 };
 
 struct fixture {
-    char folder[64];
+    char folder[SCRATCH_MAX];
     char path[96];
     char key_path[96];
     struct cbx_vault_key key;
@@ -46,8 +47,7 @@ fixture_setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     if (f == NULL)
         return -1;
-    (void)snprintf(f->folder, sizeof f->folder, "/tmp/cbx-registry-XXXXXX");
-    if (mkdtemp(f->folder) == NULL)
+    if (!scratch_folder("registry", f->folder))
         return -1;
     (void)snprintf(f->path, sizeof f->path, "%s/registry", f->folder);
     (void)snprintf(f->key_path, sizeof f->key_path, "%s/key", f->folder);
@@ -65,11 +65,9 @@ fixture_teardown(void **state)
     struct fixture *f = *state;
     registry_free(f->registry);
     cbx_vault_key_wipe(&f->key);
-    (void)unlink(f->path);
-    (void)unlink(f->key_path);
-    int result = rmdir(f->folder);
+    bool alone = scratch_end(f->folder, "registry", "key", NULL);
     free(f);
-    return result;
+    return alone ? 0 : -1;
 }
 
 static inline void
