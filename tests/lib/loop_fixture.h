@@ -51,6 +51,34 @@ run_watched(struct ev_loop *loop, const bool *done)
     ev_timer_stop(loop, &watchdog);
 }
 
+/* What is ready now, and what that makes ready. */
+static inline void
+turn(struct ev_loop *loop)
+{
+    for (int i = 0; i < 4; i++)
+        (void)ev_run(loop, EVRUN_NOWAIT);
+}
+
+static inline void
+on_time_passed(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)timer;
+    (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+/* Real time, for what waits for a timer. */
+static inline void
+pass_time(struct ev_loop *loop, double seconds)
+{
+    ev_timer timer;
+    ev_timer_init(&timer, on_time_passed, seconds, 0.);
+    ev_now_update(loop);
+    ev_timer_start(loop, &timer);
+    (void)ev_run(loop, 0);
+    ev_timer_stop(loop, &timer);
+}
+
 static inline unsigned
 open_descriptors(void)
 {

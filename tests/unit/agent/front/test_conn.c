@@ -8,6 +8,7 @@
 
 #include "agent/front/conn.h"
 #include "fake_mesh.h"
+#include "loop_fixture.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
@@ -25,13 +26,6 @@ struct fixture {
     enum cbx_reason reason;
     bool by_target, drop_when_opened;
 };
-
-static void
-turn(struct fixture *f)
-{
-    for (int i = 0; i < 3; i++)
-        ev_run(f->loop, EVRUN_NOWAIT);
-}
 
 static void
 hear(struct fixture *f, char what)
@@ -143,7 +137,7 @@ dial_open(struct fixture *f, bool tcp)
 {
     dial(f, tcp, NULL, "");
     fake_opened(f->stream);
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "o");
 }
 
@@ -200,14 +194,14 @@ far_waits(struct fixture *f)
 {
     f->stream->may_pull = false;
     far_hears_code(f, CBX_ERR_AGAIN);
-    turn(f);
+    turn(f->loop);
     assert_true(f->stream->may_pull);
 }
 
 static void
 check_over(struct fixture *f, const char *heard, enum cbx_reason reason)
 {
-    turn(f);
+    turn(f->loop);
     assert_int_equal(f->set.count, 0);
     assert_string_equal(f->heard, heard);
     assert_int_equal(f->reason, reason);
@@ -247,7 +241,7 @@ bytes_flow_both_ways(void **state)
     far_hears_code(f, CBX_ERR_AGAIN);
     program_sends(f, "ping");
     assert_false(f->stream->may_pull);
-    turn(f);
+    turn(f->loop);
     assert_true(f->stream->may_pull);
     far_hears(f, "ping");
     assert_int_equal(fake_push(f->stream, "pong", 4), 4);
@@ -266,7 +260,7 @@ a_short_read_is_not_tried_again(void **state)
     far_hears(f, "two");
     f->stream->may_pull = false;
     far_hears_code(f, CBX_ERR_AGAIN);
-    turn(f);
+    turn(f->loop);
     assert_false(f->stream->may_pull);
 }
 
@@ -291,7 +285,7 @@ success_is_said_only_after_the_answer(void **state)
     struct fixture *f = *state;
     char byte;
     dial(f, false, &speech, "");
-    turn(f);
+    turn(f->loop);
     assert_int_equal(recv(f->program, &byte, 1, MSG_DONTWAIT), -1);
     fake_opened(f->stream);
     assert_int_equal(fake_push(f->stream, " you", 4), 4);
@@ -304,10 +298,10 @@ early_bytes_come_first(void **state)
     struct fixture *f = *state;
     dial(f, false, &speech, "early ");
     program_sends(f, "late");
-    turn(f);
+    turn(f->loop);
     f->stream->may_pull = false;
     fake_opened(f->stream);
-    turn(f);
+    turn(f->loop);
     assert_true(f->stream->may_pull);
     char buffer[4];
     assert_int_equal(fake_pull(f->stream, buffer, 4), 4);
@@ -323,12 +317,12 @@ program_half_closes_first(void **state)
     dial_open(f, false);
     program_sends(f, "request");
     shutdown(f->program, SHUT_WR);
-    turn(f);
+    turn(f->loop);
     far_hears(f, "request");
     far_waits(f);
     far_hears_code(f, CBX_ERR_CLOSED);
     far_hears_code(f, CBX_ERR_CLOSED);
-    turn(f);
+    turn(f->loop);
     assert_int_equal(fake_push(f->stream, "answer", 6), 6);
     fake_push_end(f->stream);
     program_hears(f, "answer");
@@ -346,7 +340,7 @@ far_half_closes_first(void **state)
     fake_push_end(f->stream);
     program_hears_end(f);
     program_sends(f, "still here");
-    turn(f);
+    turn(f->loop);
     far_hears(f, "still here");
     assert_int_equal(fake_push(f->stream, "x", 1), CBX_ERR_IO);
     shutdown(f->program, SHUT_WR);
@@ -363,7 +357,7 @@ program_reset_seen_by_reading(void **state)
     dial_open(f, true);
     far_hears_code(f, CBX_ERR_AGAIN);
     program_resets(f);
-    turn(f);
+    turn(f->loop);
     assert_true(f->stream->may_pull);
     far_hears_code(f, CBX_ERR_IO);
     check_over(f, "oc", CBX_REASON_RESET);
@@ -418,12 +412,12 @@ slow_reader_holds_the_far_side_back(void **state)
     while ((taken = fake_push(f->stream, block, sizeof block)) > 0)
         pushed += (size_t)taken;
     assert_int_equal(taken, CBX_ERR_AGAIN);
-    turn(f);
+    turn(f->loop);
     assert_false(f->stream->may_push);
     while ((taken = recv(f->program, block, sizeof block, MSG_DONTWAIT)) > 0)
         read += (size_t)taken;
     assert_int_equal(read, pushed);
-    turn(f);
+    turn(f->loop);
     assert_true(f->stream->may_push);
 }
 
@@ -433,9 +427,9 @@ input_waits_in_the_socket_without_spinning(void **state)
     struct fixture *f = *state;
     dial_open(f, false);
     program_sends(f, "x");
-    turn(f); /* the mesh is told once, and takes its time */
+    turn(f->loop); /* the mesh is told once, and takes its time */
     f->stream->may_pull = false;
-    turn(f);
+    turn(f->loop);
     assert_false(f->stream->may_pull);
     far_hears(f, "x");
 }
@@ -446,9 +440,9 @@ refusal_is_said_and_not_cut_off(void **state)
     struct fixture *f = *state;
     dial(f, true, &speech, "early");
     program_sends(f, "never read");
-    turn(f);
+    turn(f->loop);
     fake_closed(f->stream, CBX_REASON_NOT_EXPOSED, true);
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "c");
     assert_int_equal(f->set.count, 1);
     program_hears(f, "no: web.cbx:8080: port not exposed");
@@ -465,7 +459,7 @@ refused_program_that_stays_is_closed_after_a_while(void **state)
     struct fixture *f = *state;
     dial(f, true, &speech, "");
     fake_closed(f->stream, CBX_REASON_TIMED_OUT, false);
-    turn(f);
+    turn(f->loop);
     assert_int_equal(f->set.count, 1);
     ev_run(f->loop, 0); /* until nothing is waited for */
     check_over(f, "c", CBX_REASON_TIMED_OUT);
@@ -511,7 +505,7 @@ half_close_behind_early_bytes_is_kept(void **state)
     struct fixture *f = *state;
     dial(f, true, &speech, "early");
     shutdown(f->program, SHUT_WR);
-    turn(f);
+    turn(f->loop);
     assert_false(f->stream->was_reset);
     fake_opened(f->stream);
     far_hears(f, "early");
@@ -525,7 +519,7 @@ half_close_of_a_dial_before_the_answer_is_kept(void **state)
     dial(f, false, NULL, "");
     program_sends(f, "all of it");
     shutdown(f->program, SHUT_WR);
-    turn(f);
+    turn(f->loop);
     assert_false(f->stream->was_reset);
     fake_opened(f->stream);
     far_hears(f, "all of it");
@@ -578,7 +572,7 @@ probe_says_opened_and_ends(void **state)
     f->stream = &fake_streams[0];
     fake_opened(f->stream);
     assert_int_equal(fake_push(f->stream, "SSH-2.0", 7), 7);
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "o");
     far_hears_code(f, CBX_ERR_CLOSED);
     fake_push_end(f->stream);
@@ -614,7 +608,7 @@ dial_before_the_join_is_refused(void **state)
     conn_own(f->conn, &owner, f);
     conn_dial(f->conn, "web", 80, 0);
     assert_string_equal(f->heard, "");
-    turn(f);
+    turn(f->loop);
     program_hears(f, "no: this agent has not joined a pond yet: peer away");
     close(f->program);
     f->program = -1;
@@ -633,7 +627,7 @@ accepted_stream_flows_and_ends(void **state)
     f->stream = fake_stream();
     conn_accept(f->conn, f->stream);
     program_sends(f, "220 ready");
-    turn(f);
+    turn(f->loop);
     far_hears(f, "220 ready");
     fake_closed(f->stream, CBX_REASON_NONE, false);
     check_over(f, "", CBX_REASON_NONE);

@@ -9,6 +9,7 @@
 #include "agent/front/front.h"
 #include "agent/front/target.h"
 #include "fake_mesh.h"
+#include "loop_fixture.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
@@ -26,32 +27,6 @@ struct fixture {
     char heard[8];
     enum cbx_reason reason;
 };
-
-static void
-turn(struct fixture *f)
-{
-    for (int i = 0; i < 4; i++)
-        ev_run(f->loop, EVRUN_NOWAIT);
-}
-
-static void
-stop(struct ev_loop *loop, struct ev_timer *timer, int events)
-{
-    (void)timer;
-    (void)events;
-    ev_break(loop, EVBREAK_ALL);
-}
-
-static void
-pass_time(struct fixture *f, double seconds)
-{
-    struct ev_timer timer;
-    ev_now_update(f->loop);
-    ev_timer_init(&timer, stop, seconds, 0.);
-    ev_timer_start(f->loop, &timer);
-    ev_run(f->loop, 0);
-    ev_timer_stop(f->loop, &timer);
-}
 
 static void
 begin(struct fixture *f, const struct front_config *config)
@@ -102,7 +77,7 @@ static void
 client_sends(struct fixture *f, int fd, const void *bytes, size_t length)
 {
     assert_int_equal(send(fd, bytes, length, MSG_NOSIGNAL), length);
-    turn(f);
+    turn(f->loop);
 }
 
 static void
@@ -206,14 +181,14 @@ refusals_are_told_in_each_dialect(void **state)
     client_sends(f, http, http_request, HTTP_REQUEST_LENGTH);
     fake_closed(&fake_streams[0], CBX_REASON_NOT_EXPOSED, true);
     fake_closed(&fake_streams[1], CBX_REASON_NOT_EXPOSED, true);
-    turn(f);
+    turn(f->loop);
     client_hears(socks, "\5\0\5\2\0\1\0\0\0\0\0\0", 12);
     client_reads_all(http, text, sizeof text);
     assert_memory_equal(text, "HTTP/1.1 403 Forbidden\r\n", 24);
     assert_non_null(strstr(text, "\r\n\r\ncbx: web.cbx:80: port not exposed\n"));
     close(socks);
     close(http);
-    turn(f);
+    turn(f->loop);
     assert_int_equal(counter(f, "connections"), 0);
     assert_int_equal(counter(f, "refused"), 2);
 }
@@ -290,7 +265,7 @@ silent_and_slow_clients_are_closed(void **state)
     begin(f, &(struct front_config){.proxy = "127.0.0.1:0", .handshake_timeout_ms = 100});
     int silent = client_new(f), slow = client_new(f);
     client_sends(f, slow, "CONNECT web.cbx", 15);
-    pass_time(f, 0.25);
+    pass_time(f->loop, 0.25);
     assert_int_equal(recv(silent, text, 1, MSG_DONTWAIT), 0);
     client_reads_all(slow, text, sizeof text);
     assert_memory_equal(text, "HTTP/1.1 408 ", 13);
@@ -308,7 +283,7 @@ clients_that_leave_are_forgotten(void **state)
     client_sends(f, late, socks_request, SOCKS_REQUEST_LENGTH);
     close(early);
     close(late);
-    turn(f);
+    turn(f->loop);
     assert_int_equal(counter(f, "gave_up"), 2);
     assert_int_equal(counter(f, "connections"), 0);
     assert_true(fake_streams[0].was_reset);
@@ -320,11 +295,11 @@ listener_pauses_at_the_limit_and_resumes(void **state)
     struct fixture *f = *state;
     begin(f, &(struct front_config){.proxy = "127.0.0.1:0", .connections_max = 2});
     int fds[3] = {client_new(f), client_new(f), client_new(f)};
-    turn(f);
+    turn(f->loop);
     assert_int_equal(counter(f, "accepted"), 2);
     assert_true(counter(f, "paused_at_limit") > 0);
     close(fds[0]);
-    pass_time(f, 0.3);
+    pass_time(f->loop, 0.3);
     assert_int_equal(counter(f, "accepted"), 3);
     close(fds[1]);
     close(fds[2]);
@@ -342,11 +317,11 @@ listener_survives_a_lack_of_descriptors(void **state)
     close(next);
     none.rlim_cur = (rlim_t)next;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
-    turn(f);
+    turn(f->loop);
     assert_int_equal(counter(f, "accepted"), 0);
     assert_int_equal(counter(f, "paused_by_system"), 1);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    pass_time(f, 0.3);
+    pass_time(f->loop, 0.3);
     assert_int_equal(counter(f, "accepted"), 1);
     close(fd);
 }
@@ -416,10 +391,10 @@ dial_is_told_what_came_of_it(void **state)
     assert_int_equal(fake_streams[0].timeout_us, 1500 * 1000);
     fake_opened(&fake_streams[0]);
     assert_string_equal(f->heard, "");
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "o");
     fake_closed(&fake_streams[0], CBX_REASON_NONE, false);
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "oc");
     char byte;
     assert_int_equal(recv(fds[1], &byte, 1, MSG_DONTWAIT), 0);
@@ -432,7 +407,7 @@ dial_of_an_unknown_name_is_told_later(void **state)
     struct fixture *f = *state;
     assert_non_null(front_dial(f->front, "web", 22, -1, 0, &dial_ops, f));
     assert_string_equal(f->heard, "");
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "c");
     assert_int_equal(f->reason, CBX_REASON_UNKNOWN_NAME);
 }
@@ -444,7 +419,7 @@ cancelled_dial_is_reset_and_silent(void **state)
     struct front_dial *dial = front_dial(f->front, "web.cbx", 22, -1, 0, &dial_ops, f);
     assert_non_null(dial);
     front_dial_cancel(dial);
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "");
     assert_true(fake_streams[0].was_reset);
     assert_int_equal(counter(f, "connections"), 0);
@@ -482,7 +457,7 @@ incoming_stream_reaches_the_program(void **state)
     struct cbx_expose_item item;
     int listener = program_new(&item);
     struct mesh_stream *stream = incoming(f, &item);
-    turn(f);
+    turn(f->loop);
     assert_non_null(stream->end);
     int program = accept(listener, NULL, NULL);
     assert_true(program >= 0);
@@ -500,7 +475,7 @@ incoming_stream_to_a_closed_port_is_refused(void **state)
     struct cbx_expose_item item;
     close(program_new(&item));
     struct mesh_stream *stream = incoming(f, &item);
-    turn(f);
+    turn(f->loop);
     assert_true(stream->was_refused);
     assert_int_equal(stream->reason, CBX_REASON_REFUSED);
     assert_int_equal(counter(f, "connections"), 0);
@@ -517,7 +492,7 @@ incoming_stream_that_nobody_answers_times_out(void **state)
     f->port = item.target_port;
     int first = client_new(f); /* fills the queue; the next SYN is dropped */
     struct mesh_stream *stream = incoming(f, &item);
-    pass_time(f, 0.3);
+    pass_time(f->loop, 0.3);
     assert_true(stream->was_refused);
     assert_int_equal(stream->reason, CBX_REASON_TIMED_OUT);
     close(first);
@@ -535,7 +510,7 @@ incoming_streams_above_the_limit_are_refused_later(void **state)
     for (int i = 0; i < 200; i++)
         (void)incoming(f, &item);
     assert_false(fake_streams[200].was_refused);
-    turn(f);
+    turn(f->loop);
     assert_non_null(fake_streams[0].end);
     for (int i = 1; i <= 200; i++)
         assert_int_equal(fake_streams[i].reason, CBX_REASON_OVERLOADED);
@@ -557,7 +532,7 @@ incoming_without_descriptors_is_overloaded(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     struct mesh_stream *stream = incoming(f, &item);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
-    turn(f);
+    turn(f->loop);
     assert_int_equal(stream->reason, CBX_REASON_OVERLOADED);
     close(listener);
 }
@@ -585,7 +560,7 @@ another_mesh_ends_what_the_first_carried(void **state)
     front_set_mesh(f->front, NULL, NULL);
     assert_true(fake_streams[0].was_reset);
     assert_true(stream->was_refused);
-    turn(f);
+    turn(f->loop);
     assert_string_equal(f->heard, "c");
     assert_int_equal(f->reason, CBX_REASON_GOING_AWAY);
     close(listener);
@@ -610,7 +585,7 @@ free_ends_everything(void **state)
     assert_true(fake_streams[1].was_reset);
     assert_true(stream->was_refused);
     assert_string_equal(f->heard, "");
-    turn(f);
+    turn(f->loop);
     close(half);
     close(whole);
     close(refused);

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 enum { SECOND = 1000000, FILLERS_MAX = 4096 };
+static const double TICK_S = 0.3; /* real time, long enough for one tick of the listener */
 
 static int64_t fake_now = SECOND;
 
@@ -88,34 +89,6 @@ tear_down(void **state)
     ev_loop_destroy(f->loop);
     test_free(f);
     return 0;
-}
-
-static void
-turn(struct fixture *f)
-{
-    for (int i = 0; i < 4; i++)
-        (void)ev_run(f->loop, EVRUN_NOWAIT);
-}
-
-/* The kernel may take its time. */
-static void
-on_stop(struct ev_loop *loop, ev_timer *timer, int events)
-{
-    (void)timer;
-    (void)events;
-    ev_break(loop, EVBREAK_ALL);
-}
-
-/* Real time: long enough for a tick. */
-static void
-tick(struct fixture *f)
-{
-    ev_timer timer;
-    ev_now_update(f->loop);
-    ev_timer_init(&timer, on_stop, 0.3, 0.);
-    ev_timer_start(f->loop, &timer);
-    (void)ev_run(f->loop, 0);
-    ev_timer_stop(f->loop, &timer);
 }
 
 static long
@@ -205,7 +178,7 @@ a_preface_in_pieces_is_put_together(void **state)
     for (size_t i = 0; i < sizeof f->preface; i++) {
         assert_int_equal(f->taken, 0);
         say(fd, f->preface + i, 1);
-        turn(f);
+        turn(f->loop);
     }
     eventually(f, f->taken == 1);
     assert_memory_equal(f->seen, f->preface, sizeof f->seen);
@@ -245,7 +218,7 @@ what_is_no_preface_is_closed_without_a_word(void **state)
     /* The same while it waits: once 64 bytes are there. */
     uint8_t junk[CBX_LANE_PREFACE] = {1};
     int fd = client(f, 1);
-    turn(f);
+    turn(f->loop);
     say(fd, junk, sizeof junk);
     eventually(f, closed(fd));
     close(fd);
@@ -260,11 +233,11 @@ an_early_end_is_refused(void **state)
     begin(f, "127.0.0.1:0");
     for (size_t length = 0; length < sizeof f->preface; length += 21) {
         int fd = client(f, 1);
-        turn(f);
+        turn(f->loop);
         if (length > 0)
             say(fd, f->preface, length);
         close(fd);
-        turn(f);
+        turn(f->loop);
     }
     eventually(f, counter(f, "refused") == 4);
     assert_int_equal(counter(f, "waiting"), 0);
@@ -280,10 +253,10 @@ silence_ends_after_3_seconds(void **state)
     say(slow, f->preface, 40);
     eventually(f, counter(f, "waiting") == 2);
     fake_now += 3 * SECOND - 1;
-    tick(f);
+    pass_time(f->loop, TICK_S);
     assert_int_equal(counter(f, "waiting"), 2);
     fake_now += 1;
-    tick(f);
+    pass_time(f->loop, TICK_S);
     assert_true(closed(silent));
     assert_true(closed(slow));
     assert_int_equal(counter(f, "silent"), 2);
@@ -302,7 +275,7 @@ one_address_has_8_places_and_the_oldest_goes(void **state)
     eventually(f, counter(f, "waiting") == 1);
     for (int i = 0; i < DIRECT_WAITING_PER_ADDRESS + 2; i++) {
         fd[i] = client(f, 1);
-        turn(f);
+        turn(f->loop);
     }
     eventually(f, closed(fd[0]) && closed(fd[1]));
     for (int i = 2; i < DIRECT_WAITING_PER_ADDRESS + 2; i++)
@@ -323,7 +296,7 @@ all_have_64_places_and_the_oldest_goes(void **state)
     begin(f, "127.0.0.1:0");
     for (int i = 0; i <= DIRECT_WAITING_MAX; i++) {
         fd[i] = client(f, (uint8_t)(1 + i % 16));
-        turn(f);
+        turn(f->loop);
     }
     eventually(f, closed(fd[0]));
     for (int i = 1; i <= DIRECT_WAITING_MAX; i++)
@@ -345,7 +318,7 @@ strangers_leave_nothing_behind(void **state)
 {
     struct fixture *f = *state;
     begin(f, "127.0.0.1:0");
-    turn(f);
+    turn(f->loop);
     unsigned before = open_descriptors();
     for (int i = 0; i < 500; i++) {
         uint8_t noise[100];
@@ -355,12 +328,12 @@ strangers_leave_nothing_behind(void **state)
         if (i % 5 > 0)
             say(fd, noise, (size_t)(i % 5) * 25);
         if (i % 2)
-            turn(f);
+            turn(f->loop);
         close(fd);
     }
     eventually(f, counter(f, "accepted") == 500);
     fake_now += 4 * SECOND;
-    tick(f);
+    pass_time(f->loop, TICK_S);
     assert_int_equal(open_descriptors(), before);
     assert_int_equal(counter(f, "accepted"), 500);
     assert_int_equal(counter(f, "refused") + counter(f, "crowded") + counter(f, "silent"), 500);
@@ -391,7 +364,7 @@ without_a_free_descriptor_strangers_are_closed_and_peers_come_later(void **state
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     low = (struct rlimit){.rlim_cur = 256, .rlim_max = limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    turn(f);
+    turn(f->loop);
     size_t filled = fill(early, filler);
     connect_it(f, early);
     eventually(f, counter(f, "exhausted") == 1);
@@ -404,7 +377,7 @@ without_a_free_descriptor_strangers_are_closed_and_peers_come_later(void **state
     assert_int_equal(counter(f, "accepted"), 0);
     connect_it(f, late);
     say(late, f->preface, sizeof f->preface);
-    tick(f);
+    pass_time(f->loop, TICK_S);
     assert_int_equal(f->taken, 1);
     close(early);
     close(late);
@@ -423,7 +396,7 @@ the_last_descriptors_are_not_for_strangers(void **state)
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     low = (struct rlimit){.rlim_cur = 256, .rlim_max = limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
-    turn(f);
+    turn(f->loop);
     size_t filled = fill(fd, filler);
     for (int i = 0; i < 16; i++)
         close(filler[--filled]); /* of the 32 that are kept back */

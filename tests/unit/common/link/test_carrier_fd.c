@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "common/link/carrier.h"
+#include "socket_fixture.h"
 #include <errno.h>
-#include <ev.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-static struct ev_loop *loop;
 static struct cbx_carrier *carrier; /* over one end of a socket pair */
 static int far_fd;
 static int ready_count;
@@ -33,28 +22,11 @@ on_ready(void *arg)
 }
 
 static int
-begin(void **state)
-{
-    (void)state;
-    signal(SIGPIPE, SIG_IGN);
-    loop = ev_loop_new(EVFLAG_AUTO);
-    return loop == NULL;
-}
-
-static int
-finish(void **state)
-{
-    (void)state;
-    ev_loop_destroy(loop);
-    return 0;
-}
-
-static int
 setup(void **state)
 {
     (void)state;
     int fd[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+    if (!socket_pair(fd, 0))
         return -1;
     far_fd = fd[1];
     carrier = cbx_carrier_fd(loop, fd[0], fd[0]);
@@ -254,5 +226,5 @@ main(void)
         CARRIER_TEST(a_carrier_without_an_owner_is_quiet),
         CARRIER_TEST(two_descriptors_are_owned_and_made_non_blocking),
     };
-    return cmocka_run_group_tests(tests, begin, finish);
+    return cmocka_run_group_tests(tests, loop_begin, loop_end);
 }

@@ -1,18 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Two pumps over a socket pair and a real loop, and one over a carrier that obeys the test. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "common/link/pump.h"
-#include <ev.h>
-#include <signal.h>
+#include "socket_fixture.h"
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 enum { SECOND = 1000000, KEEPALIVE = 15 * SECOND, GONE = 45 * SECOND };
 
@@ -28,7 +18,6 @@ struct side {
     uint32_t records_left, data_frames;
 };
 
-static struct ev_loop *loop;
 static struct side hub, agent;
 static int64_t now;
 
@@ -120,34 +109,15 @@ start(struct side *side, bool is_hub, struct cbx_carrier *carrier)
 }
 
 static int
-begin(void **state)
-{
-    (void)state;
-    signal(SIGPIPE, SIG_IGN);
-    loop = ev_loop_new(EVFLAG_AUTO);
-    return loop == NULL;
-}
-
-static int
-finish(void **state)
-{
-    (void)state;
-    ev_loop_destroy(loop);
-    return 0;
-}
-
-static int
 setup(void **state)
 {
     (void)state;
-    int fd[2], small = 20000;
+    int fd[2];
     now = SECOND;
     memset(&hub, 0, sizeof hub);
     memset(&agent, 0, sizeof agent);
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) < 0)
+    if (!socket_pair(fd, 20000))
         return -1;
-    setsockopt(fd[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
-    setsockopt(fd[1], SOL_SOCKET, SO_SNDBUF, &small, sizeof small);
     return start(&hub, true, cbx_carrier_fd(loop, fd[0], fd[0])) |
            start(&agent, false, cbx_carrier_fd(loop, fd[1], fd[1]));
 }
@@ -570,5 +540,5 @@ main(void)
         TAME_TEST(closing_soon_waits_for_a_blocked_carrier),
         TAME_TEST(disposing_twice_is_harmless),
     };
-    return cmocka_run_group_tests(tests, begin, finish);
+    return cmocka_run_group_tests(tests, loop_begin, loop_end);
 }

@@ -154,7 +154,7 @@ closed(int fd)
 }
 
 static void
-turn(struct fixture *f)
+one_turn(struct fixture *f)
 {
     (void)ev_run(f->loop, EVRUN_NOWAIT);
 }
@@ -169,7 +169,7 @@ a_clients_own_fault_holds_up_nobody(void **state)
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
         int fd = client(f);
         fail_next[0] = fail_next[1] = codes[i];
-        turn(f);
+        one_turn(f);
         assert_int_equal(f->taken, i + 1);
         close(fd);
     }
@@ -188,7 +188,7 @@ exhaustion_pauses_and_is_told_once_a_minute(void **state)
         fail_next[0] = codes[i];
         eventually(f, f->paused == i + 1);
         assert_int_equal(f->cause, codes[i]);
-        turn(f);
+        one_turn(f);
         assert_int_equal(f->paused, i + 1); /* not polled on */
         fake_now += SECOND;
     }
@@ -209,7 +209,7 @@ a_full_owner_lets_clients_wait(void **state)
     begin(f, &waiting_ops);
     f->full = true;
     int fd = client(f);
-    turn(f);
+    one_turn(f);
     assert_int_equal(f->paused, 1);
     assert_int_equal(f->cause, CBX_ACCEPT_FULL);
     assert_int_equal(f->said, 1);
@@ -228,7 +228,7 @@ what_is_promised_counts_as_used(void **state)
     begin(f, &waiting_ops);
     f->promised = UINT32_MAX;
     int fd = client(f);
-    turn(f);
+    one_turn(f);
     assert_int_equal(f->cause, EMFILE);
     assert_int_equal(f->taken, 0);
     f->promised = 0;
@@ -244,7 +244,7 @@ a_flood_leaves_others_their_turn(void **state)
     begin(f, &waiting_ops);
     for (int i = 0; i < CLIENTS; i++)
         fds[i] = client(f);
-    turn(f);
+    one_turn(f);
     assert_in_range(f->taken, 1, CLIENTS / 2);
     eventually(f, f->taken == CLIENTS);
     for (int i = 0; i < CLIENTS; i++)
@@ -261,14 +261,14 @@ who_is_not_to_wait_is_closed_even_without_a_descriptor(void **state)
     if (runs_slowly())
         skip_because("valgrind has limits of descriptors of its own");
     begin(f, &closing_ops);
-    turn(f);
+    one_turn(f);
     int fd = client(f);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     struct rlimit low = {.rlim_cur = 256, .rlim_max = limit.rlim_max};
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
     while (filled < FILLERS_MAX && (filler[filled] = dup(fd)) >= 0)
         filled++;
-    turn(f);
+    one_turn(f);
     bool last = closed(fd);
     unsigned at_last = f->turned_away;
     for (int i = 0; i < 8; i++)
@@ -293,7 +293,7 @@ when_even_the_spare_does_not_help_accepting_pauses(void **state)
     begin(f, &closing_ops);
     int fd = client(f);
     fail_next[0] = fail_next[1] = ENFILE;
-    turn(f);
+    one_turn(f);
     assert_int_equal(f->turned_away, 0);
     assert_int_equal(f->paused, 1);
     eventually(f, f->taken == 1);
@@ -304,16 +304,16 @@ static void
 stopping_leaves_nothing_open(void **state)
 {
     struct fixture *f = *state;
-    turn(f);
+    one_turn(f);
     unsigned before = open_descriptors();
     begin(f, &closing_ops);
-    turn(f);
+    one_turn(f);
     cbx_acceptor_stop(&f->acceptor);
     assert_int_equal(open_descriptors(), before);
     begin(f, &waiting_ops);
     fail_next[0] = EMFILE;
     int fd = client(f);
-    turn(f);
+    one_turn(f);
     cbx_acceptor_stop(&f->acceptor); /* while it pauses */
     close(fd);
     assert_int_equal(open_descriptors(), before);
@@ -324,7 +324,7 @@ without_a_socket_there_is_nothing_to_do(void **state)
 {
     struct fixture *f = *state;
     cbx_acceptor_start(&f->acceptor, f->loop, -1, &closing_ops, f);
-    turn(f);
+    one_turn(f);
     assert_int_equal(f->taken + f->paused, 0);
 }
 

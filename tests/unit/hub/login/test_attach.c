@@ -10,6 +10,7 @@
 #include "hub/login/attach.h"
 #include "hub/login/attach_carrier.h"
 #include "hub/login/attach_server.h"
+#include "loop_fixture.h"
 #include "scratch.h"
 #include <ev.h>
 #include <fcntl.h>
@@ -107,13 +108,6 @@ teardown(void **state)
     return 0;
 }
 
-static void
-turn(struct fixture *fixture)
-{
-    for (int i = 0; i < 4; i++)
-        (void)ev_run(fixture->loop, EVRUN_NOWAIT);
-}
-
 static struct attach_message
 sound_message(void)
 {
@@ -146,7 +140,7 @@ send_with(struct fixture *fixture, const void *bytes, size_t length, const int *
         memcpy(CMSG_DATA(cmsg), fds, count * sizeof(int));
     }
     assert_int_equal(sendmsg(fixture->socket, &header, MSG_NOSIGNAL), length);
-    turn(fixture);
+    turn(fixture->loop);
 }
 
 static void
@@ -374,10 +368,10 @@ test_one_that_leaves_without_a_message_is_refused(void **state)
 {
     struct fixture *fixture = *state;
 
-    turn(fixture);
+    turn(fixture->loop);
     (void)close(fixture->socket);
     fixture->socket = -1;
-    turn(fixture);
+    turn(fixture->loop);
     assert_int_equal(fixture->attached, 0);
     assert_int_equal(attach_server_refused(fixture->server), 1);
 }
@@ -391,9 +385,9 @@ test_only_so_many_may_wait(void **state)
     for (int i = 0; i < ATTACH_WAITING_MAX; i++) {
         fds[i] = connect_socket(fixture);
         if (i % 16 == 0)
-            turn(fixture);
+            turn(fixture->loop);
     }
-    turn(fixture);
+    turn(fixture->loop);
     assert_int_equal(attach_server_refused(fixture->server), 1);
     for (int i = 0; i < ATTACH_WAITING_MAX; i++)
         (void)close(fds[i]);
