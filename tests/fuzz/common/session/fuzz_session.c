@@ -92,7 +92,8 @@ feed_answer(const uint8_t *data, size_t size, bool sealed)
         data = message;
         size = (size_t)length;
     }
-    check(cbx_handshake_answer(&side[1].self, &side[0].seen, data, size, out, &session), &session);
+    check_session(cbx_handshake_answer(&side[1].self, &side[0].seen, data, size, out, &session),
+                  &session);
 }
 
 static void
@@ -114,7 +115,7 @@ feed_finish(const uint8_t *data, size_t size, bool sealed)
         data = message;
         size = (size_t)length;
     }
-    check(cbx_handshake_finish(&handshake, data, size, &session), &session);
+    check_session(cbx_handshake_finish(&handshake, data, size, &session), &session);
 }
 
 int
