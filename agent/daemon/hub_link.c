@@ -91,6 +91,7 @@ begin_uplink(struct agent *agent, const struct cbx_token *where, const struct cb
         .via = agent->settings->via,
         .ssh_command = agent->settings->ssh_command,
         .folder = agent->settings->state_dir,
+        .keepalive_ms = agent->settings->keepalive_ms,
     };
     agent->uplink = uplink_new(agent->loop, &config, &uplink_callbacks, agent);
     if (!agent->uplink)

@@ -20,6 +20,9 @@
 
 enum { RETRY_MS_MAX = 3600 * 1000 };
 
+/* As the hub has it for HELLO (--login-grace): also where a link greets anew. */
+static const int64_t GREET_US = 10 * 1000 * 1000;
+
 /* ---- frames ---- */
 
 static int
@@ -249,6 +252,7 @@ mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier)
     mesh->bye_retry_ms = 0;
     mesh_set_phase(mesh, MESH_GREETING);
     mesh_rates_begin(mesh);
+    mesh->greet_by = mesh_now(mesh) + GREET_US;
     mesh->hub_budget.total = 0; /* streams between two paths may still count there */
     mesh->hub_budget.cut = false;
     struct cbx_link_config config = {
@@ -285,7 +289,9 @@ mesh_link_flush(struct mesh *mesh, int64_t now)
     if (!mesh->has_pump)
         return;
     mesh_ask_for_more(mesh, now);
-    if (cbx_pump_flush(&mesh->pump))
+    if (mesh->phase == MESH_GREETING && now >= mesh->greet_by)
+        cbx_pump_give_up(&mesh->pump, "the hub did not greet in time");
+    else if (cbx_pump_flush(&mesh->pump))
         come_up(mesh);
 }
 
@@ -295,6 +301,8 @@ mesh_link_deadline(const struct mesh *mesh)
     if (!mesh->has_pump)
         return INT64_MAX;
     int64_t due = cbx_link_deadline(&mesh->pump.link);
+    if (mesh->phase == MESH_GREETING && mesh->greet_by < due)
+        due = mesh->greet_by;
     return mesh->hub_budget.cut && mesh->want_at < due ? mesh->want_at : due;
 }
 

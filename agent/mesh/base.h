@@ -304,6 +304,7 @@ struct mesh {
     enum mesh_phase phase;        /* mesh_set_phase sets it */
     bool synced;                  /* the directory is complete */
     bool hub_direct;              /* the hub allows direct lanes */
+    int64_t greet_by;             /* GREETING: the hub says HUB_HELLO until then */
     int64_t hello_at, welcome_at; /* between the two the hub drew the generation */
     char hub_software[64], seen_address[64];
     uint64_t generation;

@@ -227,7 +227,7 @@ int64_t
 joiner_flush(struct joiner *joiner)
 {
     int64_t now = pump_now(joiner);
-    if (now >= joiner->deadline && joiner->pump.carrier) {
+    if (now >= joiner->deadline && cbx_pump_running(&joiner->pump)) {
         joiner->deadline = INT64_MAX;
         joiner->ops->failed(joiner->arg, CBX_REASON_TIMED_OUT,
                             "the hub did not complete the join within 20 s");

@@ -41,6 +41,7 @@ struct attempt {
     ev_timer limit;              /* of LOGIN */
     int64_t timeout_ms;
     struct cbx_keypair key;
+    int64_t keepalive_ms;
     uint8_t host_key_sha256[32];
     char user[CBX_USER_MAX + 1];
     char address[CBX_ADDRESS_TEXT_MAX];
@@ -82,6 +83,7 @@ login_config(const struct attempt *attempt)
         .user = attempt->user,
         .host_key_sha256 = attempt->host_key_sha256,
         .key = &attempt->key,
+        .keepalive_ms = attempt->keepalive_ms,
     };
 }
 
@@ -181,6 +183,7 @@ attempt_new(struct ev_loop *loop, const struct attempt_config *config,
     attempt->arg = arg;
     attempt->timeout_ms = config->timeout_ms;
     attempt->key = *config->to.key;
+    attempt->keepalive_ms = config->to.keepalive_ms;
     memcpy(attempt->host_key_sha256, config->to.host_key_sha256, sizeof attempt->host_key_sha256);
     (void)snprintf(attempt->user, sizeof attempt->user, "%s", config->to.user);
     (void)snprintf(attempt->address, sizeof attempt->address, "%s", config->to.address);

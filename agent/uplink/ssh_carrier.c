@@ -28,7 +28,7 @@
 #include <string.h>
 
 /* Between signs of life of a connection that stands by. */
-enum { ALIVE_S = 25 };
+enum { ALIVE_DEFAULT_MS = 15 * 1000 };
 
 struct ssh_carrier {
     struct cbx_carrier carrier; /* first: the two addresses are one */
@@ -341,7 +341,7 @@ on_alive(struct ev_loop *loop, ev_timer *timer, int events)
 
 struct cbx_carrier *
 ssh_carrier_new(struct ev_loop *loop, struct tcp_buffer *tcp, LIBSSH2_SESSION *session,
-                LIBSSH2_CHANNEL *channel)
+                LIBSSH2_CHANNEL *channel, int64_t keepalive_ms)
 {
     struct ssh_carrier *c = malloc(sizeof *c);
     if (!c)
@@ -359,10 +359,11 @@ ssh_carrier_new(struct ev_loop *loop, struct tcp_buffer *tcp, LIBSSH2_SESSION *s
     ev_check_init(&c->again, on_again);
     c->again.data = c;
     ev_idle_init(&c->nonstop, on_nonstop);
-    ev_timer_init(&c->alive, on_alive, ALIVE_S, ALIVE_S);
+    double alive_s = (double)(keepalive_ms > 0 ? keepalive_ms : ALIVE_DEFAULT_MS) / 1e3;
+    ev_timer_init(&c->alive, on_alive, alive_s, alive_s);
     c->alive.data = c;
     ev_timer_start(loop, &c->alive);
-    libssh2_keepalive_config(session, 0, ALIVE_S - 1);
+    libssh2_keepalive_config(session, 0, 2); /* the timer is ours; 2 is the least it takes */
     tcp_buffer_listen(tcp, on_tcp, c);
     ev_feed_event(loop, &c->flush, EV_CUSTOM); /* the login may have left bytes to send */
     return &c->carrier;

@@ -64,6 +64,7 @@ struct ssh_command {
     char address[CBX_ADDRESS_TEXT_MAX];
     size_t used;
     uint8_t bytes[CBX_LINK_JUNK_MAX + CBX_LINK_MAGIC_SIZE];
+    int64_t keepalive_ms;
 };
 
 static void
@@ -227,7 +228,7 @@ static int
 start(struct ssh_command *command, struct cbx_error *error)
 {
     struct argv_split argv = {0};
-    struct ssh_command_target target;
+    struct ssh_command_target target = {.keepalive_ms = command->keepalive_ms};
     int result = ssh_command_target_set(&target, command->address, command->agent.user, error);
     if (result == CBX_OK)
         result = ssh_command_fill(&argv, &command->argv, &target);
@@ -297,6 +298,7 @@ ssh_command_new(struct ev_loop *loop, const struct ssh_command_config *config,
     struct ssh_command *command = calloc(1, sizeof *command);
     if (!command)
         return NULL;
+    command->keepalive_ms = config->to.keepalive_ms;
     command->loop = loop;
     command->ops = ops;
     command->arg = arg;

@@ -46,7 +46,7 @@ static const char *const common_options[] = {
 };
 enum {
     COMMON_OPTIONS = sizeof common_options / sizeof common_options[0],
-    OWN_OPTIONS = 5, /* KnownHostsCommand, -l USER, -p PORT */
+    OWN_OPTIONS = 6, /* KnownHostsCommand, ServerAliveInterval, -l USER, -p PORT */
 };
 
 int
@@ -119,14 +119,17 @@ int
 ssh_command_fill(struct argv_split *out, const struct argv_split *argv,
                  const struct ssh_command_target *target)
 {
-    char known_hosts[80], port[8];
+    char known_hosts[80], alive[40], port[8];
     const char *options[COMMON_OPTIONS + OWN_OPTIONS + 1];
     memcpy(options, common_options, sizeof common_options);
     /* This very program, whatever its path, and also when a newer one was installed over it. */
     (void)snprintf(known_hosts, sizeof known_hosts,
                    "-oKnownHostsCommand=/proc/%ld/exe known-host %%I %%H %%t %%K", (long)getpid());
+    int64_t alive_s = target->keepalive_ms > 0 ? (target->keepalive_ms + 999) / 1000 : 15;
+    (void)snprintf(alive, sizeof alive, "-oServerAliveInterval=%lld", (long long)alive_s);
     (void)snprintf(port, sizeof port, "%u", (unsigned)target->port);
-    const char *const own[OWN_OPTIONS + 1] = {known_hosts, "-l", target->user, "-p", port, NULL};
+    const char *const own[OWN_OPTIONS + 1] = {known_hosts, alive, "-l", target->user,
+                                              "-p",        port,  NULL};
     memcpy(options + COMMON_OPTIONS, own, sizeof own);
     const struct argv_placeholder placeholders[] = {
         {.letter = 'h', .text = target->host},

@@ -22,7 +22,8 @@ enum { SSH_COMMAND_HOST_MAX = 256 };
 struct ssh_command_target {
     char host[SSH_COMMAND_HOST_MAX];
     uint16_t port;
-    const char *user; /* borrowed */
+    const char *user;     /* borrowed */
+    int64_t keepalive_ms; /* as in ssh_login.h */
 };
 
 /* Splits and checks the setting, and adds what a command without placeholders gets. 0, or

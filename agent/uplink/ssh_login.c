@@ -52,6 +52,7 @@ struct ssh_login {
     ev_timer kick; /* the first step, from the loop */
     enum stage stage;
     bool login_only;
+    int64_t keepalive_ms;
     struct cbx_keypair key;
     uint8_t blob[CBX_SSH_BLOB_SIZE];
     uint8_t host_key_sha256[32];
@@ -189,8 +190,8 @@ hand_over(struct ssh_login *login)
 {
     ev_timer_stop(login->loop, &login->kick);
     tcp_buffer_listen(login->tcp, NULL, NULL);
-    struct cbx_carrier *carrier =
-        ssh_carrier_new(login->loop, login->tcp, login->session, login->channel);
+    struct cbx_carrier *carrier = ssh_carrier_new(login->loop, login->tcp, login->session,
+                                                  login->channel, login->keepalive_ms);
     if (!carrier) {
         struct cbx_error text;
         cbx_fail(&text, 0, "%s: out of memory", login->address);
@@ -277,6 +278,7 @@ ssh_login_new(struct ev_loop *loop, struct tcp_buffer *tcp, const struct ssh_con
     login->session = session;
     login->ops = ops;
     login->arg = arg;
+    login->keepalive_ms = config->keepalive_ms;
     login->key = *config->key;
     login->login_only = config->login_only;
     cbx_ssh_blob(login->key.public_key, login->blob);

@@ -60,7 +60,7 @@ struct uplink {
     struct attempt *attempt; /* in TRYING */
     struct netwatch *netwatch;
     struct backoff backoff;
-    int64_t connect_timeout_ms;
+    int64_t connect_timeout_ms, keepalive_ms;
     int64_t up_since_us;
     uint32_t address_count;
     uint32_t address; /* tried now */
@@ -191,6 +191,7 @@ begin_attempt(struct uplink *uplink)
                 .user = uplink->user,
                 .host_key_sha256 = uplink->host_key_sha256,
                 .key = &uplink->key,
+                .keepalive_ms = uplink->keepalive_ms,
             },
         .via = uplink->via,
         .ssh_command = uplink->ssh_command,
@@ -264,6 +265,7 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
     uplink->loop = loop;
     uplink->ops = ops;
     uplink->arg = arg;
+    uplink->keepalive_ms = config->keepalive_ms;
     uplink->connect_timeout_ms =
         config->connect_timeout_ms > 0 ? config->connect_timeout_ms : DEFAULT_CONNECT_TIMEOUT_MS;
     backoff_init(&uplink->backoff, config->backoff_min_ms, config->backoff_refused_max_ms,

@@ -22,6 +22,7 @@ struct uplink_config {
     const char *ssh_command;        /* runs in place of TCP and SSH (ssh_command.h); NULL: none */
     const char *folder;             /* for its socket; may be NULL without it */
     int64_t connect_timeout_ms;     /* 0: 15 s, per address */
+    int64_t keepalive_ms;           /* as in ssh_login.h */
     int64_t backoff_min_ms;         /* 0: 200 */
     int64_t backoff_refused_max_ms; /* 0: 2,000 */
     int64_t backoff_max_ms;         /* 0: 15,000 */

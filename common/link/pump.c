@@ -18,7 +18,7 @@ close_carrier(struct cbx_carrier **carrier)
 static void
 end(struct cbx_pump *pump, int result, const char *text)
 {
-    if (!pump->carrier)
+    if (!cbx_pump_running(pump))
         return;
     pump->link.failed = true;
     close_carrier(&pump->lane);
@@ -31,7 +31,7 @@ static void
 lane_lost(struct cbx_pump *pump, const char *text)
 {
     struct iovec vector = {.iov_base = (void *)(uintptr_t)lost_frame, .iov_len = LOST_SIZE};
-    if (!cbx_link_moved(&pump->link) ||
+    if (!cbx_link_moved(&pump->link) || pump->standby_lost ||
         pump->carrier->ops->writev(pump->carrier, &vector, 1) != LOST_SIZE) {
         end(pump, CBX_ERR_CLOSED, text);
         return;
@@ -150,23 +150,21 @@ last_words(struct cbx_pump *pump, const char *text)
     pump->link.failed = true;
 }
 
-/* What the neighbour said last over the lane counts more than that it hung up: a goodbye may wait
- * there. */
+/* The lane carries the link alone from now on. Before both directions have moved that cannot be. */
 static void
 standby_ended(struct cbx_pump *pump, int result)
 {
-    struct cbx_error error = {""};
-    bool gone = false;
-    int last = pump->lane ? read_turn(pump, pump->lane, &gone, &error) : 0;
-    if (last < 0 && !gone)
-        end(pump, last, error.text);
-    else
+    if (!pump->lane || !cbx_link_moved(&pump->link)) {
         end(pump, result, "the connection was closed");
+        return;
+    }
+    pump->standby_lost = true;
+    close_carrier(&pump->carrier);
 }
 
 /*
  * The first carrier after what comes in has moved to the lane. Nothing may come but the word that
- * the neighbour lost the lane; the end of it is the end of the link, as it is the way back.
+ * the neighbour lost the lane.
  */
 static void
 standby_ready(struct cbx_pump *pump)
@@ -202,7 +200,7 @@ read_ready(struct cbx_pump *pump, struct cbx_carrier *from)
         lane_lost(pump, gone ? "the lane was closed" : error.text);
         return;
     }
-    if (pump->carrier && cbx_pump_breach(result))
+    if (cbx_pump_running(pump) && cbx_pump_breach(result))
         last_words(pump, error.text);
     end(pump, result, error.text);
 }
@@ -232,7 +230,7 @@ int
 cbx_pump_lane(struct cbx_pump *pump, struct cbx_carrier *carrier, struct cbx_lane *lane)
 {
     int result = CBX_ERR_STATE;
-    if (pump->carrier && !pump->lane)
+    if (cbx_pump_running(pump) && !pump->lane)
         result = cbx_link_lane(&pump->link, lane);
     else
         cbx_lane_free(lane);
@@ -259,7 +257,7 @@ cbx_pump_start(struct cbx_pump *pump, struct cbx_carrier *carrier,
     pump->now_us = now_us;
     pump->over = over;
     pump->arg = arg;
-    pump->reading = pump->closing = false;
+    pump->reading = pump->closing = pump->standby_lost = false;
     int result = cbx_link_init(&pump->link, config, ops, owner, now_us(arg));
     if (result < 0) {
         cbx_link_dispose(&pump->link);
@@ -279,7 +277,8 @@ static void
 set_wants(struct cbx_pump *pump, bool blocked)
 {
     bool in_lane = in_moved(pump), out_lane = out_moved(pump);
-    pump->carrier->ops->want(pump->carrier, true, blocked && !out_lane);
+    if (pump->carrier)
+        pump->carrier->ops->want(pump->carrier, true, blocked && !out_lane);
     if (pump->lane)
         pump->lane->ops->want(pump->lane, in_lane, blocked && out_lane);
 }
@@ -287,11 +286,11 @@ set_wants(struct cbx_pump *pump, bool blocked)
 bool
 cbx_pump_flush(struct cbx_pump *pump)
 {
-    if (!pump->carrier)
+    if (!cbx_pump_running(pump))
         return false;
     int64_t now = pump->now_us(pump->arg);
     if (cbx_link_tick(&pump->link, now) == CBX_ERR_CLOSED) {
-        fail(pump, in_moved(pump), CBX_ERR_CLOSED, "the neighbour has been silent for too long");
+        end(pump, CBX_ERR_CLOSED, "the neighbour has been silent for too long");
         return false;
     }
     int result = write_turn(pump, now);
@@ -310,6 +309,12 @@ cbx_pump_flush(struct cbx_pump *pump)
     }
     set_wants(pump, blocked);
     return true;
+}
+
+void
+cbx_pump_give_up(struct cbx_pump *pump, const char *text)
+{
+    end(pump, CBX_ERR_CLOSED, text);
 }
 
 void

@@ -5,10 +5,12 @@
  * because a write is pending.
  *
  * With a lane there are two carriers: the link moves from the first to the lane, each direction for
- * itself, and the first stands by, silent. When the lane is lost after both directions moved, each
- * end says LANE_LOST on the first carrier and the link is over, but the carrier is handed to the
- * owner, who begins anew on it as after a login. Lost halfway, both are closed. A link that begins
- * on a lane (config.lane) has that one carrier, and ends with it.
+ * itself, and the first stands by, silent. When the lane is closed or breaks after both directions
+ * moved, each end says LANE_LOST on the first carrier and the link is over, but the carrier is
+ * handed to the owner, who begins anew on it as after a login. Lost halfway, or for its silence,
+ * both are closed: what carried nothing for that long is no way back either. The first carrier may
+ * end before the lane does; the link then goes on, and ends with the lane. A link that begins on a
+ * lane (config.lane) has that one carrier, and ends with it.
  */
 #ifndef COMMON_LINK_PUMP_H
 #define COMMON_LINK_PUMP_H
@@ -20,7 +22,7 @@ enum { CBX_PUMP_TURN_MAX = 1024 * 1024 }; /* bytes read before others get their 
 
 struct cbx_pump {
     struct cbx_link link;
-    struct cbx_carrier *carrier; /* NULL once closed or handed out */
+    struct cbx_carrier *carrier; /* NULL once closed or handed out; the lane may go on */
     struct cbx_carrier *lane;    /* NULL: none */
     struct cbx_carrier *left;    /* in over(): a carrier to begin anew on, the owner's; else NULL */
     uint8_t standby[8];          /* what came on the first carrier after the link had moved */
@@ -31,7 +33,15 @@ struct cbx_pump {
     void (*over)(void *arg, struct cbx_pump *pump, int result, const char *text);
     void *arg;
     bool reading, closing;
+    bool standby_lost; /* the first carrier ended while the link was on its lane */
 };
+
+/* The link is not over. */
+static inline bool
+cbx_pump_running(const struct cbx_pump *pump)
+{
+    return pump->carrier || (pump->standby_lost && pump->lane);
+}
 
 /* Takes the carrier over; begins to read. */
 int cbx_pump_start(struct cbx_pump *pump, struct cbx_carrier *carrier,
@@ -49,6 +59,9 @@ bool cbx_pump_breach(int result);
 
 /* Timers and writes. Returns false when the pump was ended by it (over has run). */
 bool cbx_pump_flush(struct cbx_pump *pump);
+
+/* Ends the link now, without a word: over runs with this text. */
+void cbx_pump_give_up(struct cbx_pump *pump, const char *text);
 
 /* Ends the link after the frames queued so far have been written: over runs then. */
 void cbx_pump_close_soon(struct cbx_pump *pump);

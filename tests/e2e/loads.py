@@ -50,8 +50,8 @@ def cpu_seconds(process):
     return stat_of(process.child.pid)[1]
 
 
-def cpu_seconds_below(process):
-    """Of a process and all that descend from it."""
+def family(process):
+    """A process and all that descend from it: pid, and what stat_of says."""
     seen = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -59,10 +59,20 @@ def cpu_seconds_below(process):
                 seen[int(entry.name)] = stat_of(entry.name)
             except OSError:
                 continue
-    family = {process.child.pid}
-    while more := {pid for pid, (parent, _) in seen.items() if parent in family} - family:
-        family |= more
-    return sum(seen[pid][1] for pid in family if pid in seen)
+    found = {process.child.pid}
+    while more := {pid for pid, (parent, _) in seen.items() if parent in found} - found:
+        found |= more
+    return {pid: seen[pid] for pid in found if pid in seen}
+
+
+def cpu_seconds_below(process):
+    """Of a process and all that descend from it."""
+    return sum(seconds for _, seconds in family(process).values())
+
+
+def programs_below(process, name):
+    """Pids of the programs of that name that descend from a process."""
+    return [pid for pid in family(process) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
 
 
 def settled_descriptors(process):

@@ -89,12 +89,12 @@ BLOCK = {"web": 'iifname "to-cli" tcp flags syn / syn,ack drop', "cli": 'iifname
 class Network:
     """A hub that runs, two agents that do not yet, and far, a program behind web.cbx:8080."""
 
-    def __init__(self, world, far=ECHO):
+    def __init__(self, world, far=ECHO, hub_options=()):
         self.world, self.spaces = world, Spaces()
         world.closers.append(self.spaces.close)
         self.hub = Hub(world)
         self.hub.space = self.spaces.exec("hub")
-        self.hub.start(listen="0.0.0.0:7000", extra=["--public", "10.83.1.1:7000", "--public", "10.83.2.1:7000"])
+        self.hub.start(listen="0.0.0.0:7000", extra=["--public", "10.83.1.1:7000", "--public", "10.83.2.1:7000", *hub_options])
         self.web, self.cli = Agent(world, "web", self.hub), Agent(world, "cli", self.hub)
         self.web.space, self.cli.space = self.spaces.exec("web"), self.spaces.exec("cli")
         world.start("far", [*self.web.space, sys.executable, "-c", far]).expect("^ready")

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from loads import programs_below
 from servers import Socks, read_exactly
 from spaces import Network, needs_spaces
 from world import PLANE, until
@@ -124,3 +125,45 @@ def test_slow_target_does_not_make_its_lane_suspect(dark):
     assert child.poll() is None
     assert dark.cli.status()["mesh"]["counters"]["direct_lanes_suspect"] == 0
     assert dark.cli.peer("web")["plane"] == "direct"
+
+
+# ---- the path to the hub goes dark, without a reset ----
+
+
+@needs_spaces
+def test_dark_network_is_noticed_once_by_both_ends(world):
+    """What is silent for --gone is gone with all that hangs on it: lane and SSH alike."""
+    quick = ["--keepalive", "300ms", "--gone", "1500ms"]
+    network = Network(world, hub_options=quick).up("--direct", "off", *quick)
+    network.cli.wait_plane("web", "relay")
+    assert echo_seconds(network) < 2
+    network.spaces.filter("hub", 'iifname "to-cli" drop')
+    network.spaces.filter("cli", 'iifname "to-hub" drop')
+    began = time.monotonic()
+    until("the agent notices", lambda: not network.cli.attached(), 10, 0.05)
+    until("the hub notices", lambda: network.hub.peers()["cli"]["state"] == "away", 10, 0.05)
+    assert time.monotonic() - began < 3, "it was granted its time twice"
+    for name in ("hub", "cli"):
+        network.spaces.open(name)
+    network.cli.wait_attached(30)
+    assert echo_seconds(network) < 2
+
+
+@needs_spaces
+def test_standby_that_is_cut_leaves_the_link_on_its_lane(world):
+    """A proxy that cuts silent connections cuts the SSH connection beside a lane; nothing else ends."""
+    network = Network(world).up("--direct", "off")
+    network.cli.wait_plane("web", "relay")
+    stream = network.cli.dial_open("web.cbx:8080")
+    stream.stdin.write(b"ping")
+    assert read_exactly_from(stream, 4) == b"ping"
+    attaches = network.cli.status()["mesh"]["counters"]["attaches"]
+    sshds = programs_below(network.hub.process, "sshd")
+    assert len(sshds) >= 2
+    for pid in sshds:
+        os.kill(pid, signal.SIGKILL)
+    until("sshd is gone", lambda: not programs_below(network.hub.process, "sshd"))
+    time.sleep(0.5)
+    stream.stdin.write(b"pong")
+    assert read_exactly_from(stream, 4) == b"pong"
+    assert network.cli.status()["mesh"]["counters"]["attaches"] == attaches

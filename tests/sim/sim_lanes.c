@@ -137,6 +137,31 @@ a_cut_lane_falls_back_to_the_first_carrier(void **state)
     world_free(world);
 }
 
+static void
+the_end_of_the_first_carrier_leaves_a_link_on_its_lane(void **state)
+{
+    (void)state;
+    struct world *world = lanes_world();
+    struct world_agent *web = world_agent(world, "web", "8080", fast);
+    struct world_agent *cli = world_agent(world, "cli", NULL, fast);
+    world_lane_up(web);
+    world_lane_up(cli);
+    struct world_program *program = world_dial(cli, "web", 8080, 3000000, 3000000);
+    world_run(world, 5000);
+    world_cut(cli);
+    world_cut(web);
+    assert_true(world_until(world, 30000000, world_closed, program));
+    assert_true(world_is_clean(program));
+    assert_int_equal(cli->lost_count, 0);
+    assert_int_equal(web->lost_count, 0);
+    /* Without a way back the end of the lane is the end of the link. */
+    world_cut_lane(cli);
+    world_run(world, 200000);
+    assert_int_equal(cli->lost_count, 1);
+    assert_int_equal(web->lost_count, 0);
+    world_free(world);
+}
+
 /* Flipped, lost, repeated, reordered and cut bytes, at many places, in both directions. */
 static void
 harm(enum world_harm kind)
@@ -268,6 +293,7 @@ main(void)
         cmocka_unit_test(one_side_on_a_lane_and_one_on_ssh),
         cmocka_unit_test(a_lane_that_cannot_be_had_changes_nothing),
         cmocka_unit_test(a_cut_lane_falls_back_to_the_first_carrier),
+        cmocka_unit_test(the_end_of_the_first_carrier_leaves_a_link_on_its_lane),
         cmocka_unit_test(flipped_bytes_are_found),
         cmocka_unit_test(lost_bytes_are_found),
         cmocka_unit_test(repeated_bytes_are_found),
