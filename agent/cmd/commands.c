@@ -2,6 +2,7 @@
 #include "agent/cmd/commands.h"
 
 #include "common/base/log.h"
+#include "common/command/state_dir.h"
 
 bool
 agent_find_state(const struct cbx_args *args, char out[PATH_MAX])

@@ -6,7 +6,7 @@
 #include "agent/daemon/agent.h"
 #include "common/base/names.h"
 #include "common/command/cli.h"
-#include "common/command/control.h"
+#include "common/command/control_call.h"
 #include <limits.h>
 
 int agent_cmd_join(const struct cbx_command *command, void *parsed);

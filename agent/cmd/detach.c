@@ -7,6 +7,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/command/state_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>

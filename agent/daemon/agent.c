@@ -19,6 +19,7 @@
 #include "agent/uplink/uplink.h"
 #include "common/base/log.h"
 #include "common/command/control.h"
+#include "common/command/state_dir.h"
 #include "common/crypto/aead_choice.h"
 #include "common/os/descriptors.h"
 

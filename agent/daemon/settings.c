@@ -5,7 +5,7 @@
 #include "agent/uplink/ssh_command_argv.h"
 #include "common/base/names.h"
 #include "common/command/config_file.h"
-#include "common/command/control.h"
+#include "common/command/state_dir.h"
 #include "common/link/link.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The socket's side of a conn. The theory stands in conn.c. */
+/* The socket's side of a conn. The theory stands in conn.c. Tested by test_conn. */
 #include "agent/front/conn_io.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_conn. */
 #include "agent/front/conn_state.h"
 
 #include "common/base/states.h"

@@ -3,6 +3,7 @@
  * A client lives from accept until its request is complete, refused or late. No mesh knows it, so
  * it is freed in its own callbacks. It reads one chunk at a time and stops at the request's end:
  * what stood behind it in that chunk goes to the conn as early data, the rest stays in the socket.
+ * Tested by test_front.
  */
 #include "agent/front/proxy.h"
 

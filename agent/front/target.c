@@ -3,6 +3,7 @@
  * A target lives from the mesh's question until connect() has an answer. The mesh keeps the stream
  * until it hears mesh_accept or mesh_refuse, even if the dialer gives up meanwhile. Answers known
  * inside the question (limits, no route, no descriptors) wait in a list for the end of the batch.
+ * Tested by test_front.
  */
 #include "agent/front/target.h"
 

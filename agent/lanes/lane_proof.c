@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_direct and test_direct_dialer. */
 #include "agent/lanes/lane_proof.h"
 
 #include "agent/uplink/tcp_buffer.h"

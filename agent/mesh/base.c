@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules. */
 #include "agent/mesh/base.h"
 
 #include "common/base/states.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_load and sim_allowance. */
 #include "agent/mesh/budget.h"
 #include "common/link/fields.h"
 

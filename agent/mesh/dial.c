@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_streams, sim_rates and sim_hostile_hub. */
 #include "agent/mesh/dial.h"
 
 #include "agent/mesh/budget.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rendezvous and sim_moves. */
 #include "agent/mesh/direct.h"
 
 #include "agent/mesh/ends.h"

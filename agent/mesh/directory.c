@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules and sim_hostile_hub. */
 #include "agent/mesh/directory.h"
 
 #include "agent/mesh/direct.h"

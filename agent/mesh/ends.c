@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_streams, sim_moves and sim_hostile_circuits. */
 #include "agent/mesh/ends.h"
 
 #include "agent/mesh/moving.h"

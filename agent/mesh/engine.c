@@ -2,7 +2,7 @@
 /*
  * The engine as a whole (mesh.h): made, freed, and given its turns. A turn does what timers and
  * events have made due, in one order: who is listed, dials, moves, lanes to peers, the link to the
- * hub; at its end what is over is freed.
+ * hub; at its end what is over is freed. Tested by sim_rules and sim_hostile_trust.
  */
 #include "agent/mesh/attach.h"
 #include "agent/mesh/direct.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_hostile_handshakes. */
 #include "agent/mesh/handshake.h"
 
 #include "agent/mesh/peer.h"

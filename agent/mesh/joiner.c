@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_hostile_trust and sim_rules. */
 #include "agent/mesh/joiner.h"
 
 #include "common/base/states.h"

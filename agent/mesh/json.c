@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What people and scripts are told; the shapes are in PROTOCOL.md, "What commands answer". */
+/*
+ * What people and scripts are told; the shapes are in PROTOCOL.md, "What commands answer". Tested
+ * by sim_planes.
+ */
 #include "agent/mesh/base.h"
 
 #include "agent/mesh/direct.h"

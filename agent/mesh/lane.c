@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_lanes and sim_planes. */
 #include "agent/mesh/lane.h"
 #include "agent/mesh/rates.h"
 

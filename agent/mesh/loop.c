@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_streams and sim_load. */
 #include "agent/mesh/loop.h"
 
 #include "agent/mesh/stream.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_moves and sim_rendezvous. */
 #include "agent/mesh/moving.h"
 
 #include "agent/mesh/path.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_moves. */
 #include "agent/mesh/path.h"
 
 #include "common/base/log.h"

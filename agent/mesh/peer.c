@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules and sim_hostile_trust. */
 #include "agent/mesh/peer.h"
 
 #include "agent/mesh/rates.h"

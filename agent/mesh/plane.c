@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_planes. */
 #include "agent/mesh/plane.h"
 
 #include "agent/mesh/path.h"

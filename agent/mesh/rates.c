@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rates. */
 #include "agent/mesh/rates.h"
 
 #include "agent/mesh/path.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rendezvous. */
 #include "agent/mesh/rendezvous.h"
 
 #include "agent/mesh/path.h"

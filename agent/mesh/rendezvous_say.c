@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rendezvous. */
 #include "agent/mesh/rendezvous_say.h"
 
 #include "agent/mesh/rates.h"

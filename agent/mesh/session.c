@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules and sim_hostile_handshakes. */
 #include "agent/mesh/session.h"
 
 #include "agent/mesh/stream.h"

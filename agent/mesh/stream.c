@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rules and sim_allowance. */
 #include "agent/mesh/stream.h"
 
 #include "common/base/states.h"

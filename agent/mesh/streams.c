@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_load and sim_rules. */
 #include "agent/mesh/streams.h"
 
 #include "agent/mesh/dial.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_hostile_trust. */
 #include "agent/mesh/trust.h"
 
 #include "agent/mesh/handshake.h"

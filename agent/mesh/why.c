@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rendezvous and sim_planes. */
 #include "agent/mesh/why.h"
 
 #include "agent/mesh/rendezvous_try.h"

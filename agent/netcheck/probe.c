@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* CONNECTING (connector) -> LOGIN (ssh_login; the timer is its limit) -> over. */
+/*
+ * CONNECTING (connector) -> LOGIN (ssh_login; the timer is its limit) -> over. Tested by
+ * test_netcheck.
+ */
 #include "agent/netcheck/probe.h"
 
 #include "agent/uplink/connector.h"

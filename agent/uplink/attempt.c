@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_uplink. */
 #include "agent/uplink/attempt.h"
 
 #include "agent/uplink/connector.h"

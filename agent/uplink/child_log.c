@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_child. */
 #include "agent/uplink/child_log.h"
 
 #include "common/base/log.h"

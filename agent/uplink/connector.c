@@ -9,6 +9,7 @@
  *
  * Watches (one per socket that libcurl uses) hang in a list and die with the connector; libcurl is
  * told to forget us first. Nothing is touched after ops were called: the callee may free us inside.
+ * Tested by test_uplink.
  */
 #include "agent/uplink/connector.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_child and test_ssh_command. */
 #include "agent/uplink/spawn.h"
 
 #include <errno.h>

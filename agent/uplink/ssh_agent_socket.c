@@ -2,12 +2,13 @@
 /*
  * The socket of ssh_agent.h, there for as long as one login takes. A client is read until it has
  * said one request, then answered, and not read while an answer waits to be written: so each costs
- * one request's buffer, whatever it does. What cannot be a request ends that client alone.
+ * one request's buffer, whatever it does. What cannot be a request ends that client alone. Tested
+ * by test_ssh_agent.
  */
 #include "agent/uplink/ssh_agent_socket.h"
 
 #include "common/base/bytes.h"
-#include "common/command/control.h"
+#include "common/command/state_dir.h"
 
 #include <errno.h>
 #include <ev.h>

@@ -18,7 +18,8 @@
  * while the owner wants what can be had without the socket. Both stop when the owner does not want.
  *
  * A connection that stands by while its link is on a lane says nothing for hours: `alive` sends a
- * request of SSH that needs no answer, so that no NAT or proxy between forgets it.
+ * request of SSH that needs no answer, so that no NAT or proxy between forgets it. Tested by
+ * test_uplink.
  */
 #include "agent/uplink/ssh_carrier.h"
 

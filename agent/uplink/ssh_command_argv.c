@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_ssh_command. */
 #include "agent/uplink/ssh_command_argv.h"
 
 #include "agent/uplink/ssh_agent.h"

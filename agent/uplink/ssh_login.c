@@ -2,7 +2,7 @@
 /*
  * The login. libssh2 is used without blocking: each stage is one call, repeated with the same
  * arguments until it no longer says EAGAIN, each time after more was received. After EXEC session,
- * channel and buffer move into a carrier.
+ * channel and buffer move into a carrier. Tested by test_uplink.
  */
 #include "agent/uplink/ssh_login.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_uplink. */
 #include "agent/uplink/ssh_session.h"
 
 #include <errno.h>

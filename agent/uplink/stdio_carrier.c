@@ -2,7 +2,8 @@
 /*
  * The carrier over a program's pipes: the one over descriptors, with two things more. What was read
  * while the hub's magic was looked for is given out first; no event tells of that, so while it is
- * wanted an idle watcher calls ready once a turn. And closing lets go of the program.
+ * wanted an idle watcher calls ready once a turn. And closing lets go of the program. Tested by
+ * test_ssh_command.
  */
 #include "agent/uplink/stdio_carrier.h"
 

@@ -6,7 +6,7 @@
  * length.
  *
  * An end or error of a direction is final and kept; the other direction goes on by itself, so that
- * what a hub said before it closed is still read.
+ * what a hub said before it closed is still read. Tested by test_uplink.
  */
 #include "agent/uplink/tcp_buffer.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_log. */
 #include "common/base/clock.h"
 
 #include <time.h>

@@ -16,6 +16,7 @@
 #include "common/command/control.h"
 
 #include "common/base/log.h"
+#include "common/command/state_dir.h"
 #include "common/os/accept.h"
 
 #include <errno.h>

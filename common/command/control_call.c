@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* The command's side of control.sock: blocking calls of short-lived processes. */
+/*
+ * The command's side of control.sock: blocking calls of short-lived processes. Tested by
+ * test_control.
+ */
+#include "common/command/control_call.h"
 #include "common/base/clock.h"
 #include "common/command/control.h"
+#include "common/command/state_dir.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The state folder: where it is, its lock, and addresses of the sockets in it. */
-#include "common/command/control.h"
+/*
+ * The state folder: where it is, its lock, and addresses of the sockets in it. Tested by
+ * test_control.
+ */
 
+#include "common/command/state_dir.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which record cipher this CPU is faster at. Asked for once per process, answered by sealing a few
- * blocks of each: the best block counts, since whatever else runs can only slow one down.
+ * blocks of each: the best block counts, since whatever else runs can only slow one down. Tested
+ * by test_aead.
  */
 #include "common/crypto/aead_choice.h"
 #include "common/crypto/cpu.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_aead. */
 #include "common/crypto/cpu.h"
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>

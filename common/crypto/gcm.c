@@ -2,7 +2,7 @@
 /*
  * The library is 12 MB and of one CPU family, agents are copied to machines that lack it: so it is
  * loaded, not linked. Its layout of the manager is fixed within the major version that the soname
- * stands for and only grows, hence the comparison of versions.
+ * stands for and only grows, hence the comparison of versions. Tested by test_aead.
  */
 #include "common/crypto/gcm.h"
 #include "common/crypto/cpu.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Plain files, written so that a crash at any moment leaves the whole old file or the whole new
- * one: a temporary file in the same folder, fsync, rename, fsync of the folder.
+ * one: a temporary file in the same folder, fsync, rename, fsync of the folder. Tested by
+ * test_vault and test_store.
  */
 #include "common/disk/file.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Where vault keys come from: key files and passphrases, and the derivation of both. */
+/*
+ * Where vault keys come from: key files and passphrases, and the derivation of both. Tested by
+ * test_vault.
+ */
 #include "common/disk/vault_key.h"
 #include "common/disk/file.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_link_out and sim_streams. */
 #include "common/link/circuit.h"
 #include <string.h>
 

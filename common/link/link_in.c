@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_link, test_pump and fuzz_link. */
 #include "common/link/link_in.h"
 #include "common/link/link_out.h"
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by sim_rates. */
 #include "common/link/rates.h"
 
 bool

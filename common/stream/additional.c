@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_record. */
 #include "common/stream/additional.h"
 
 size_t

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_stream and test_resume. */
 #include "common/stream/end.h"
 #include "common/base/states.h"
 #include "common/stream/queue.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_resume and sim_load. */
 #include "common/stream/epoch.h"
 #include "common/base/log.h"
 #include <inttypes.h>

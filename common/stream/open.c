@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_record, test_resume and sim_moves. */
 #include "common/stream/open.h"
 #include "common/stream/additional.h"
 #include <sodium.h>

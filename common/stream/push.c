@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_stream_flow. */
 #include "common/stream/push.h"
 #include "common/stream/end.h"
 #include "common/stream/queue.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_stream_flow and test_resume. */
 #include "common/stream/queue.h"
 #include <stdlib.h>
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_stream_flow and sim_hostile_records. */
 #include "common/stream/receive.h"
 #include "common/stream/end.h"
 #include "common/stream/epoch.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_stream_flow and sim_load. */
 #include "common/stream/send.h"
 #include "common/stream/end.h"
 #include "common/stream/epoch.h"

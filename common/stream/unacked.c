@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_stream_flow and sim_streams. */
 #include "common/stream/unacked.h"
 #include "common/base/err.h"
 #include "common/crypto/aead.h"

@@ -5,7 +5,6 @@
 
 #include "common/base/err.h"
 #include "common/command/cli.h"
-#include "common/command/control.h"
 #include "common/command/human.h"
 #include "common/command/table.h"
 #include <jansson.h>

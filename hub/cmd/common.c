@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* What the commands share: finding the hub, asking it, printing. */
 #include "common/base/names.h"
+#include "common/command/control_call.h"
+#include "common/command/state_dir.h"
 #include "hub/cmd/cmd.h"
 #include "hub/host/account.h"
 #include <poll.h>

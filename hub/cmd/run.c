@@ -4,6 +4,7 @@
  * spawner is forked as soon as its arguments are known, before keys are opened and threads started.
  */
 #include "common/base/log.h"
+#include "common/command/state_dir.h"
 #include "common/crypto/aead_choice.h"
 #include "common/os/descriptors.h"
 #include "hub/cmd/cmd.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_preflight. */
 #include "hub/host/proc.h"
 #include "common/base/clock.h"
 #include <errno.h>

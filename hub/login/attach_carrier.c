@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_attach. */
 #include "hub/login/attach_carrier.h"
 #include <fcntl.h>
 #include <stdbool.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_attach. */
 #include "hub/login/attach_server.h"
 #include "common/base/log.h"
 #include "common/os/accept.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Sealing a snapshot of thousands of peers takes milliseconds, so one is made per write of the disk
- * and not one per change: while one is being written, commits queue for the next.
+ * and not one per change: while one is being written, commits queue for the next. Tested by
+ * test_file.
  */
 #include "hub/registry/commit.h"
 #include "common/base/mpio.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_registry. */
 #include "hub/registry/invite.h"
 #include "hub/registry/lookup.h"
 #include "hub/registry/object.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A join is opened (certificates), checked (keys, order, use), then recorded: what struct join
- * gathers on the way is all that recording needs.
+ * gathers on the way is all that recording needs. Tested by test_registry and sim_rules.
  */
 #include "hub/registry/join.h"
 #include "hub/registry/lookup.h"

@@ -3,7 +3,7 @@
  * The authorized_keys text (rule 9). Two quotings, one in the other: a path is a single-quoted word
  * for /bin/sh, and the whole command stands between double quotes for sshd. sshd undoes only \" in
  * there: any other backslash stays as it is, so backslashes are not doubled. It expands no percent
- * signs in this option.
+ * signs in this option. Tested by test_file.
  */
 #include "hub/registry/keys.h"
 #include "hub/registry/lookup.h"

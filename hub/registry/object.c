@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_registry and test_file. */
 #include "hub/registry/object.h"
 #include "hub/registry/state.h"
 #include <sodium.h>

@@ -3,9 +3,10 @@
 """Checks how the product's files stand to each other: layers.py [--figures] [DIR]
 
 A file includes its own folder or one below it (ORDER), never upwards, and writes the whole path
-from the project's root. No circle: neither between the files of a folder (a file is its .c with its
-.h) nor between folders. A file has at most 500 lines. One line a finding, FILE:LINE first, and exit
-status 1; silent when all is well. --figures prints instead how long files and functions are.
+from the project's root. No circle: neither between files (a file is its .c with its .h, and knows
+another one by including it or by naming a function of its .c) nor between folders. A file has at
+most 500 lines. One line a finding, FILE:LINE first, and exit status 1; silent when all is well.
+--figures prints instead how long files and functions are, and how many circles there are.
 """
 
 import re
@@ -38,6 +39,9 @@ ORDER = (
 LEVEL = {folder: level for level, folders in enumerate(ORDER) for folder in folders}
 PROGRAMS = ("common", "hub", "agent")
 INCLUDE = re.compile(r'^#include "([^"]+)"', re.MULTILINE)
+# Comments, strings and characters; and a function of external linkage, as clang-format writes it.
+NO_CODE = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
+EXTERNAL = re.compile(r"^(?!static\b)\w[\w *]*\n(\w+)\([^;{}]*\)\n\{", re.MULTILINE)
 FUNCTION = re.compile(r"^(\w[\w ]*)\(.*?^\}", re.MULTILINE | re.DOTALL)
 
 
@@ -104,12 +108,34 @@ def circles(edges):
     return found
 
 
+def functions(files):
+    """Who defines it: files of common and of one program by the name of a function."""
+    owners = {}
+    for path, code in files.items():
+        if path.endswith(".c") and not path.endswith("/main.c"):
+            for name in EXTERNAL.findall(code):
+                owners.setdefault(name, set()).add(path)
+    return owners
+
+
+def neighbours(files):
+    """File and file that it knows: by an include, or by a function's name."""
+    for path, _, target in includes(files):
+        if target in files:
+            yield path, target
+    code = {path: NO_CODE.sub(" ", text) for path, text in files.items()}
+    owners = functions(code)
+    for path, text in code.items():
+        mine = {"common", path.partition("/")[0]}
+        for name in set(re.findall(r"\w+", text)) & owners.keys() if path.endswith(".c") else ():
+            yield from ((path, owner) for owner in owners[name] if owner.partition("/")[0] in mine)
+
+
 def edges_between(files, name_of):
     edges = {}
-    for path, _, target in includes(files):
-        here, there = name_of(path), name_of(target)
-        if target in files and here != there:
-            edges.setdefault(here, set()).add(there)
+    for path, other in neighbours(files):
+        if name_of(path) != name_of(other):
+            edges.setdefault(name_of(path), set()).add(name_of(other))
     return edges
 
 
@@ -135,7 +161,10 @@ def figures(files):
     functions = [m.group(0).count("\n") + 1 for p, t in files.items() if p.endswith(".c") for m in FUNCTION.finditer(t)]
     say("lines of a function", functions)
     print(f"files over {LINES_MAX} lines    {sum(text.count(chr(10)) > LINES_MAX for text in files.values()):>6}")
-    print(f"includes that go up    {len(list(wrong_ways(files))):>6}")
+    wrong = list(wrong_ways(files))
+    rootless = sum("is no path" in finding for finding in wrong)
+    print(f"includes that go up    {len(wrong) - rootless:>6}")
+    print(f"not from the root      {rootless:>6}")
     groups = circles(edges_between(files, unit_of))
     print(f"circles of files       {len(groups):>6}  ({', '.join(str(len(group)) for group in groups) or 'none'} files)")
     print(f"circles of folders     {len(circles(edges_between(files, folder_of))):>6}")

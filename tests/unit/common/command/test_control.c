@@ -9,6 +9,8 @@
 
 #include "common/base/log.h"
 #include "common/command/control.h"
+#include "common/command/control_call.h"
+#include "common/command/state_dir.h"
 #include "scratch.h"
 
 #include <errno.h>
