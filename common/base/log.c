@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One line is one write(2), so that lines of several processes on one standard error do not mix.
- * A line that cannot be written is lost: logging never waits and never fails its caller.
+ * Logging never waits and never fails its caller: a line that cannot be written now is dropped and
+ * counted, and the count is said when there is room again. Who reads our standard error may stop
+ * reading it. Its descriptor may be shared with others, so O_NONBLOCK is not set on it: a pipe is
+ * opened a second time for that, a socket is asked not to wait, anything else is polled before.
  */
 #include "common/base/log.h"
 
 #include "common/base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,6 +121,58 @@ append_time(char *line, size_t size)
     return more > 0 && (size_t)more < size - used ? used + (size_t)more : used;
 }
 
+/* The pipe that is standard error, opened by us and so with a flag of our own; -1 where that cannot
+ * be done (no /proc, or the pipe is another account's). */
+static int
+own_pipe(const struct stat *status)
+{
+    static struct stat opened;
+    static int fd = -1;
+    if (fd >= 0 && (opened.st_dev != status->st_dev || opened.st_ino != status->st_ino)) {
+        (void)close(fd);
+        fd = -1;
+    }
+    if (fd < 0) {
+        fd = open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+        opened = *status;
+    }
+    return fd;
+}
+
+static bool
+write_line(const char *line, size_t length)
+{
+    struct stat status;
+    int fd = STDERR_FILENO;
+    if (fstat(fd, &status) != 0)
+        return false;
+    if (S_ISSOCK(status.st_mode))
+        return send(fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL) == (ssize_t)length;
+    int own = S_ISFIFO(status.st_mode) ? own_pipe(&status) : -1;
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    if (own < 0 && !S_ISREG(status.st_mode) && poll(&room, 1, 0) != 1)
+        return false;
+    return write(own >= 0 ? own : fd, line, length) == (ssize_t)length;
+}
+
+/* Ends the line, and tells before it how many were dropped. */
+static void
+put_line(char *line, size_t used, size_t begin)
+{
+    static uint64_t dropped;
+    char notice[NAME_END + 80];
+    line[used++] = '\n';
+    if (dropped > 0) {
+        memcpy(notice, line, begin);
+        int more = snprintf(notice + begin, sizeof notice - begin,
+                            "%llu log lines were dropped: nothing took them\n",
+                            (unsigned long long)dropped);
+        if (more > 0 && write_line(notice, begin + (size_t)more))
+            dropped = 0;
+    }
+    dropped += dropped > 0 || !write_line(line, used);
+}
+
 void
 cbx_log(enum cbx_log_level level, const char *format, ...)
 {
@@ -131,14 +190,13 @@ cbx_log(enum cbx_log_level level, const char *format, ...)
         used = append_escaped(line, used, NAME_END, log_name);
         line[used++] = ':';
         line[used++] = ' ';
+        size_t begin = used;
         used = append_escaped(line, used, sizeof line - 4, text);
         if ((size_t)length >= sizeof text) {
             memcpy(line + used, "...", 3);
             used += 3;
         }
-        line[used++] = '\n';
-        ssize_t written = write(STDERR_FILENO, line, used);
-        (void)written;
+        put_line(line, used, begin);
     }
     errno = saved_errno;
 }

@@ -158,6 +158,9 @@ leave_the_hub(int fd)
     (void)close_range((unsigned)fd + 1, UINT_MAX, 0);
     (void)setsid();
     (void)prctl(PR_SET_NAME, "cbx-hub-spawn");
+    /* sshd's own children outlive it now and then: they come to us, whose loop reaps every child,
+     * and not to a PID 1 that may not. */
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     (void)signal(SIGINT, SIG_IGN);
     (void)signal(SIGTERM, SIG_IGN);
     (void)signal(SIGHUP, SIG_IGN);

@@ -301,6 +301,7 @@ static const char config_template[] =
     "UseDNS no\n"
     "IPQoS none\n" /* the default marks such sessions as less than best effort */
     "Compression no\n"
+    "KexAlgorithms curve25519-sha256,curve25519-sha256@libssh.org\n"
     "Ciphers chacha20-poly1305@openssh.com,aes128-gcm@openssh.com,aes256-gcm@openssh.com,"
     "aes128-ctr,aes256-ctr\n"
     "MACs hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,"

@@ -3,13 +3,16 @@
 gets a clear error, is counted, and somebody else's stream goes on."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from bystander import Counted, Watched
+from loads import family, programs_below
 from raw_agent import (
     REASONS,
     Identity,
@@ -22,7 +25,7 @@ from raw_agent import (
     open_invite,
     ssh_command,
 )
-from world import AGENT, HUB, Agent, World, until
+from world import AGENT, HUB, Agent, Hub, World, until
 
 PROTOCOL, DENIED = REASONS["protocol error"], REASONS["denied"]
 GRACE = 2  # seconds that this file's hub waits for a first word
@@ -367,3 +370,41 @@ def test_token_with_any_one_character_changed_is_refused_before_any_connection(p
     assert pond.hub_counters()["accepted"] == before
     assert Token(token).user
     agent.run("join", agent.token_file(token))
+
+
+def states_below(process):
+    """Of each process that descends from it: its state, as the kernel says."""
+    states = []
+    for pid in family(process):
+        try:
+            states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+        except OSError:
+            continue
+    return states
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
+def test_hub_that_is_pid_1_leaves_no_zombies(world):
+    """In a container without an init the orphans of each failed log-in would stay for good."""
+    hub = Hub(world)
+    hub.space = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    hub.start()
+    port = int(hub.address.rpartition(":")[2])
+    for _ in range(15):
+        with socket.create_connection(("127.0.0.1", port)) as stranger:
+            stranger.sendall(b"SSH-2.0-stranger\r\n")
+            stranger.recv(16)
+    time.sleep(0.5)
+    until("their sshds are gone", lambda: not programs_below(hub.process, "sshd"), 15)
+    assert "Z" not in states_below(hub.process)
+
+
+def test_sshd_offers_only_what_is_pinned(world, hub):
+    """Key exchange, too: no NIST curves, no groups of the client's choice."""
+    host, _, port = hub.address.rpartition(":")
+    done = world.run(["ssh", "-vv", "-p", port, "-oBatchMode=yes", "-oStrictHostKeyChecking=no", f"nobody@{host}"], check=False)
+    offered = re.findall(r"KEX algorithms: (\S+)", done.stderr)
+    assert [name for name in offered[-1].split(",") if not name.startswith("kex-")] == [
+        "curve25519-sha256",
+        "curve25519-sha256@libssh.org",
+    ], offered

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -186,10 +187,43 @@ levels_have_names(void **state)
     assert_int_equal(cbx_log_level_of(NULL, CBX_LOG_WARN), CBX_LOG_WARN);
 }
 
+/* A parent that holds our standard error and does not read it. */
+static void
+a_full_pipe_costs_lines_and_never_waits(void **state)
+{
+    (void)state;
+    enum { LINES = 3000 };
+    int ends[2], standard_error = dup(STDERR_FILENO);
+    assert_int_equal(pipe(ends), 0);
+    assert_true(dup2(ends[1], STDERR_FILENO) >= 0);
+    cbx_log_init("test", CBX_LOG_INFO);
+    for (int i = 0; i < LINES; i++)
+        cbx_log_info("a line of some length to fill a pipe of 64 KiB: %d", i);
+    int shared = fcntl(ends[1], F_GETFL);
+    static char text[1 << 20];
+    ssize_t got = read(ends[0], text, sizeof text - 1); /* all that fitted */
+    cbx_log_info("there is room again");
+    ssize_t more = read(ends[0], text + got, sizeof text - 1 - (size_t)got);
+    assert_true(dup2(standard_error, STDERR_FILENO) >= 0);
+    close(standard_error);
+    close(ends[0]);
+    close(ends[1]);
+    assert_int_equal(shared & O_NONBLOCK, 0); /* that flag is others', too */
+    assert_true(got > 0 && more > 0);
+    text[got + more] = '\0';
+    unsigned long long dropped = 0, written = 0;
+    for (const char *at = text; at < text + got; at++)
+        written += *at == '\n';
+    assert_int_equal(sscanf(text + got, "test: %llu log lines were dropped", &dropped), 1);
+    assert_int_equal(written + dropped, LINES);
+    assert_non_null(strstr(text + got, "there is room again\n"));
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_full_pipe_costs_lines_and_never_waits),
         cmocka_unit_test(levels_have_names),
         cmocka_unit_test_setup(a_line_has_the_programs_name, setup),
         cmocka_unit_test_setup(control_bytes_are_escaped, setup),
