@@ -5,7 +5,7 @@ _cbx_agent() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="join run up down leave status peers netcheck wait dial"
     local settings="--config --proxy --expose --via --ssh-command --lanes --direct --key-file --passphrase-file
-        --receive-budget --send-budget --keepalive --gone --dial-timeout"
+        --receive-budget --send-budget --keepalive --gone --dial-timeout --tcp-keepalive"
     local command="" options="--state --help" word words="" i
 
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -28,7 +28,7 @@ _cbx_agent() {
     --proxy) words="off 127.0.0.1:1080" ;;
     --lanes) words="auto off require" ;;
     --direct) words="auto off" ;;
-    --timeout | --keepalive | --gone | --dial-timeout) words="5s 30s 60s" ;;
+    --timeout | --keepalive | --gone | --dial-timeout | --tcp-keepalive) words="5s 30s 60s" ;;
     --expose | --via | --ssh-command | --receive-budget | --send-budget) return ;;
     esac
     if [[ -n $words ]]; then

@@ -246,6 +246,7 @@ open_parts(struct agent *agent, struct cbx_error *error)
     struct front_config config = {
         .proxy = run ? settings->proxy : NULL,
         .proxy_required = settings->proxy_required,
+        .tcp_keepalive_ms = settings->tcp_keepalive_ms,
     };
     agent->lane = agent_lane_new(agent->loop, agent->settings->via);
     if (!agent->lane)

@@ -72,7 +72,9 @@ refuse(struct agent_request *request, enum cbx_reason reason)
                                 cbx_reason_text(reason), agent->trouble[0] != '\0' ? ": " : "",
                                 agent->trouble);
     else
-        cbx_control_reply_error(request->client, "%s", cbx_reason_text(reason));
+        cbx_control_reply_error(request->client, "%s%s%s", cbx_reason_text(reason),
+                                cbx_reason_remedy(reason)[0] ? "; " : "",
+                                cbx_reason_remedy(reason));
     cbx_control_finish(request->client);
     request->answered = true;
 }

@@ -188,6 +188,8 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
         return set_duration(&settings->gone_ms, value, error);
     if (strcmp(name, "dial-timeout") == 0)
         return set_duration(&settings->dial_timeout_ms, value, error);
+    if (strcmp(name, "tcp-keepalive") == 0)
+        return set_duration(&settings->tcp_keepalive_ms, value, error);
     return cbx_fail(error, CBX_ERR_NOTFOUND,
                     "there is no setting of that name; cbx-agent(1) lists them");
 }

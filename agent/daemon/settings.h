@@ -26,7 +26,7 @@ struct agent_settings {
     char *key_file;                       /* absolute; NULL: `key` in the state folder */
     char *passphrase_file;                /* absolute or NULL */
     uint64_t receive_budget, send_budget; /* 0: the mesh's defaults */
-    int64_t keepalive_ms, gone_ms, dial_timeout_ms;
+    int64_t keepalive_ms, gone_ms, dial_timeout_ms, tcp_keepalive_ms;
 };
 
 /* The options of every command that runs an agent; the same names are keys of the file. */
@@ -46,7 +46,8 @@ struct agent_settings {
     {"send-budget", "SIZE", "limit of bytes kept until peers have them (64M)", false},                 \
     {"keepalive", "TIME", "ping after this much silence (15s)", false},                            \
     {"gone", "TIME", "a link is dead after this much silence (45s)", false},                       \
-    {"dial-timeout", "TIME", "how long a dial may take (30s)", false}
+    {"dial-timeout", "TIME", "how long a dial may take (30s)", false},                              \
+    {"tcp-keepalive", "TIME", "probe silent connections of programs after this long (60s)", false}
 /* clang-format on */
 
 /* Reads --config, then the options. Errors name file and line, or the option. 0 or CBX_ERR_*. */

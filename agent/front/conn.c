@@ -19,6 +19,7 @@
 #include "agent/front/conn_io.h"
 
 #include "common/base/log.h"
+#include "common/os/socket.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,9 +34,7 @@ close_socket(struct conn *conn, bool reset)
         return;
     ev_io_stop(conn->set->loop, &conn->reading);
     ev_io_stop(conn->set->loop, &conn->writing);
-    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
-    if (reset)
-        (void)setsockopt(conn->fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    cbx_socket_reset_on_close(conn->fd, reset);
     close(conn->fd);
     conn->fd = -1;
 }
@@ -80,7 +79,8 @@ finish(struct conn *conn)
     bool refused = conn->state.phase == CONN_REFUSED;
     if (refused) {
         conn->set->stats.refused++;
-        cbx_log_debug("%s: %s", conn->what, cbx_reason_text(conn->reason));
+        cbx_log_debug("%s: %s; %s", conn->what, cbx_reason_text(conn->reason),
+                      cbx_reason_remedy(conn->reason));
     }
     if (refused && conn->speech) {
         char words[CONN_WORDS_MAX];
@@ -209,6 +209,10 @@ conn_new(struct conn_set *set, int fd, const struct conn_speech *speech, const v
     conn->fd = fd;
     conn->speech = speech;
     conn->state.read_wanted = true;
+    if (fd >= 0) {
+        cbx_socket_keepalive(fd, set->keepalive_ms);
+        cbx_socket_reset_on_close(fd, true); /* until its stream has ended */
+    }
     conn_io_init(conn);
     LIST_INSERT_HEAD(&set->all, conn, in_set);
     set->count++;

@@ -43,6 +43,7 @@ struct conn_set {
     struct ev_loop *loop;
     struct mesh *mesh; /* NULL before the join */
     char pond[CBX_SLUG_MAX + 1];
+    int64_t keepalive_ms;    /* of programs' sockets (common/os/socket.h) */
     struct ev_prepare after; /* never started, only fed: runs last in its batch */
     LIST_HEAD(, conn) all;
     TAILQ_HEAD(, conn) due;

@@ -30,6 +30,7 @@
 enum {
     TIMEOUT_DEFAULT_MS = 10 * 1000,
     CONNECTIONS_DEFAULT = 8192,
+    KEEPALIVE_DEFAULT_MS = 60 * 1000,
     BACKLOG = 1024,
     ADDRESS_TEXT_MAX = 80,
     HOST_MAX = 64,
@@ -216,6 +217,8 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
     LIST_INIT(&front->dials);
     cbx_acceptor_start(&front->acceptor, loop, -1, &acceptor_ops, front);
     conn_set_init(&front->conns, loop);
+    front->conns.keepalive_ms =
+        config->tcp_keepalive_ms ? config->tcp_keepalive_ms : KEEPALIVE_DEFAULT_MS;
     proxy_init(&front->proxy, &front->conns,
                or_default(config->handshake_timeout_ms, TIMEOUT_DEFAULT_MS));
     if (target_set_init(&front->targets, &front->conns,

@@ -19,6 +19,7 @@ struct front_config {
     int64_t handshake_timeout_ms; /* 0: 10 s for a client to say what it wants */
     int64_t connect_timeout_ms;   /* 0: 10 s to reach an exposed port */
     uint32_t connections_max;     /* 0: 8,192 */
+    int64_t tcp_keepalive_ms;     /* of programs' sockets; 0: 60 s, below: none */
 };
 
 /* The mesh may be set later (before the join there is none). */

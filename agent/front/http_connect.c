@@ -168,8 +168,9 @@ size_t
 http_connect_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
 {
     struct mapping mapping = map(reason);
-    const char *text = cbx_reason_text(reason);
-    char begin[160];
+    const char *text = cbx_reason_text(reason), *remedy = cbx_reason_remedy(reason);
+    char begin[160], end[160];
     (void)snprintf(begin, sizeof begin, "%s: ", what);
-    return format(out, size, mapping.status, mapping.error, text, begin, text);
+    (void)snprintf(end, sizeof end, "%s%s%s", text, remedy[0] ? "; " : "", remedy);
+    return format(out, size, mapping.status, mapping.error, text, begin, end);
 }

@@ -39,6 +39,12 @@ static const struct conn_speech socks_speech = {
     .refused = socks_refusal,
 };
 
+static const struct conn_speech socks4_speech = {
+    .opened = socks4_opened,
+    .opened_length = SOCKS4_REPLY_SIZE,
+    .refused = socks4_refusal,
+};
+
 static const struct conn_speech http_speech = {
     .opened = http_connect_opened,
     .opened_length = HTTP_CONNECT_OPENED_LENGTH,
@@ -138,8 +144,9 @@ feed_socks(struct proxy_client *client, const uint8_t *data, size_t length)
     }
     socks->answer_length = 0;
     if (socks->state == SOCKS_READY)
-        client_dial(client, &(struct wish){&socks_speech, socks->host, socks->host_length,
-                                           socks->port, data + taken, length - taken});
+        client_dial(client,
+                    &(struct wish){socks->four ? &socks4_speech : &socks_speech, socks->host,
+                                   socks->host_length, socks->port, data + taken, length - taken});
 }
 
 static void
@@ -161,7 +168,7 @@ static bool
 tell_dialect(struct proxy_client *client, uint8_t first)
 {
     bool letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
-    if (first == SOCKS_VERSION) {
+    if (first == SOCKS_VERSION || first == SOCKS4_VERSION) {
         client->proxy->stats.socks++;
         client->dialect = DIALECT_SOCKS;
         socks_init(&client->socks);
@@ -171,10 +178,7 @@ tell_dialect(struct proxy_client *client, uint8_t first)
         http_connect_init(&client->http);
     } else {
         client->proxy->stats.unknown_protocol++;
-        if (first == SOCKS4_VERSION)
-            client_reject(client, socks4_rejected, sizeof socks4_rejected);
-        else
-            client_free(client);
+        client_free(client);
         return false;
     }
     return true;

@@ -5,7 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { METHOD_NONE = 0x00, METHOD_UNACCEPTABLE = 0xff };
+enum { METHOD_NONE = 0x00, METHOD_LOGIN = 0x02, METHOD_UNACCEPTABLE = 0xff };
+enum { LOGIN_VERSION = 1, LOGIN_TAKEN = 0 };
 enum { COMMAND_CONNECT = 1 };
 enum { ADDRESS_IPV4 = 1, ADDRESS_NAME = 3, ADDRESS_IPV6 = 4 };
 enum {
@@ -19,9 +20,10 @@ enum {
     REPLY_ADDRESS_TYPE = 8,
 };
 enum { REQUEST_HEAD = 4, PORT_SIZE = 2 };
+enum { HEAD_4 = 8, REJECTED_4 = 0x5b, GRANTED_4 = 0x5a };
 
 const char socks_opened[SOCKS_REPLY_SIZE] = {SOCKS_VERSION, 0, 0, ADDRESS_IPV4};
-const char socks4_rejected[SOCKS4_REPLY_SIZE] = {0, 0x5b};
+const char socks4_opened[SOCKS4_REPLY_SIZE] = {0, GRANTED_4};
 
 void
 socks_init(struct socks *socks)
@@ -40,6 +42,13 @@ static void
 refuse(struct socks *socks, uint8_t code)
 {
     socks->state = SOCKS_REFUSED;
+    if (socks->four) {
+        answer_byte(socks, 0);
+        answer_byte(socks, REJECTED_4);
+        for (int i = 2; i < SOCKS4_REPLY_SIZE; i++)
+            answer_byte(socks, 0);
+        return;
+    }
     answer_byte(socks, SOCKS_VERSION);
     answer_byte(socks, code);
     answer_byte(socks, 0);
@@ -48,14 +57,73 @@ refuse(struct socks *socks, uint8_t code)
         answer_byte(socks, 0);
 }
 
+/* ---- SOCKS4a ---- */
+
+/* 0.0.0.x, x not 0: a name stands behind the user. */
+static bool
+has_name(const uint8_t *message)
+{
+    return message[4] == 0 && message[5] == 0 && message[6] == 0 && message[7] != 0;
+}
+
+/* As message_length; 0: a text is too long. */
+static size_t
+length_of_four(const struct socks *socks)
+{
+    const uint8_t *message = socks->message, *end = message + socks->used;
+    if (socks->used <= HEAD_4)
+        return HEAD_4 + 1;
+    const uint8_t *user_end = memchr(message + HEAD_4, 0, socks->used - HEAD_4);
+    const uint8_t *name = user_end ? user_end + 1 : NULL;
+    const uint8_t *name_end = name ? memchr(name, 0, (size_t)(end - name)) : NULL;
+    if ((!user_end && socks->used > HEAD_4 + SOCKS_HOST_MAX) ||
+        (name && !name_end && end - name > SOCKS_HOST_MAX))
+        return 0;
+    if (!user_end)
+        return socks->used + 1;
+    if (!has_name(message))
+        return (size_t)(name - message);
+    return name_end ? (size_t)(name_end + 1 - message) : socks->used + 1;
+}
+
+static void
+take_four(struct socks *socks)
+{
+    const uint8_t *message = socks->message;
+    if (message[1] != COMMAND_CONNECT) {
+        refuse(socks, REPLY_COMMAND);
+        return;
+    }
+    socks->port = (uint16_t)(message[2] << 8 | message[3]);
+    if (has_name(message)) {
+        const uint8_t *name = message + HEAD_4 + strlen((const char *)message + HEAD_4) + 1;
+        socks->host_length = socks->used - 1 - (size_t)(name - message);
+        memcpy(socks->host, name, socks->host_length);
+        socks->host[socks->host_length] = '\0';
+    } else {
+        (void)inet_ntop(AF_INET, message + 4, socks->host, sizeof socks->host);
+        socks->host_length = strlen(socks->host);
+    }
+    socks->state = SOCKS_READY;
+}
+
+/* ---- messages ---- */
+
 /* How long the message is, as far as its bytes tell; more than used until it is complete. 0: the
  * address type is unknown, and so is the length. */
 static size_t
 message_length(const struct socks *socks)
 {
     const uint8_t *message = socks->message;
+    if (socks->four)
+        return length_of_four(socks);
     if (socks->state == SOCKS_GREETING)
         return socks->used < 2 ? 2 : (size_t)2 + message[1];
+    if (socks->state == SOCKS_LOGIN) {
+        size_t user = socks->used < 2 ? 0 : message[1];
+        size_t password = socks->used < 3 + user ? 0 : message[2 + user];
+        return 3 + user + password;
+    }
     if (socks->used < REQUEST_HEAD)
         return REQUEST_HEAD;
     switch (message[3]) {
@@ -75,14 +143,27 @@ message_length(const struct socks *socks)
 static void
 take_greeting(struct socks *socks)
 {
-    if (!memchr(socks->message + 2, METHOD_NONE, socks->message[1])) {
-        answer_byte(socks, SOCKS_VERSION);
+    const uint8_t *methods = socks->message + 2;
+    answer_byte(socks, SOCKS_VERSION);
+    if (memchr(methods, METHOD_NONE, socks->message[1])) {
+        answer_byte(socks, METHOD_NONE);
+        socks->state = SOCKS_REQUEST;
+    } else if (memchr(methods, METHOD_LOGIN, socks->message[1])) {
+        answer_byte(socks, METHOD_LOGIN);
+        socks->state = SOCKS_LOGIN;
+    } else {
         answer_byte(socks, METHOD_UNACCEPTABLE);
         socks->state = SOCKS_REFUSED;
-        return;
     }
-    answer_byte(socks, SOCKS_VERSION);
-    answer_byte(socks, METHOD_NONE);
+    socks->used = 0;
+}
+
+static void
+take_login(struct socks *socks)
+{
+    answer_byte(socks, LOGIN_VERSION);
+    answer_byte(socks, LOGIN_TAKEN);
+    memset(socks->message, 0, sizeof socks->message); /* it is somebody's password, maybe */
     socks->state = SOCKS_REQUEST;
     socks->used = 0;
 }
@@ -122,7 +203,10 @@ take_request(struct socks *socks)
 static bool
 plausible(struct socks *socks)
 {
-    if (socks->used > 0 && socks->message[0] != SOCKS_VERSION)
+    uint8_t version = socks->state == SOCKS_LOGIN ? LOGIN_VERSION
+                      : socks->four               ? SOCKS4_VERSION
+                                                  : SOCKS_VERSION;
+    if (socks->used > 0 && socks->message[0] != version)
         refuse(socks, REPLY_FAILURE);
     else if (message_length(socks) == 0)
         refuse(socks, REPLY_ADDRESS_TYPE);
@@ -135,15 +219,21 @@ size_t
 socks_feed(struct socks *socks, const uint8_t *data, size_t length)
 {
     size_t taken = 0;
-    while (socks->state == SOCKS_GREETING || socks->state == SOCKS_REQUEST) {
+    while (socks->state < SOCKS_READY) {
         /* Byte by byte: a handshake is short, and how it is chopped cannot matter then. */
         if (taken == length)
             break;
         socks->message[socks->used++] = data[taken++];
+        if (socks->state == SOCKS_GREETING && socks->used == 1)
+            socks->four = socks->message[0] == SOCKS4_VERSION;
         if (!plausible(socks) || socks->used < message_length(socks))
             continue;
-        if (socks->state == SOCKS_GREETING)
+        if (socks->four)
+            take_four(socks);
+        else if (socks->state == SOCKS_GREETING)
             take_greeting(socks);
+        else if (socks->state == SOCKS_LOGIN)
+            take_login(socks);
         else
             take_request(socks);
     }
@@ -179,4 +269,16 @@ socks_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
     memcpy(out, socks_opened, SOCKS_REPLY_SIZE);
     out[1] = (char)socks_reply_code(reason);
     return SOCKS_REPLY_SIZE;
+}
+
+size_t
+socks4_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
+{
+    (void)reason;
+    (void)what;
+    if (size < SOCKS4_REPLY_SIZE)
+        return 0;
+    memcpy(out, socks4_opened, SOCKS4_REPLY_SIZE);
+    out[1] = REJECTED_4;
+    return SOCKS4_REPLY_SIZE;
 }

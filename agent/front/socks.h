@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server's side of a SOCKS5 handshake (RFC 1928): no authentication, CONNECT only. Sans-I/O:
- * the client's bytes go in, in pieces of any size; answers to send and the wanted address come out.
+ * The server's side of a SOCKS handshake, CONNECT only: SOCKS5 (RFC 1928) without authentication or
+ * with any user name and password (RFC 1929: who can reach the port may use it, but some programs
+ * offer nothing else), and SOCKS4a, whose names are resolved here. Sans-I/O: the client's bytes go
+ * in, in pieces of any size; answers to send and the wanted address come out.
  */
 #ifndef AGENT_FRONT_SOCKS_H
 #define AGENT_FRONT_SOCKS_H
 
 #include "common/base/err.h"
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,14 +17,15 @@ enum {
     SOCKS_VERSION = 5,
     SOCKS4_VERSION = 4,
     SOCKS_HOST_MAX = 255,
-    SOCKS_MESSAGE_MAX = 262, /* a request with the longest name */
+    SOCKS_MESSAGE_MAX = 528, /* SOCKS4a with the longest user and name; RFC 1929 needs 513 */
     SOCKS_REPLY_SIZE = 10,
     SOCKS4_REPLY_SIZE = 8,
     SOCKS_ANSWER_MAX = 12, /* method and reply */
 };
 
 enum socks_state {
-    SOCKS_GREETING, /* version and methods are awaited */
+    SOCKS_GREETING, /* version and methods are awaited, or a request of SOCKS4 */
+    SOCKS_LOGIN,    /* user name and password are awaited */
     SOCKS_REQUEST,  /* the request is awaited */
     SOCKS_READY,    /* host and port are known; the caller dials, then replies */
     SOCKS_REFUSED,  /* send the answer, then close */
@@ -29,6 +33,7 @@ enum socks_state {
 
 struct socks {
     enum socks_state state;
+    bool four; /* the client speaks SOCKS4: its answers have that form */
     size_t used;
     uint8_t message[SOCKS_MESSAGE_MAX];
     /* To send now; the caller sets the length to 0 when it has. */
@@ -48,11 +53,12 @@ size_t socks_feed(struct socks *socks, const uint8_t *data, size_t length);
 
 /* "Connected", SOCKS_REPLY_SIZE bytes. */
 extern const char socks_opened[SOCKS_REPLY_SIZE];
-/* "Rejected" for a client that speaks SOCKS4. */
-extern const char socks4_rejected[SOCKS4_REPLY_SIZE];
+extern const char socks4_opened[SOCKS4_REPLY_SIZE];
 /* RFC 1928's number for a reason. */
 uint8_t socks_reply_code(enum cbx_reason reason);
 /* A failure reply; as conn_speech.refused. */
 size_t socks_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
+/* The same for a client that speaks SOCKS4, which has one number for all reasons. */
+size_t socks4_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
 
 #endif

@@ -128,32 +128,6 @@ succeed(struct target *target)
     conn_accept(conn, stream);
 }
 
-static void
-on_connected(struct ev_loop *loop, struct ev_io *io, int events)
-{
-    (void)loop;
-    (void)events;
-    struct target *target = io->data;
-    int error = 0;
-    socklen_t size = sizeof error;
-    if (getsockopt(target->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
-        error = errno;
-    if (error == 0 && met_itself(target->fd))
-        error = ECONNREFUSED;
-    if (error != 0)
-        fail(target, target_reason(error), strerror(error));
-    else
-        succeed(target);
-}
-
-static void
-on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events)
-{
-    (void)loop;
-    (void)events;
-    fail(timer->data, CBX_REASON_TIMED_OUT, "no answer in time");
-}
-
 /* The item's address; 0 when it is not a literal one. */
 static socklen_t
 make_address(const struct cbx_expose_item *item, struct sockaddr_storage *out)
@@ -199,6 +173,54 @@ open_socket(const struct cbx_expose_item *item)
         return -error;
     }
     return fd;
+}
+
+/* A server that listens on [::1] only is as much this box's as one on 127.0.0.1. True: the target
+ * is being connected to there. */
+static bool
+try_loopback_six(struct target *target)
+{
+    struct ev_loop *loop = target->set->conns->loop;
+    if (strcmp(target->item.target, "127.0.0.1") != 0)
+        return false;
+    (void)snprintf(target->item.target, sizeof target->item.target, "::1");
+    int fd = open_socket(&target->item);
+    if (fd < 0)
+        return false;
+    ev_io_stop(loop, &target->connecting);
+    close(target->fd);
+    target->fd = fd;
+    ev_io_set(&target->connecting, fd, EV_WRITE);
+    ev_io_start(loop, &target->connecting);
+    return true;
+}
+
+static void
+on_connected(struct ev_loop *loop, struct ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct target *target = io->data;
+    int error = 0;
+    socklen_t size = sizeof error;
+    if (getsockopt(target->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0)
+        error = errno;
+    if (error == 0 && met_itself(target->fd))
+        error = ECONNREFUSED;
+    if (error == ECONNREFUSED && try_loopback_six(target))
+        return;
+    if (error != 0)
+        fail(target, target_reason(error), strerror(error));
+    else
+        succeed(target);
+}
+
+static void
+on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events)
+{
+    (void)loop;
+    (void)events;
+    fail(timer->data, CBX_REASON_TIMED_OUT, "no answer in time");
 }
 
 void

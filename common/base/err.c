@@ -82,7 +82,7 @@ cbx_reason_text(enum cbx_reason reason)
         [CBX_REASON_REVOKED] = "revoked",
         [CBX_REASON_EXPIRED] = "expired",
         [CBX_REASON_USED] = "invite already used",
-        [CBX_REASON_FLOW] = "credit passed",
+        [CBX_REASON_FLOW] = "flow-control limit exceeded",
         [CBX_REASON_INTERNAL] = "internal error",
         [CBX_REASON_UNREACHABLE] = "address unreachable",
     };
@@ -90,4 +90,28 @@ cbx_reason_text(enum cbx_reason reason)
     if ((unsigned)reason > CBX_REASON_MAX)
         return "unknown reason";
     return texts[reason];
+}
+
+const char *
+cbx_reason_remedy(enum cbx_reason reason)
+{
+    static const char *const texts[CBX_REASON_MAX + 1] = {
+        [CBX_REASON_UNKNOWN_NAME] = "`cbx-agent peers` lists the names",
+        [CBX_REASON_PEER_AWAY] = "its agent is not attached to the hub now",
+        [CBX_REASON_NOT_EXPOSED] = "invite that lease again with --expose",
+        [CBX_REASON_REFUSED] = "nothing listens there on the target",
+        [CBX_REASON_TIMED_OUT] = "`cbx-agent netcheck` tests the way to the hub",
+        [CBX_REASON_DENIED] = "its invite or a rule on that box forbids it",
+        [CBX_REASON_OVERLOADED] = "a limit is reached: try again later",
+        [CBX_REASON_GOING_AWAY] = "it is shutting down: try again later",
+        [CBX_REASON_RESTARTED] = "dial again",
+        [CBX_REASON_INTEGRITY] = "something on the path changes bytes: dial again",
+        [CBX_REASON_LOST] = "dial again",
+        [CBX_REASON_NO_SESSION] = "dial again",
+        [CBX_REASON_REVOKED] = "invite that lease again",
+        [CBX_REASON_EXPIRED] = "check the clocks of both boxes, or invite that lease again",
+        [CBX_REASON_UNREACHABLE] = "that box has no route to the address behind the port",
+    };
+    const char *text = (unsigned)reason <= CBX_REASON_MAX ? texts[reason] : NULL;
+    return text ? text : "";
 }

@@ -75,5 +75,7 @@ enum cbx_reason cbx_reason_of(uint64_t number, enum cbx_reason otherwise);
 
 /* The words people read: "port not exposed", "unknown name", ... never NULL. */
 const char *cbx_reason_text(enum cbx_reason reason);
+/* What to do about it, a phrase to stand behind that; "" where there is nothing to say. */
+const char *cbx_reason_remedy(enum cbx_reason reason);
 
 #endif

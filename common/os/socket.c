@@ -37,3 +37,28 @@ cbx_socket_unpace(int fd, const struct sockaddr *address)
     (void)address;
 #endif
 }
+
+void
+cbx_socket_keepalive(int fd, int64_t idle_ms)
+{
+    int on = idle_ms > 0;
+    if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on) != 0 || !on)
+        return;
+    enum { PROBES = 4 };
+    int count = PROBES, idle = (int)((idle_ms + 999) / 1000);
+    int interval = idle < PROBES ? 1 : idle / PROBES;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+#ifdef TCP_KEEPIDLE
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+#elif defined(TCP_KEEPALIVE) /* macOS */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPALIVE, &idle, sizeof idle);
+#endif
+}
+
+void
+cbx_socket_reset_on_close(int fd, bool reset)
+{
+    struct linger linger = {.l_onoff = reset, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+}

@@ -80,7 +80,7 @@ REASONS = {
     "superseded": 15,
     "expired": 17,
     "used": 18,
-    "credit passed": 19,
+    "flow-control limit exceeded": 19,
 }
 
 

@@ -285,10 +285,10 @@ HUB_SEES = {
     "offset of the end of numbers": (lambda s: s.link.write(s.data_frame(b"x", offset=2**64 - 1)), PROTOCOL),
     "end of input ahead": (lambda s: s.finish(offset=5), PROTOCOL),
     "data after the end of input": (after_fin, PROTOCOL),
-    "data beyond the limit": (pass_limit, REASONS["credit passed"]),
-    "acknowledges what was not sent": (lambda s: s.credit(acknowledged=1), REASONS["credit passed"]),
-    "limit goes back": (back_in_credit, REASONS["credit passed"]),
-    "acknowledgement goes back": (back_in_acknowledgement, REASONS["credit passed"]),
+    "data beyond the limit": (pass_limit, REASONS["flow-control limit exceeded"]),
+    "acknowledges what was not sent": (lambda s: s.credit(acknowledged=1), REASONS["flow-control limit exceeded"]),
+    "limit goes back": (back_in_credit, REASONS["flow-control limit exceeded"]),
+    "acknowledgement goes back": (back_in_acknowledgement, REASONS["flow-control limit exceeded"]),
 }
 
 
@@ -594,7 +594,7 @@ def test_member_that_resumes_to_itself_and_answers_wrongly_harms_nobody(pond, li
     back = link.next("RESUME").label
     with Counted(pond.hub_counters, "breaches"):
         RESUMED_BEFORE[case](link, back)
-        assert link.next("CLOSE").fields == [PROTOCOL if case == "data" else REASONS["credit passed"]]
+        assert link.next("CLOSE").fields == [PROTOCOL if case == "data" else REASONS["flow-control limit exceeded"]]
     assert link.answers()
 
 
@@ -610,7 +610,7 @@ def test_data_beyond_what_a_resumed_circuit_covers_ends_it(pond, link):
         link.send("DATA", 65536, 1, begin, bytes(40016), label=1)
         assert link.next("DATA").label == back
         link.send("DATA", 65536, 2, begin + 40000, bytes(40016), label=1)
-        assert link.next("CLOSE").fields == [REASONS["credit passed"]]
+        assert link.next("CLOSE").fields == [REASONS["flow-control limit exceeded"]]
     assert link.answers()
 
 
@@ -648,7 +648,7 @@ ANSWERS = {
     "data before the answer": (data_before_answer, "protocol error|connection reset|integrity"),
     "forged answer": (forged_credit, "integrity"),
     "forged refusal": (forged_reset, "integrity"),
-    "acknowledges in the answer": (lambda s: s.credit(acknowledged=9), "credit passed"),
+    "acknowledges in the answer": (lambda s: s.credit(acknowledged=9), "flow-control limit exceeded"),
     "answer, then a flipped byte": (answers_then(flipped), "integrity"),
     "answer, then an end at the wrong place": (answers_then(lambda s: s.finish(offset=3)), "protocol error"),
     "answer, then a wrong counter": (

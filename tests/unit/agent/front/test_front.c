@@ -185,7 +185,9 @@ refusals_are_told_in_each_dialect(void **state)
     client_hears(socks, "\5\0\5\2\0\1\0\0\0\0\0\0", 12);
     client_reads_all(http, text, sizeof text);
     assert_memory_equal(text, "HTTP/1.1 403 Forbidden\r\n", 24);
-    assert_non_null(strstr(text, "\r\n\r\ncbx: web.cbx:80: port not exposed\n"));
+    assert_non_null(strstr(
+        text,
+        "\r\n\r\ncbx: web.cbx:80: port not exposed; invite that lease again with --expose\n"));
     close(socks);
     close(http);
     turn(f->loop);
@@ -203,7 +205,7 @@ names_beyond_cbx_are_unknown(void **state)
     client_reads_all(http, text, sizeof text);
     assert_memory_equal(text, "HTTP/1.1 502 ", 13);
     assert_non_null(
-        strstr(text, "only names that end in .cbx can be reached here: unknown name\n"));
+        strstr(text, "only names that end in .cbx can be reached here: unknown name; "));
     client_sends(f, socks, "\5\1\0\5\1\0\1\x7f\0\0\1\0\x50", 13);
     client_hears(socks, "\5\0\5\4\0\1\0\0\0\0\0\0", 12);
     client_sends(f, pond, "CONNECT web.other.cbx:443 HTTP/1.1\r\n\r\n", 38);
@@ -216,16 +218,21 @@ names_beyond_cbx_are_unknown(void **state)
 }
 
 static void
-socks4_is_rejected_in_its_own_words(void **state)
+socks4_is_answered_in_its_own_form(void **state)
 {
     struct fixture *f = *state;
-    int fd = client_new(f);
-    client_sends(f, fd, "\4\1\0\x50\x7f\0\0\1user", 13);
+    int address = client_new(f), name = client_new(f);
+    client_sends(f, address, "\4\1\0\x50\x7f\0\0\1user\0", 13);
     char text[16];
-    client_reads_all(fd, text, sizeof text);
+    client_reads_all(address, text, sizeof text);
     assert_memory_equal(text, "\0\x5b\0\0\0\0\0\0", 8);
-    assert_int_equal(counter(f, "unknown_protocol"), 1);
-    close(fd);
+    client_sends(f, name, "\4\1\0\x50\0\0\0\1user\0web.cbx\0", 21);
+    assert_int_equal(fake_mesh.dials, 1);
+    fake_opened(&fake_streams[0]);
+    client_hears(name, "\0\x5a\0\0\0\0\0\0", 8);
+    assert_int_equal(counter(f, "unknown_protocol"), 0);
+    close(address);
+    close(name);
 }
 
 static void
@@ -603,7 +610,7 @@ main(void)
         front_test(requests_may_come_byte_by_byte),
         front_test(refusals_are_told_in_each_dialect),
         front_test(names_beyond_cbx_are_unknown),
-        front_test(socks4_is_rejected_in_its_own_words),
+        front_test(socks4_is_answered_in_its_own_form),
         front_test(other_first_bytes_are_closed_and_counted),
         front_test(bad_requests_are_answered_and_counted),
         front_test(silent_and_slow_clients_are_closed),

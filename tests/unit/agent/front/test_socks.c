@@ -84,7 +84,7 @@ longest_name_is_taken(void **state)
 {
     (void)state;
     struct socks socks;
-    uint8_t request[SOCKS_MESSAGE_MAX] = {5, 1, 0, 3, 255};
+    uint8_t request[5 + 255 + 2] = {5, 1, 0, 3, 255};
     memset(request + 5, 'a', 255);
     start(&socks);
     feed_all(&socks, request, sizeof request);
@@ -130,13 +130,13 @@ chopping_at_every_byte_changes_nothing(void **state)
 }
 
 static void
-authentication_methods_are_refused(void **state)
+other_methods_are_refused(void **state)
 {
     (void)state;
     static const struct {
         uint8_t bytes[5];
         size_t length;
-    } cases[] = {{{5, 0}, 2}, {{5, 1, 2}, 3}, {{5, 3, 1, 2, 255}, 5}};
+    } cases[] = {{{5, 0}, 2}, {{5, 1, 1}, 3}, {{5, 3, 1, 3, 255}, 5}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct socks socks;
         socks_init(&socks);
@@ -208,17 +208,92 @@ each_reason_has_its_reply(void **state)
     }
 }
 
+static void
+a_name_by_socks4a_is_taken(void **state)
+{
+    (void)state;
+    static const char request[] = "\4\1\x1f\x90\0\0\0\1me\0web.cbx\0early";
+    size_t length = sizeof request - 1;
+    for (size_t cut = 0; cut <= length; cut++) {
+        struct socks socks;
+        socks_init(&socks);
+        size_t taken = socks_feed(&socks, (const uint8_t *)request, cut);
+        taken += socks_feed(&socks, (const uint8_t *)request + cut, length - cut);
+        assert_int_equal(socks.state, SOCKS_READY);
+        assert_true(socks.four);
+        assert_string_equal(socks.host, "web.cbx");
+        assert_int_equal(socks.port, 8080);
+        assert_int_equal(socks.answer_length, 0);
+        assert_true(taken == length - 5 || cut > length - 5);
+    }
+}
+
+static void
+an_address_by_socks4_is_taken_as_text(void **state)
+{
+    (void)state;
+    struct socks socks;
+    socks_init(&socks);
+    feed_all(&socks, "\4\1\0\x50\x0a\1\2\3\0", 9);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_string_equal(socks.host, "10.1.2.3");
+    assert_int_equal(socks.port, 80);
+}
+
+static void
+socks4_refusals_have_its_form(void **state)
+{
+    (void)state;
+    struct socks socks;
+    uint8_t endless[600];
+    memset(endless, 'a', sizeof endless);
+    memcpy(endless, "\4\1\0\x50\0\0\0\1", 8);
+    socks_init(&socks);
+    (void)socks_feed(&socks, endless, sizeof endless);
+    assert_int_equal(socks.state, SOCKS_REFUSED);
+    assert_int_equal(socks.answer_length, SOCKS4_REPLY_SIZE);
+    assert_memory_equal(socks.answer, "\0\x5b\0\0\0\0\0\0", SOCKS4_REPLY_SIZE);
+    socks_init(&socks);
+    feed_all(&socks, "\4\2\0\x50\x0a\1\2\3\0", 9); /* BIND */
+    assert_int_equal(socks.state, SOCKS_REFUSED);
+    char reply[SOCKS4_REPLY_SIZE];
+    assert_int_equal(socks4_refusal(CBX_REASON_PEER_AWAY, "x", reply, sizeof reply), sizeof reply);
+    assert_memory_equal(reply, "\0\x5b\0\0\0\0\0\0", sizeof reply);
+}
+
+static void
+any_user_and_password_are_taken(void **state)
+{
+    (void)state;
+    static const char bytes[] = "\5\1\2\1\3bob\6secret\5\1\0\3\7web.cbx\x1f\x90";
+    size_t length = sizeof bytes - 1;
+    for (size_t cut = 0; cut <= length; cut++) {
+        struct socks socks;
+        socks_init(&socks);
+        (void)socks_feed(&socks, (const uint8_t *)bytes, cut);
+        (void)socks_feed(&socks, (const uint8_t *)bytes + cut, length - cut);
+        assert_int_equal(socks.state, SOCKS_READY);
+        assert_string_equal(socks.host, "web.cbx");
+        assert_int_equal(socks.answer_length, 4);
+        assert_memory_equal(socks.answer, "\5\2\1\0", 4);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_name_by_socks4a_is_taken),
+        cmocka_unit_test(an_address_by_socks4_is_taken_as_text),
+        cmocka_unit_test(socks4_refusals_have_its_form),
+        cmocka_unit_test(any_user_and_password_are_taken),
         cmocka_unit_test(domain_name_is_taken),
         cmocka_unit_test(ipv4_address_is_taken_as_text),
         cmocka_unit_test(ipv6_address_is_taken_as_text),
         cmocka_unit_test(longest_name_is_taken),
         cmocka_unit_test(bytes_behind_the_request_are_left),
         cmocka_unit_test(chopping_at_every_byte_changes_nothing),
-        cmocka_unit_test(authentication_methods_are_refused),
+        cmocka_unit_test(other_methods_are_refused),
         cmocka_unit_test(bind_and_udp_get_reply_7),
         cmocka_unit_test(unknown_address_type_gets_reply_8),
         cmocka_unit_test(wrong_version_and_reserved_byte_are_refused),
