@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 import hashlib
 import os
+import resource
 import shutil
 import struct
 import tempfile
@@ -15,6 +16,9 @@ def pytest_configure():
     for program in (HUB, AGENT):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is not there: run make first", returncode=3)
+    # A login has 1,024 descriptors unless it asks for more, and loads open thousands here.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What runs the tests finds what a test leaves behind, and counts what it skips."""
+"""What runs the tests finds what a test leaves behind; linters of our own find what they are for."""
 
 import os
 import re
@@ -59,3 +59,41 @@ def test_a_named_network_namespace_is_found(world):
 def test_a_file_in_the_tree_is_found(world):
     world.run(["git", "init", "-q", "."])
     assert f"changed file {world.dir}/left" in findings(world, "open(sys.argv[2] + '/left', 'w')")
+
+
+def lint(world, linter, **files):
+    """What a linter says of a tree of these files; __ in their names is a slash."""
+    for name, text in files.items():
+        path = world.dir / f"{name.replace('__', '/')}.c"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    done = world.run([sys.executable, "-B", LIB / linter, world.dir], check=False)
+    assert done.returncode == (1 if done.stdout else 0), done.stderr
+    return done.stdout
+
+
+BELOW = "int\nbelow(void)\n{\n    return above();\n}\n"
+ABOVE = "int\nabove(void)\n{\n    return below();\n}\n"
+
+
+def test_an_include_that_goes_up_is_found(world):
+    found = lint(world, "layers.py", common__base__a='\n#include "common/link/b.c"\n', common__link__b="")
+    assert found == "common/base/a.c:2: common/base must not include common/link, which is not below it\n"
+
+
+def test_files_that_call_each_other_are_found(world):
+    assert lint(world, "layers.py", common__base__a=BELOW, common__base__b=ABOVE) == (
+        "a circle: common/base/a common/base/b\n"
+    )
+
+
+def test_a_call_one_way_is_no_finding(world):
+    assert lint(world, "layers.py", common__base__a=BELOW, common__base__b=ABOVE.replace("below", "zero")) == ""
+
+
+def test_a_file_of_the_product_without_a_test_is_found(world):
+    sound = {"tests__unit__hub__core__test_b": "", "hub__core__b": "", "hub__core__c": "/* Tested by test_b. */\n"}
+    assert lint(world, "tested.py", **sound) == ""
+    found = lint(world, "tested.py", hub__core__d="/* Tested by\n * sim_none. */\n", hub__core__e="")
+    assert "hub/core/d.c:1: is said to be tested by sim_none" in found
+    assert "hub/core/e.c:1: has no unit test" in found

@@ -137,6 +137,11 @@ def told(name):
     return f"{folder}/{program}".lstrip("/")
 
 
+def flat(name):
+    """The same for a file's name: two folders may have tests of one name."""
+    return name.replace("/", "-")
+
+
 def run_program(kind, name, program, logs):
     result = Result(f"{kind} {told(name)}")
     if not program.exists():
@@ -160,7 +165,7 @@ def run_program(kind, name, program, logs):
         raw, status = late.stdout or b"", None
     result.seconds = time.monotonic() - started
     result.output = raw.decode(errors="replace")
-    (logs / f"{kind}-{name.replace('/', '-')}.log").write_text(result.output)
+    (logs / f"{kind}-{flat(name)}.log").write_text(result.output)
     count_tap(result.output, result)
     if status is None:
         result.failed = max(result.failed, 1)
@@ -181,12 +186,12 @@ def run_program(kind, name, program, logs):
 
 def fuzz_command(name, program, logs):
     """From and into its own corpus, and from the one that is checked in."""
-    corpora = [logs.parent / "corpus" / program.name]
+    corpora = [logs.parent / "corpus" / flat(name)]
     corpora[0].mkdir(parents=True, exist_ok=True)
     if (ROOT / "tests/fuzz" / name).is_dir():
         corpora.append(ROOT / "tests/fuzz" / name)
     end = f"-runs={FUZZ_RUNS}" if FUZZ_RUNS else f"-max_total_time={FUZZ_SECONDS}"
-    return [program, end, "-print_final_stats=1", f"-artifact_prefix={logs}/{program.name}-"] + corpora
+    return [program, end, "-print_final_stats=1", f"-artifact_prefix={logs}/fuzz-{flat(name)}-"] + corpora
 
 
 def judge_fuzz(result, program, status):
@@ -216,7 +221,7 @@ def run_fuzz(name, program, logs):
         result.note = "it was not built"
         return result
     started = time.monotonic()
-    log = logs / f"{program.name}.log"
+    log = logs / f"fuzz-{flat(name)}.log"
     status = None
     with open(log, "wb") as out:
         try:
