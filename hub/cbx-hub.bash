@@ -19,7 +19,7 @@ _cbx_hub() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --config | --key-file | --passphrase-file | --sshd)
+    --config | --key-file | --passphrase-file | --sshd | --out)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -45,7 +45,7 @@ _cbx_hub() {
     run) words="$options $keys --listen --public --config --user --as-root --sshd --lanes --direct --queue-max
             --keepalive --gone --login-grace --allowance-grace --unauthenticated-max --per-address-max
             --login-processes --log-times" ;;
-    invite) words="$options $keys --pond --slug --expose --ttl --ends --label --keys" ;;
+    invite) words="$options $keys --pond --slug --expose --ttl --ends --label --keys --out --replace" ;;
     peers) words="$options --pond --json" ;;
     revoke) words="$options --pond" ;;
     invites | status) words="$options --json" ;;

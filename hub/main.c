@@ -45,6 +45,8 @@ static const struct cbx_option invite_options[] = {
     {"ends", "DUR", "end of the lease, from now (default: 30d)", false},
     {"label", "K=V", "a label that peers show", true},
     {"keys", "DIR", "folder of the pond keys (default: STATE/ponds)", false},
+    {"out", "FILE", "write the token to a new file that only you can read", false},
+    {"replace", NULL, "also when a lease of that name has joined", false},
     KEY_OPTIONS,
     {0},
 };
@@ -55,7 +57,7 @@ static const struct cbx_option json_options[] = {
 };
 
 static const struct cbx_option revoke_options[] = {
-    {"pond", "POND", "its pond (default: default)", false},
+    {"pond", "POND", "its pond (default: the only one that has that lease)", false},
     {0},
 };
 
@@ -76,8 +78,8 @@ static const struct cbx_command commands[] = {
      "SIGINT or `cbx-hub shutdown`. As root it needs --user NAME or --as-root.",
      run_options, 0, 0, false, cmd_run},
     {"invite", "", "make a token for one lease",
-     "Prints one line, the token, on standard output. Waits up to 5 s for the hub.", invite_options,
-     0, 0, false, cmd_invite},
+     "Prints one line, the token, on standard output or into FILE. Waits up to 5 s for the hub.",
+     invite_options, 0, 0, false, cmd_invite},
     {"invites", "", "list unused invites", NULL, json_options, 0, 0, false, cmd_invites},
     {"uninvite", "ID", "withdraw an invite", "At least 4 characters of the ID will do.", NULL, 1, 1,
      false, cmd_uninvite},

@@ -117,15 +117,26 @@ is_space(char c)
     return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/* What stands around it: space, a byte order mark that an editor put there, quotes of a shell. */
 static void
 trim(const char **text, size_t *length)
 {
+    static const char mark[] = "\xef\xbb\xbf";
+    if (*length >= sizeof mark - 1 && memcmp(*text, mark, sizeof mark - 1) == 0) {
+        *text += sizeof mark - 1;
+        *length -= sizeof mark - 1;
+    }
     while (*length > 0 && is_space((*text)[0])) {
         (*text)++;
         (*length)--;
     }
     while (*length > 0 && is_space((*text)[*length - 1]))
         (*length)--;
+    char first = *length > 1 ? (*text)[0] : '\0';
+    if ((first == '"' || first == '\'') && (*text)[*length - 1] == first) {
+        (*text)++;
+        *length -= 2;
+    }
 }
 
 static int

@@ -2,6 +2,7 @@
 /* Commands that change something in the running hub, and the hidden one that sshd runs. */
 #include "common/base/names.h"
 #include "hub/cmd/cmd.h"
+#include "hub/cmd/lookup.h"
 #include "hub/login/attach.h"
 #include <errno.h>
 #include <poll.h>
@@ -36,13 +37,17 @@ cmd_revoke(const struct cbx_command *command, void *parsed)
 {
     const struct cbx_args *args = parsed;
     const char *slug = cbx_operand(args, 0), *pond = cmd_pond(args);
-    char state_dir[CMD_STATE_MAX];
+    char state_dir[CMD_STATE_MAX], only[CBX_SLUG_MAX + 1];
 
     if (!pond)
         return CBX_EXIT_USAGE;
     if (!cbx_slug_valid(slug, strlen(slug)))
         return cbx_usage(args, "%s is not a slug (see cbx-hub peers)", slug);
     int status = cmd_begin(command, args, 0, state_dir);
+    if (status == CBX_EXIT_OK && !cbx_arg(args, "pond")) {
+        status = cmd_find_pond(command, state_dir, slug, only);
+        pond = only;
+    }
     if (status != CBX_EXIT_OK)
         return status;
     status =

@@ -8,15 +8,18 @@
  */
 #include "common/base/clock.h"
 #include "common/base/names.h"
+#include "common/disk/file.h"
 #include "common/trust/expose.h"
 #include "common/trust/token.h"
 #include "common/trust/trust.h"
 #include "hub/cmd/cmd.h"
+#include "hub/cmd/lookup.h"
 #include "hub/cmd/pond.h"
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     TTL_MS = 15 * 60 * 1000,
@@ -270,6 +273,35 @@ note_addresses(const struct invite *invite, const json_t *answer)
     }
 }
 
+/* The token to its file, or to standard output. */
+static int
+hand_out(const struct invite *invite, char text[CBX_TOKEN_TEXT_MAX])
+{
+    const char *path = cbx_arg(invite->args, "out");
+    struct cbx_error error;
+
+    if (!path) {
+        (void)printf("%s\n", text);
+        return cmd_end(invite->command);
+    }
+    char line[CBX_TOKEN_TEXT_MAX + 1];
+    int length = snprintf(line, sizeof line, "%s\n", text);
+    int result = cbx_file_create(path, (const uint8_t *)line, (size_t)length, 0600, &error);
+    sodium_memzero(line, sizeof line);
+    return result == 0 ? CBX_EXIT_OK : cmd_fail(invite->command, error.text);
+}
+
+/* Nobody has the token: the invite must not stay open. */
+static void
+withdraw(const struct invite *invite, const char *id)
+{
+    if (id && cmd_call(invite->command, invite->state_dir, 0,
+                       json_pack("{s:s, s:s}", "cmd", "uninvite", "id", id), NULL) == CBX_EXIT_OK)
+        (void)fprintf(stderr, "invite %s withdrawn, since its token could not be written\n", id);
+    else if (id)
+        (void)fprintf(stderr, "its token could not be written: `cbx-hub uninvite %s`\n", id);
+}
+
 static int
 print_token(struct invite *invite, const json_t *answer)
 {
@@ -278,16 +310,48 @@ print_token(struct invite *invite, const json_t *answer)
     if (fill_token(invite, answer) != 0 || cbx_token_format(&invite->token, text) != 0)
         return cmd_fail(invite->command, "cannot make a token from the hub's answer: are the "
                                          "command and the hub of the same version?");
-    (void)printf("%s\n", text);
+    int status = hand_out(invite, text);
     sodium_memzero(text, sizeof text);
-    int status = cmd_end(invite->command);
-    if (status != CBX_EXIT_OK)
+    if (status != CBX_EXIT_OK) {
+        withdraw(invite, json_string_value(json_object_get(answer, "id")));
         return status;
+    }
     cbx_human_span(invite->ttl_ms / 1000, span, sizeof span);
     (void)fprintf(stderr,
                   "slug %s, pond %s, expires in %s; hand it over by file or standard input\n",
                   invite->body.slug, invite->body.pond, span);
     note_addresses(invite, answer);
+    return CBX_EXIT_OK;
+}
+
+/* A newer invite for a slug cuts off the lease that has it, once it is used. */
+static int
+agree_to_replace(const struct invite *invite)
+{
+    const struct cbx_invite_cert *body = &invite->body;
+    json_t *peer = NULL;
+    char since[64] = "", answer[8] = "";
+    int status = cmd_find_peer(invite->command, invite->state_dir, body->pond, body->slug, &peer);
+
+    if (status != CBX_EXIT_OK || !peer)
+        return status;
+    if (json_is_integer(json_object_get(peer, "since"))) {
+        char span[32];
+        int64_t at = json_integer_value(json_object_get(peer, "since"));
+        cbx_human_span(cbx_clock_unix() - at, span, sizeof span);
+        (void)snprintf(since, sizeof since, ", attached for %s", span);
+    }
+    const char *state = json_string_value(json_object_get(peer, "state"));
+    (void)fprintf(stderr, "%s.%s.cbx has joined (%s%s): whoever uses this token replaces it\n",
+                  body->slug, body->pond, state ? state : "", since);
+    json_decref(peer);
+    if (cbx_arg(invite->args, "replace"))
+        return CBX_EXIT_OK;
+    if (!isatty(STDIN_FILENO))
+        return cmd_fail(invite->command, "not without --replace");
+    (void)fputs("go on? [y/N] ", stderr);
+    if (!fgets(answer, sizeof answer, stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
+        return cmd_fail(invite->command, "nothing was changed");
     return CBX_EXIT_OK;
 }
 
@@ -304,6 +368,9 @@ run_invite(struct invite *invite)
     if (status == CBX_EXIT_OK)
         status = cmd_call(invite->command, invite->state_dir, CMD_WAIT_MS,
                           json_pack("{s:s}", "cmd", "status"), NULL);
+    if (status != CBX_EXIT_OK)
+        return status;
+    status = agree_to_replace(invite);
     if (status != CBX_EXIT_OK)
         return status;
     if (sign(invite, &error) != 0)

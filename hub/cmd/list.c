@@ -2,6 +2,7 @@
 /* Commands that only look: tables for people, the hub's own JSON with --json. */
 #include "common/base/clock.h"
 #include "hub/cmd/cmd.h"
+#include "hub/cmd/lookup.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -138,6 +139,16 @@ cmd_peers(const struct cbx_command *command, void *parsed)
         ask(command, parsed, json_pack("{s:s, s:s*}", "cmd", "peers", "pond", pond), &answer);
     if (!answer)
         return status;
+    if (pond && json_array_size(json_object_get(answer, "peers")) == 0) {
+        char state_dir[CMD_STATE_MAX];
+        status = cmd_begin(command, parsed, 0, state_dir);
+        if (status == CBX_EXIT_OK)
+            status = cmd_check_pond(command, state_dir, pond);
+        if (status != CBX_EXIT_OK) {
+            json_decref(answer);
+            return status;
+        }
+    }
     struct cbx_table *table = cbx_table_new(COLUMNS);
     add_headings(table, headings, COLUMNS);
     json_array_foreach(json_object_get(answer, "peers"), index, peer) {

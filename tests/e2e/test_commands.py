@@ -373,3 +373,56 @@ def test_readiness_is_told_to_systemd(world):
         world.environment["NOTIFY_SOCKET"] = str(path)
         Hub(world).start()
         assert b"READY=1" in receiver.recv(4096)
+
+
+# ---- what a slug or pond means to the hub's commands ----
+
+
+def test_revoke_finds_the_only_pond_that_has_the_slug(world, hub):
+    Agent(world, "web", hub).up()
+    done = hub.run("revoke", "web")
+    assert "web of pond demo revoked" in done.stderr
+
+
+def test_revoke_names_the_ponds_when_there_is_a_choice(world, hub):
+    for pond in ("demo", "other"):
+        hub.pond = pond
+        Agent(world, f"web-{pond}", hub).up(token=hub.invite("web"))
+    done = hub.run("revoke", "web", check=False)
+    assert done.returncode == 1 and "2 ponds have a lease web" in done.stderr
+    assert "demo" in done.stderr and "other" in done.stderr
+    done = hub.run("revoke", "nosuch", check=False)
+    assert done.returncode == 1 and "no pond has a lease nosuch" in done.stderr
+
+
+def test_peers_of_a_pond_that_does_not_exist_is_an_error(world, hub):
+    hub.invite("web")
+    done = hub.run("peers", "--pond", "nosuch", check=False)
+    assert done.returncode == 1 and "there is no pond nosuch; there are: demo" in done.stderr
+    assert hub.run("peers", "--pond", "demo").returncode == 0
+
+
+def test_invite_out_writes_a_file_that_only_its_owner_reads(world, hub):
+    path = world.dir / "web.token"
+    done = hub.run("invite", "--slug", "web", "--out", path)
+    assert done.stdout == "" and path.stat().st_mode & 0o777 == 0o600
+    Agent(world, "web", hub).up(token=path.read_text().strip())
+    done = hub.run("invite", "--slug", "more", "--out", path, check=False)
+    assert done.returncode == 1 and "withdrawn" in done.stderr
+    assert hub.json("invites")["invites"] == []
+
+
+def test_invite_that_cannot_be_printed_is_withdrawn(world, hub):
+    with open("/dev/full", "w") as full:
+        done = hub.run("invite", "--slug", "web", check=False, stdout=full)
+    assert done.returncode == 1 and "withdrawn" in done.stderr
+    assert hub.json("invites")["invites"] == []
+
+
+def test_inviting_a_joined_slug_needs_replace_and_says_whom(world, hub):
+    Agent(world, "web", hub).up()
+    words = ["invite", "--pond", "demo", "--slug", "web"]
+    done = hub.run(*words, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert "web.demo.cbx has joined (ready, attached for" in done.stderr and "--replace" in done.stderr
+    assert hub.run(*words, "--replace").stdout.startswith("cbx1_")

@@ -229,7 +229,7 @@ class Hub:
         return json.loads(self.run(*words, "--json").stdout)
 
     def invite(self, slug, *words, expose=()):
-        argv = ["invite", "--pond", self.pond, "--slug", slug, *words]
+        argv = ["invite", "--pond", self.pond, "--slug", slug, "--replace", *words]
         for spec in expose:
             argv += ["--expose", spec]
         return self.run(*argv).stdout.strip()

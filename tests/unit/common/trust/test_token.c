@@ -117,6 +117,28 @@ white_space_around_is_skipped(void **state)
     assert_int_equal(parse(padded, strlen(padded), &error), 0);
 }
 
+/* As an editor, a shell script or a chat leaves it. */
+static void
+a_byte_order_mark_and_quotes_are_skipped(void **state)
+{
+    (void)state;
+    static const char *const around[] = {"\xef\xbb\xbf%s\r\n", "\"%s\"\n", " '%s' ",
+                                         "\xef\xbb\xbf\"%s\"\r\n"};
+    struct cbx_token token = sample();
+    struct cbx_error error;
+    char text[CBX_TOKEN_TEXT_MAX];
+    assert_int_equal(cbx_token_format(&token, text), 0);
+    for (size_t i = 0; i < sizeof around / sizeof around[0]; i++) {
+        char padded[CBX_TOKEN_TEXT_MAX + 16];
+        const char *mark = strstr(around[i], "%s");
+        (void)snprintf(padded, sizeof padded, "%.*s%s%s", (int)(mark - around[i]), around[i], text,
+                       mark + 2);
+        assert_int_equal(parse(padded, strlen(padded), &error), 0);
+    }
+    assert_true(parse("\"", 1, &error) < 0);
+    assert_true(parse("\xef\xbb\xbf", 3, &error) < 0);
+}
+
 static void
 every_changed_character_is_found(void **state)
 {
@@ -367,6 +389,7 @@ main(void)
         cmocka_unit_test(a_token_comes_back_whole),
         cmocka_unit_test(the_text_is_that_of_the_protocol),
         cmocka_unit_test(white_space_around_is_skipped),
+        cmocka_unit_test(a_byte_order_mark_and_quotes_are_skipped),
         cmocka_unit_test(every_changed_character_is_found),
         cmocka_unit_test(every_cut_is_found),
         cmocka_unit_test(what_is_wrong_is_said),
