@@ -11,6 +11,8 @@
 #include "hub/daemon/serve.h"
 #include "hub/host/account.h"
 #include "hub/host/preflight.h"
+#include "hub/login/bind.h"
+#include "hub/login/listen.h"
 #include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -30,6 +32,8 @@ struct run {
     uint8_t host_key_sha256[32];
     struct cbx_vault_key key;
     bool key_open;
+    int bound[LISTEN_ADDRESSES_MAX]; /* as root, before it became --user */
+    uint32_t bound_count;
     struct registry *registry;
     char registry_path[CMD_STATE_MAX + 16];
     char key_path[CMD_STATE_MAX + 16];
@@ -58,7 +62,16 @@ settle_account(struct run *run, struct cbx_error *error)
         return 0;
     if (!option)
         option = getenv("CBX_STATE");
-    if (option)
+    /* A port below 1024 is root's to give: 443 is what company proxies let through. */
+    for (uint32_t i = 0; geteuid() == 0 && i < run->config.listen.count && result == 0; i++) {
+        int fd = i < LISTEN_ADDRESSES_MAX ? listen_bind(run->config.listen.item[i], error)
+                                          : CBX_ERR_LIMIT;
+        if (fd >= 0)
+            run->bound[run->bound_count++] = fd;
+        else if (fd != CBX_ERR_LIMIT)
+            result = fd;
+    }
+    if (option && result == 0)
         result = account_give_folder(option, run->config.user, error);
     return result != 0 ? result : account_become(run->config.user, error);
 }
@@ -185,6 +198,8 @@ run_hub(struct run *run, struct cbx_error *error)
         return result;
     }
     with_registry.registry = run->registry;
+    memcpy(with_registry.bound, run->bound, sizeof run->bound);
+    with_registry.bound_count = run->bound_count;
     result = serve_new(&serve, &with_registry, spawner, error);
     if (result != 0)
         return result;

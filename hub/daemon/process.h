@@ -35,6 +35,9 @@ struct serve_config {
     const struct sshd_files *files;
     const uint8_t *host_key_sha256;
     struct registry *registry; /* loaded */
+    /* What --listen names, bound while that was allowed; none: bound now. */
+    int bound[LISTEN_ADDRESSES_MAX];
+    uint32_t bound_count;
 };
 
 enum serve_phase { SERVE_RUNNING, SERVE_SAYING_GOODBYE, SERVE_DRAINING };

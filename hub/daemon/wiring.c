@@ -156,8 +156,10 @@ open_door(struct serve *serve, struct cbx_error *error)
         recent_logins_new(serve->config->state_dir, listen_admission(serve->listen), serve->store);
     if (!serve->recent_logins)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    const struct serve_config *config = serve->config;
     for (uint32_t i = 0; i < run->listen.count && result == 0; i++)
-        result = listen_add(serve->listen, run->listen.item[i], error);
+        result = i < config->bound_count ? listen_add_bound(serve->listen, config->bound[i], error)
+                                         : listen_add(serve->listen, run->listen.item[i], error);
     if (result != 0)
         return result;
     return addresses_of(serve->listen, (const char *const *)run->public_addresses.item,

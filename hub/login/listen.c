@@ -200,12 +200,18 @@ listen_free(struct listen *listen)
 int
 listen_add(struct listen *listen, const char *address, struct cbx_error *error)
 {
-    if (listen->listener_count == LISTEN_ADDRESSES_MAX)
+    int fd = listen_bind(address, error);
+    return fd < 0 ? fd : listen_add_bound(listen, fd, error);
+}
+
+int
+listen_add_bound(struct listen *listen, int fd, struct cbx_error *error)
+{
+    if (listen->listener_count == LISTEN_ADDRESSES_MAX) {
+        (void)close(fd);
         return cbx_fail(error, CBX_ERR_USAGE, "--listen given more than %d times",
                         LISTEN_ADDRESSES_MAX);
-    int fd = listen_bind(address, error);
-    if (fd < 0)
-        return fd;
+    }
     struct listener *listener = &listen->listener[listen->listener_count++];
     socklen_t length = sizeof listener->address;
     (void)getsockname(fd, (struct sockaddr *)&listener->address, &length);

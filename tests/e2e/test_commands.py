@@ -312,6 +312,30 @@ def test_hub_as_root_wants_it_said(world):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_hub_drops_to_the_account_it_is_told(world):
+    hub, account = hub_of_another_account(world, "127.0.0.1:0")
+    hub.process.expect("^listening ")
+    assert os.stat(f"/proc/{hub.process.child.pid}").st_uid == account.pw_uid
+    Agent(world, "web", hub).up()
+    foreign = [path for path in hub.state.rglob("*") if path.stat().st_uid != account.pw_uid]
+    assert not foreign
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_port_below_1024_is_bound_before_root_is_given_up(world):
+    """443 is what company proxies let through."""
+    port = next(port for port in range(700, 1000) if is_free(port))
+    hub, account = hub_of_another_account(world, f"127.0.0.1:{port}")
+    hub.process.expect(f"^listening 127.0.0.1:{port}$")
+    assert os.stat(f"/proc/{hub.process.child.pid}").st_uid == account.pw_uid
+
+
+def is_free(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def hub_of_another_account(world, listen):
+    """A hub that root has started with --user, and that account."""
     shells = ("/bin/sh", "/bin/bash", "/bin/dash")
     for account in pwd.getpwall():
         if account.pw_uid != 0 and account.pw_shell in shells and may_run(account.pw_uid):
@@ -322,12 +346,8 @@ def test_hub_drops_to_the_account_it_is_told(world):
     hub = Hub(world)
     hub.state.mkdir(0o700)
     os.chown(hub.state, account.pw_uid, account.pw_gid)
-    hub.process = world.start("h", [HUB, "--state", hub.state, "run", "--listen", "127.0.0.1:0", "--user", account.pw_name])
-    hub.process.expect("^listening ")
-    assert os.stat(f"/proc/{hub.process.child.pid}").st_uid == account.pw_uid
-    Agent(world, "web", hub).up()
-    foreign = [path for path in hub.state.rglob("*") if path.stat().st_uid != account.pw_uid]
-    assert not foreign
+    hub.process = world.start("h", [HUB, "--state", hub.state, "run", "--listen", listen, "--user", account.pw_name])
+    return hub, account
 
 
 def may_run(uid):
