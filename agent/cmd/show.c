@@ -91,7 +91,7 @@ print_plane(const json_t *mesh)
 {
     char span[CBX_HUMAN_MAX], trip[CBX_HUMAN_MAX];
     long long since = number_of(mesh, "plane_since");
-    cbx_human_span((int64_t)time(NULL) - since, span, sizeof span);
+    cbx_human_since(since, (int64_t)time(NULL), span, sizeof span);
     cbx_human_us(number_of(mesh, "round_trip_us"), trip, sizeof trip);
     if (since != 0)
         printf("%-9s %s for %s, round trip %s\n", "plane", text_of(mesh, "plane"), span, trip);
@@ -210,10 +210,7 @@ end_table(struct cbx_table *table)
 static void
 format_since(long long since, char *out, size_t size)
 {
-    if (since != 0)
-        cbx_human_span((int64_t)time(NULL) - since, out, size);
-    else
-        (void)snprintf(out, size, "-");
+    cbx_human_since(since, (int64_t)time(NULL), out, size);
 }
 
 static void

@@ -49,7 +49,7 @@ check_link(const struct agent *agent, const json_t *mesh, json_t *checks)
         return;
     }
     cbx_human_us(number_of(mesh, "round_trip_us"), trip, sizeof trip);
-    cbx_human_span(cbx_clock_unix() - agent->attached_at, span, sizeof span);
+    cbx_human_since(agent->attached_at, cbx_clock_unix(), span, sizeof span);
     json_t *link =
         netcheck_add(checks, "link", NETCHECK_OK, "",
                      "the running agent has been attached for %s, round trip %s", span, trip);
@@ -62,7 +62,7 @@ check_lane(const struct agent *agent, const json_t *mesh, json_t *checks)
 {
     const char *plane = text_of(mesh, "plane"), *reason = text_of(mesh, "plane_reason");
     char span[CBX_HUMAN_MAX];
-    cbx_human_span(cbx_clock_unix() - number_of(mesh, "plane_since"), span, sizeof span);
+    cbx_human_since(number_of(mesh, "plane_since"), cbx_clock_unix(), span, sizeof span);
     json_t *lane;
     if (agent->attached_at == 0 && agent->settings->lanes != CBX_LANES_REQUIRE)
         lane =

@@ -35,7 +35,8 @@ bytes_json(const struct mesh_plane_bytes bytes[MESH_PLANES])
 static int64_t
 link_since(const struct mesh *mesh)
 {
-    return mesh_lane_up(mesh) ? mesh->lane_since_unix : mesh->attached_unix;
+    return mesh_lane_up(mesh) && mesh->lane_since_unix ? mesh->lane_since_unix
+                                                       : mesh->attached_unix;
 }
 
 static int64_t

@@ -24,6 +24,15 @@ cbx_human_span(int64_t seconds, char *out, size_t size)
 }
 
 void
+cbx_human_since(int64_t since, int64_t now, char *out, size_t size)
+{
+    if (since > 0)
+        cbx_human_span(now - since, out, size);
+    else
+        (void)snprintf(out, size, "-");
+}
+
+void
 cbx_human_bytes(uint64_t bytes, char *out, size_t size)
 {
     static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};

@@ -338,7 +338,7 @@ agree_to_replace(const struct invite *invite)
     if (json_is_integer(json_object_get(peer, "since"))) {
         char span[32];
         int64_t at = json_integer_value(json_object_get(peer, "since"));
-        cbx_human_span(cbx_clock_unix() - at, span, sizeof span);
+        cbx_human_since(at, cbx_clock_unix(), span, sizeof span);
         (void)snprintf(since, sizeof since, ", attached for %s", span);
     }
     const char *state = json_string_value(json_object_get(peer, "state"));

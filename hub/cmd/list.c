@@ -112,13 +112,13 @@ add_link(struct cbx_table *table, const json_t *peer)
     }
     cbx_table_add(table, text_of(peer, "address"));
     cbx_table_add(table, text_of(peer, "plane"));
-    cbx_human_span((int64_t)(cbx_clock_unix() - number_of(peer, "plane_since")), text, sizeof text);
+    cbx_human_since(number_of(peer, "plane_since"), cbx_clock_unix(), text, sizeof text);
     cbx_table_add(table, text);
     cbx_human_us(number_of(peer, "round_trip_us"), text, sizeof text);
     cbx_table_add(table, text);
     (void)snprintf(text, sizeof text, "%lld", number_of(peer, "streams"));
     cbx_table_add(table, text);
-    cbx_human_span((int64_t)(cbx_clock_unix() - number_of(peer, "since")), text, sizeof text);
+    cbx_human_since(number_of(peer, "since"), cbx_clock_unix(), text, sizeof text);
     cbx_table_add(table, text);
 }
 
@@ -229,7 +229,7 @@ cmd_status(const struct cbx_command *command, void *parsed)
 
     if (!answer)
         return status;
-    cbx_human_span((int64_t)(cbx_clock_unix() - number_of(answer, "since")), up, sizeof up);
+    cbx_human_since(number_of(answer, "since"), cbx_clock_unix(), up, sizeof up);
     (void)printf("%-12s %s, pid %lld, up %s, state %s\n", "hub", text_of(answer, "software"),
                  number_of(answer, "pid"), up, text_of(answer, "state_dir"));
     print_list("listening", json_object_get(answer, "listening"));

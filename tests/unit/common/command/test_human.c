@@ -58,10 +58,26 @@ round_trips_are_in_milliseconds_or_seconds(void **state)
     }
 }
 
+static void
+a_moment_that_was_never_set_is_no_time(void **state)
+{
+    (void)state;
+    char text[CBX_HUMAN_MAX];
+    cbx_human_since(0, 1700000000, text, sizeof text);
+    assert_string_equal(text, "-");
+    cbx_human_since(-5, 1700000000, text, sizeof text);
+    assert_string_equal(text, "-");
+    cbx_human_since(1700000000 - 12, 1700000000, text, sizeof text);
+    assert_string_equal(text, "12s");
+    cbx_human_since(1700000100, 1700000000, text, sizeof text);
+    assert_string_equal(text, "0s");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_moment_that_was_never_set_is_no_time),
         cmocka_unit_test(spans_have_two_units_at_most),
         cmocka_unit_test(bytes_have_two_digits_at_least),
         cmocka_unit_test(round_trips_are_in_milliseconds_or_seconds),
