@@ -228,7 +228,8 @@ def test_10000_short_connections_leave_nothing_behind(crowd):
     print(f"grown by {grown}, from {early}")
     if not SANITIZED:  # a sanitizer keeps what was freed
         assert max(grown.values()) < GROWTH_MAX, grown
-    assert [descriptors(process) for process in processes] == before
+    # The last command's own connection may still be closing.
+    until("as many descriptors as before", lambda: [descriptors(process) for process in processes] == before, 5)
     for agent in (crowd.web, crowd.cli):
         status = agent.status()
         assert status["mesh"]["counters"]["resets"] == 0
