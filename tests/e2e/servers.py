@@ -33,6 +33,16 @@ def read_exactly(connection, length):
     return data
 
 
+def read_exactly_from(child, length):
+    """The same of a program's output."""
+    data = b""
+    while len(data) < length:
+        part = child.stdout.read(length - len(data))
+        assert part, child.stderr.read()
+        data += part
+    return data
+
+
 def noise(length, seed=1):
     """Bytes that a shift, a swap or a repetition cannot leave the same."""
     block = hashlib.shake_128(str(seed).encode()).digest(1 << 16)

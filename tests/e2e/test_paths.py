@@ -7,7 +7,7 @@ import time
 
 import pytest
 from loads import programs_below
-from servers import Socks, read_exactly
+from servers import Socks, read_exactly, read_exactly_from
 from spaces import Network, needs_spaces
 from world import PLANE, until
 
@@ -72,15 +72,6 @@ def dark(world):
     network.stream = stream
     network.darken = lambda: [network.spaces.filter(name, rule) for name, rule in DARK.items()]
     return network
-
-
-def read_exactly_from(child, length):
-    data = b""
-    while len(data) < length:
-        part = child.stdout.read(length - len(data))
-        assert part, child.stderr.read()
-        data += part
-    return data
 
 
 def echo_seconds(network):

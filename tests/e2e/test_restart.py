@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from servers import Socks, read_exactly
+from servers import Socks, read_exactly, read_exactly_from
 from world import Agent, until
 
 
@@ -50,15 +50,6 @@ def test_dial_cut_by_a_killed_hub_fails(relayed):
     end(relayed.hub.process)
     assert child.wait(10) == 1
     assert b"cbx-agent: dial web.cbx:8080: " in child.stderr.read()
-
-
-def read_exactly_from(child, length):
-    data = b""
-    while len(data) < length:
-        part = child.stdout.read(length - len(data))
-        assert part, child.stderr.read()
-        data += part
-    return data
 
 
 def test_restarted_hub_knows_its_peers_and_invites(pair):
