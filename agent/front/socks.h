@@ -20,7 +20,7 @@ enum {
     SOCKS_MESSAGE_MAX = 528, /* SOCKS4a with the longest user and name; RFC 1929 needs 513 */
     SOCKS_REPLY_SIZE = 10,
     SOCKS4_REPLY_SIZE = 8,
-    SOCKS_ANSWER_MAX = 12, /* method and reply */
+    SOCKS_ANSWER_MAX = 14, /* method, login and reply */
 };
 
 enum socks_state {

@@ -14,7 +14,7 @@ run(struct socks *socks, const uint8_t *data, size_t size, size_t chunk, uint8_t
 {
     size_t at = 0;
     socks_init(socks);
-    while (at < size && (socks->state == SOCKS_GREETING || socks->state == SOCKS_REQUEST)) {
+    while (at < size && socks->state < SOCKS_READY) {
         size_t give = size - at < chunk ? size - at : chunk;
         size_t taken = socks_feed(socks, data + at, give);
         check(taken <= give && taken > 0);

@@ -279,6 +279,20 @@ any_user_and_password_are_taken(void **state)
     }
 }
 
+static void
+answers_to_all_that_was_sent_at_once_are_whole(void **state)
+{
+    (void)state;
+    static const uint8_t bytes[] = "\5\1\2\1\1a\1b\5\2\0\1\x7f\0\0\1\0\x50"; /* a bind */
+    static const uint8_t answers[] = {5, 2, 1, 0, 5, 7, 0, 1, 0, 0, 0, 0, 0, 0};
+    struct socks socks;
+    socks_init(&socks);
+    assert_int_equal(socks_feed(&socks, bytes, sizeof bytes - 1), sizeof bytes - 1);
+    assert_int_equal(socks.state, SOCKS_REFUSED);
+    assert_int_equal(socks.answer_length, sizeof answers);
+    assert_memory_equal(socks.answer, answers, sizeof answers);
+}
+
 int
 main(void)
 {
@@ -287,6 +301,7 @@ main(void)
         cmocka_unit_test(an_address_by_socks4_is_taken_as_text),
         cmocka_unit_test(socks4_refusals_have_its_form),
         cmocka_unit_test(any_user_and_password_are_taken),
+        cmocka_unit_test(answers_to_all_that_was_sent_at_once_are_whole),
         cmocka_unit_test(domain_name_is_taken),
         cmocka_unit_test(ipv4_address_is_taken_as_text),
         cmocka_unit_test(ipv6_address_is_taken_as_text),
