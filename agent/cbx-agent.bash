@@ -8,6 +8,10 @@ _cbx_agent() {
         --receive-budget --send-budget --keepalive --gone --dial-timeout --tcp-keepalive"
     local command="" options="--state --help" word words="" i
 
+    if [[ ${COMP_WORDS[1]} == help && $COMP_CWORD -gt 1 ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+        return
+    fi
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ " $commands " == *" $word "* && ${COMP_WORDS[i - 1]} != --state ]]; then
@@ -36,7 +40,7 @@ _cbx_agent() {
         return
     fi
     case $command in
-    "") words="$commands $options --version" ;;
+    "") words="$commands help $options --version" ;;
     join) words="$options --timeout $settings" ;;
     up) words="$options --detach --timeout $settings" ;;
     run) words="$options $settings" ;;

@@ -6,6 +6,10 @@ _cbx_hub() {
     local commands="run invite invites uninvite revoke peers status shutdown"
     local command="" options="--state --help" keys="--key-file --passphrase-file" word words="" i
 
+    if [[ ${COMP_WORDS[1]} == help && $COMP_CWORD -gt 1 ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
+        return
+    fi
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         if [[ " $commands " == *" $word "* && ${COMP_WORDS[i - 1]} != --* ]]; then
@@ -41,7 +45,7 @@ _cbx_hub() {
         return
     fi
     case $command in
-    "") words="$commands $options --version" ;;
+    "") words="$commands help $options --version" ;;
     run) words="$options $keys --listen --public --config --user --as-root --sshd --lanes --direct --queue-max
             --keepalive --gone --login-grace --allowance-grace --unauthenticated-max --per-address-max
             --login-processes --log-times" ;;

@@ -138,8 +138,8 @@ print_program_help(const struct cbx_program *program)
         print_entry(left, at->help);
     }
     print_options("options of every command:", program->common);
-    print_entry("--help", "this text, or that of a command");
-    print_entry("--version", "the version");
+    print_entry("--help, help [COMMAND]", "this text, or that of a command");
+    print_entry("--version, -V", "the version");
     return finish_output();
 }
 
@@ -180,7 +180,9 @@ scan_words(const struct cbx_program *program, int argc, char **argv, struct scan
         if (strcmp(word, "--") == 0)
             break;
         if (!is_option(word)) {
-            if (!scan->command) {
+            if (!scan->command && strcmp(word, "help") == 0) {
+                scan->help = true;
+            } else if (!scan->command) {
                 scan->command = argv[i];
                 scan->command_at = i;
             }
@@ -190,7 +192,7 @@ scan_words(const struct cbx_program *program, int argc, char **argv, struct scan
             scan->help = true;
             continue;
         }
-        if (strcmp(word, "--version") == 0) {
+        if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
             scan->version = true;
             continue;
         }

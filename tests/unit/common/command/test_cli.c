@@ -187,10 +187,29 @@ help_works_everywhere(void **state)
 }
 
 static void
+help_is_a_word_too(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN("help"), 0);
+    assert_non_null(strstr(output, "up [@FILE|-]"));
+    assert_int_equal(RUN("help", "up"), 0);
+    assert_non_null(strstr(output, "More about up."));
+    assert_int_equal(RUN("--state", "x", "help", "up"), 0);
+    assert_non_null(strstr(output, "More about up."));
+    assert_int_equal(RUN("help", "upp"), 2);
+    assert_string_equal(output, "prog: unknown command 'upp' (see prog --help)\n");
+    assert_int_equal(ran, 0);
+    assert_int_equal(RUN("up", "help"), 0);
+    assert_string_equal(seen, "up state=- json=no <help>");
+}
+
+static void
 the_version_is_printed(void **state)
 {
     (void)state;
     assert_int_equal(RUN("--version"), 0);
+    assert_memory_equal(output, "prog ", 5);
+    assert_int_equal(RUN("-V"), 0);
     assert_memory_equal(output, "prog ", 5);
 }
 
@@ -261,6 +280,7 @@ main(void)
         cmocka_unit_test(the_last_value_counts),
         cmocka_unit_test(a_dash_and_words_after_two_dashes_are_operands),
         cmocka_unit_test(help_works_everywhere),
+        cmocka_unit_test(help_is_a_word_too),
         cmocka_unit_test(the_version_is_printed),
         cmocka_unit_test(usage_errors_name_the_word_in_one_line),
         cmocka_unit_test(shortened_options_are_refused),
