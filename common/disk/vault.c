@@ -3,7 +3,7 @@
  * The sealed bytes: a header, then a secretbox. The header goes into the secretbox key, so changing
  * any byte of either makes the file not open. What can be told apart before that (no vault file,
  * another version, kind or key source, a cost that nobody here would have chosen) is told apart, so
- * that the person gets the cause and not just "does not open".
+ * that the person gets the cause and not just "cannot be decrypted".
  */
 #include "common/disk/vault.h"
 #include "common/base/bytes.h"
@@ -210,10 +210,11 @@ cbx_vault_open(const struct cbx_vault_key *key, const char *kind, const char *na
     } else if (crypto_secretbox_open_easy(opened, sealed + HEADER_SIZE, length + MAC_SIZE,
                                           sealed + AT_NONCE, secret) != 0) {
         free(opened); /* nothing was decrypted into it */
-        result = cbx_fail(error, CBX_ERR_AUTH,
-                          "%s: does not open: it is damaged, or sealed with another %s; give the "
-                          "right one, or put a backup in its place",
-                          name, source_of(key) == SOURCE_PASSPHRASE ? "passphrase" : "key file");
+        result =
+            cbx_fail(error, CBX_ERR_AUTH,
+                     "%s: cannot be decrypted: it is damaged, or sealed with another %s; give the "
+                     "right one, or put a backup in its place",
+                     name, source_of(key) == SOURCE_PASSPHRASE ? "passphrase" : "key file");
     } else {
         *plain = opened;
         *plain_length = length;

@@ -2,7 +2,8 @@
 /*
  * RENDEZVOUS: what two agents say to each other through the hub before a lane between them (rule
  * 29; PROTOCOL.md, "Rendezvous"): its sealed text, its seal, and what both derive from their
- * session for the lane. Sans-I/O and without policy: who says what when is agent/mesh_meet.
+ * session for the lane. Sans-I/O and without policy: who says what when is in
+ * agent/mesh/rendezvous.c.
  */
 #ifndef COMMON_SESSION_RENDEZVOUS_H
 #define COMMON_SESSION_RENDEZVOUS_H
