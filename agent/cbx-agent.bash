@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: MIT
 # Completion of cbx-agent's commands and options for bash.
 
+# The peers' ports that the running agent knows, as dial and wait take them; nothing without one.
+_cbx_agent_peers() {
+    "${COMP_WORDS[0]}" ${state:+--state "$state"} peers 2>/dev/null |
+        awk 'NR > 1 && $3 != "-" { n = split($3, port, ","); for (i = 1; i <= n; i++) print $1 ":" port[i] }'
+}
+
 _cbx_agent() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="join run up down leave status peers netcheck wait dial"
     local settings="--config --proxy --expose --via --ssh-command --lanes --direct --key-file --passphrase-file
         --receive-budget --send-budget --keepalive --gone --dial-timeout --tcp-keepalive"
-    local command="" options="--state --help" word words="" i
+    local command="" options="--state --help" state="" word words="" i
 
-    if [[ ${COMP_WORDS[1]} == help && $COMP_CWORD -gt 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
-        return
-    fi
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
+        [[ ${COMP_WORDS[i - 1]} != --state ]] || state=$word
         if [[ " $commands " == *" $word "* && ${COMP_WORDS[i - 1]} != --state ]]; then
             command=$word
             break
@@ -30,6 +33,7 @@ _cbx_agent() {
         return
         ;;
     --proxy) words="off 127.0.0.1:1080" ;;
+    help) words=$commands ;;
     --lanes) words="auto off require" ;;
     --direct) words="auto off" ;;
     --timeout | --keepalive | --gone | --dial-timeout | --tcp-keepalive) words="5s 30s 60s" ;;
@@ -47,7 +51,8 @@ _cbx_agent() {
     status) words="$options --json" ;;
     peers) words="$options --streams --json" ;;
     netcheck) words="$options --json --timeout --config --via --ssh-command --lanes --key-file --passphrase-file" ;;
-    wait) words="$options --timeout" ;;
+    dial) words="$options $(_cbx_agent_peers)" ;;
+    wait) words="$options --timeout $(_cbx_agent_peers)" ;;
     *) words=$options ;;
     esac
     # A token's file is written @FILE; by default bash takes the @ for a word of its own.

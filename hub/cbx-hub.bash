@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: MIT
 # Completion of cbx-hub's commands and options for bash.
 
+# The first column of a table that the running hub prints; nothing without one.
+_cbx_hub_names() {
+    "${COMP_WORDS[0]}" ${state:+--state "$state"} "$1" 2>/dev/null | awk -v column="$2" 'NR > 1 { print $column }'
+}
+
 _cbx_hub() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="run invite invites uninvite revoke peers status shutdown"
-    local command="" options="--state --help" keys="--key-file --passphrase-file" word words="" i
+    local command="" options="--state --help" state="" keys="--key-file --passphrase-file" word words="" i
 
-    if [[ ${COMP_WORDS[1]} == help && $COMP_CWORD -gt 1 ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$current")
-        return
-    fi
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
+        [[ ${COMP_WORDS[i - 1]} != --state ]] || state=$word
         if [[ " $commands " == *" $word "* && ${COMP_WORDS[i - 1]} != --* ]]; then
             command=$word
             break
@@ -32,6 +34,7 @@ _cbx_hub() {
         return
         ;;
     --listen) words="127.0.0.1:7000 0.0.0.0:7000" ;;
+    help) words=$commands ;;
     --lanes) words="auto off require" ;;
     --direct) words="auto off" ;;
     --ttl) words="15m 1h 24h" ;;
@@ -51,7 +54,8 @@ _cbx_hub() {
             --login-processes --log-times" ;;
     invite) words="$options $keys --pond --slug --expose --ttl --ends --label --keys --out --replace" ;;
     peers) words="$options --pond --json" ;;
-    revoke) words="$options --pond" ;;
+    revoke) words="$options --pond $(_cbx_hub_names peers 2)" ;;
+    uninvite) words="$options $(_cbx_hub_names invites 1)" ;;
     invites | status) words="$options --json" ;;
     *) words=$options ;;
     esac

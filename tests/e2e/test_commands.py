@@ -13,7 +13,7 @@ import time
 
 import pytest
 from servers import Nginx, Server, echo
-from world import AGENT, AS_ROOT, HUB, Agent, Hub, find, free_port, until
+from world import AGENT, AS_ROOT, HUB, ROOT, Agent, Hub, find, free_port, until
 
 # Word for word what the documentation promises; only --as-root is added where root runs it.
 SCRIPT = """
@@ -230,6 +230,33 @@ def test_agent_shows_its_peers_and_status(pair):
     assert status["state"] == "attached"
     text = pair.cli.run("status").stdout
     assert "cli" in text and "demo" in text
+
+
+COMPLETE = """
+. "$1"; function=$2; shift 2
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); "$function"; printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+
+def completed(world, program, state, *words):
+    """What bash offers for the last of the words."""
+    name = os.path.basename(program)
+    folder = "agent" if program == AGENT else "hub"
+    script = os.path.join(ROOT, folder, f"{name}.bash")
+    line = [program, "--state", state, *words]
+    bash = [find("bash"), "-c", COMPLETE, "bash", script, "_" + name.replace("-", "_"), *line]
+    return world.run(bash).stdout.split()
+
+
+def test_completion_offers_what_the_running_process_knows(world, pair):
+    spare = pair.hub.invite("spare")
+    invites = json.loads(pair.hub.run("invites", "--json").stdout)["invites"]
+    assert spare and completed(world, AGENT, pair.cli.state, "dial", "we") == ["web.cbx:8080"]
+    assert completed(world, AGENT, pair.cli.state, "wait", "web") == ["web.cbx:8080"]
+    assert completed(world, HUB, pair.hub.state, "revoke", "")[-2:] == ["web", "cli"]
+    assert completed(world, HUB, pair.hub.state, "uninvite", invites[-1]["id"][:4]) == [invites[-1]["id"]]
+    assert completed(world, AGENT, pair.cli.state, "help", "p") == ["peers"]
+    assert completed(world, AGENT, world.dir / "none", "dial", "we") == []
 
 
 def test_commands_without_a_process_say_so(world, hub):
