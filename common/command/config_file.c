@@ -86,7 +86,7 @@ cbx_config_file_read(const char *path, const struct cbx_config_file *config, voi
 {
     struct reader reader = {.config = config, .arg = arg, .file = fopen(path, "re")};
     if (!reader.file)
-        return cbx_fail(error, CBX_ERR_IO, "cannot open the configuration file %s: %s", path,
+        return cbx_fail(error, CBX_ERR_USAGE, "cannot open the configuration file %s: %s", path,
                         strerror(errno));
     ini_allow_multiline = false;
     /* The first line that libinih could not read, or whose setting was refused. */
@@ -94,7 +94,7 @@ cbx_config_file_read(const char *path, const struct cbx_config_file *config, voi
     bool unread = ferror(reader.file) != 0;
     (void)fclose(reader.file);
     if (unread)
-        return cbx_fail(error, CBX_ERR_IO, "cannot read the configuration file %s", path);
+        return cbx_fail(error, CBX_ERR_USAGE, "cannot read the configuration file %s", path);
     if (bad_line < 0)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     if (reader.wrong_line != 0 && (bad_line == 0 || bad_line >= reader.wrong_line))

@@ -24,7 +24,8 @@ struct cbx_config_file {
     int (*set)(void *arg, size_t index, const char *value, struct cbx_error *error);
 };
 
-/* 0; CBX_ERR_USAGE for what the file says, CBX_ERR_IO, CBX_ERR_NOMEM. */
+/* 0; CBX_ERR_USAGE for what the file says, or where the command line names what cannot be read;
+ * CBX_ERR_NOMEM. */
 int cbx_config_file_read(const char *path, const struct cbx_config_file *config, void *arg,
                          struct cbx_error *error);
 

@@ -111,7 +111,7 @@ a_missing_file_is_an_error(void **state)
     struct agent_settings s;
     struct cbx_error error;
     agent_settings_defaults(&s);
-    assert_int_equal(agent_settings_load(&s, "/tmp/cbx-no-such-file", &error), CBX_ERR_IO);
+    assert_int_equal(agent_settings_load(&s, "/tmp/cbx-no-such-file", &error), CBX_ERR_USAGE);
     assert_non_null(strstr(error.text, "cannot open the configuration file /tmp/cbx-no-such-file"));
 }
 

@@ -148,10 +148,10 @@ a_file_that_cannot_be_read_is_named(void **state)
         .section = "hub", .manual = "", .name = name_at, .set = set};
     struct cbx_error error;
     assert_int_equal(cbx_config_file_read("/tmp/cbx-no-such-file", &file, taken, &error),
-                     CBX_ERR_IO);
+                     CBX_ERR_USAGE);
     assert_string_equal(error.text, "cannot open the configuration file /tmp/cbx-no-such-file: No "
                                     "such file or directory");
-    assert_int_equal(cbx_config_file_read("/tmp", &file, taken, &error), CBX_ERR_IO);
+    assert_int_equal(cbx_config_file_read("/tmp", &file, taken, &error), CBX_ERR_USAGE);
     assert_string_equal(error.text, "cannot read the configuration file /tmp");
 }
 

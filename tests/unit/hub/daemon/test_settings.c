@@ -184,7 +184,7 @@ test_a_missing_file_is_an_error_that_names_it(void **state)
     struct fixture *fixture = *state;
 
     assert_int_equal(run_config_file(&fixture->config, "/nonexistent/hub.ini", &fixture->error),
-                     CBX_ERR_IO);
+                     CBX_ERR_USAGE);
     assert_non_null(strstr(fixture->error.text, "/nonexistent/hub.ini"));
 }
 
