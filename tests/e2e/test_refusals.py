@@ -4,7 +4,7 @@
 import pytest
 from conftest import Pair
 from servers import Connect, FullBacklog, Server, Socks, echo
-from world import Agent, free_port
+from world import Agent, free_port, refusal
 
 # case: what is dialed, SOCKS reply, HTTP status, Proxy-Status error (RFC 9209), words
 CASES = {
@@ -59,7 +59,7 @@ def test_dial_message(leases, case):
     done = leases.cli.run("dial", f"{host}:{port}", check=False)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert done.stderr == f"cbx-agent: dial {host}:{port}: {words}\n"
+    assert done.stderr == refusal(f"{host}:{port}", words)
 
 
 def test_socks_takes_the_ipv4_and_ipv6_forms(leases):
@@ -92,7 +92,7 @@ def test_agent_narrows_its_own_list(world, hub):
     cli = Agent(world, "cli", hub).up()
     assert cli.dial("web.cbx:1", b"in").stdout == b"in"
     refused = cli.run("dial", "web.cbx:2", check=False)
-    assert refused.stderr == "cbx-agent: dial web.cbx:2: port not exposed\n"
+    assert refused.stderr == refusal("web.cbx:2", "port not exposed")
 
 
 def test_peers_of_another_pond_are_unknown(world, pair):
@@ -100,4 +100,4 @@ def test_peers_of_another_pond_are_unknown(world, pair):
     stranger.start("up", stranger.token_file(pair.hub.run("invite", "--slug", "stranger").stdout), "--proxy", "off")
     stranger.wait_attached()
     done = stranger.run("dial", "web.cbx:8080", check=False)
-    assert (done.returncode, done.stderr) == (1, "cbx-agent: dial web.cbx:8080: unknown name\n")
+    assert (done.returncode, done.stderr) == (1, refusal("web.cbx:8080", "unknown name"))

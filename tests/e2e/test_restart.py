@@ -8,7 +8,7 @@ import time
 
 import pytest
 from servers import Socks, read_exactly, read_exactly_from
-from world import Agent, until
+from world import Agent, refusal, until
 
 
 def end(process):
@@ -96,7 +96,7 @@ def test_dials_to_a_killed_agent_end_as_away(pair):
     def away():
         done = pair.cli.run("dial", "web.cbx:8080", check=False)
         assert done.returncode == 1
-        return done.stderr == "cbx-agent: dial web.cbx:8080: peer away\n"
+        return done.stderr == refusal("web.cbx:8080", "peer away")
 
     until("the dial is refused as away", away, 5)
 

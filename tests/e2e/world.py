@@ -21,6 +21,15 @@ BUILD = Path(os.environ.get("CBX_BUILD", ROOT / "build")).absolute()
 HUB = str(BUILD / "cbx-hub")
 AGENT = str(BUILD / "cbx-agent")
 AS_ROOT = ["--as-root"] if os.geteuid() == 0 else []
+# What to do about a refused dial, as README says it.
+REMEDIES = {
+    "unknown name": "`cbx-agent peers` lists the names",
+    "peer away": "its agent is not attached to the hub now",
+    "port not exposed": "invite that lease again with --expose",
+    "connection refused": "nothing listens there on the target",
+    "timed out": "`cbx-agent netcheck` tests the way to the hub",
+    "overloaded": "a limit is reached: try again later",
+}
 SBIN = "/usr/sbin:/sbin"
 SANITIZER = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")
 
@@ -204,6 +213,11 @@ class World:
         assert not left, f"left running: {left}"
         assert not unclean, f"did not end well on SIGTERM: {unclean}"
         assert not reports, f"a sanitizer objects: {reports}"
+
+
+def refusal(target, reason):
+    """The line by which `cbx-agent dial` refuses."""
+    return f"cbx-agent: dial {target}: {reason}; {REMEDIES[reason]}\n"
 
 
 class Hub:
