@@ -8,6 +8,7 @@
 #include "agent/cmd/token_input.h"
 #include "agent/daemon/state.h"
 #include "agent/netcheck/netcheck.h"
+#include "agent/uplink/proxy_choice.h"
 #include "common/base/log.h"
 #include "common/crypto/aead_choice.h"
 #include "common/crypto/cpu.h"
@@ -72,6 +73,7 @@ check_here(const struct agent_settings *settings, const struct cbx_token *where,
         .timeout_ms = timeout_ms,
         .try_lane = settings->lanes != CBX_LANES_OFF,
     };
+    proxy_choice_own(settings->proxy);
     struct ev_loop *loop = ev_default_loop(EVFLAG_AUTO);
     struct netcheck *check =
         loop != NULL ? netcheck_new(loop, &config, on_checks, (void *)&checks) : NULL;

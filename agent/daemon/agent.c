@@ -16,6 +16,7 @@
 #include "agent/mesh/joiner.h"
 #include "agent/mesh/mesh.h"
 #include "agent/uplink/child.h"
+#include "agent/uplink/proxy_choice.h"
 #include "agent/uplink/uplink.h"
 #include "common/base/log.h"
 #include "common/command/control.h"
@@ -223,6 +224,18 @@ open_state(struct agent *agent, struct cbx_error *error)
     return result;
 }
 
+/* A shell that was set up to use this agent may start it, too. */
+static void
+pass_over_own_proxy(const struct agent_settings *settings)
+{
+    struct proxy_choice choice;
+    proxy_choice_own(settings->proxy);
+    proxy_choose(settings->via, &choice);
+    if (choice.own)
+        cbx_log_info("%s names this agent's own proxy %s: not used on the way to the hub",
+                     choice.own, settings->proxy);
+}
+
 static int
 open_direct(struct agent *agent, struct cbx_error *error)
 {
@@ -248,6 +261,7 @@ open_parts(struct agent *agent, struct cbx_error *error)
         .proxy_required = settings->proxy_required,
         .tcp_keepalive_ms = settings->tcp_keepalive_ms,
     };
+    pass_over_own_proxy(settings);
     agent->lane = agent_lane_new(agent->loop, agent->settings->via);
     if (!agent->lane)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");

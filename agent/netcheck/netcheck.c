@@ -156,7 +156,9 @@ check_hub(const struct netcheck *check, json_t *checks, uint32_t best)
     json_object_set_new(hub, "address", json_string(check->where.address[best]));
     add_addresses(check, hub);
     if (proxy.name[0] == '\0') {
-        (void)netcheck_add(checks, "proxy", NETCHECK_SKIPPED, "", "none is set");
+        (void)netcheck_add(checks, "proxy", NETCHECK_SKIPPED, "", "%s%s",
+                           proxy.own != NULL ? proxy.own : "none is set",
+                           proxy.own != NULL ? " names this agent's own proxy: not used" : "");
         return;
     }
     const char *text = !found->connected ? ", and the hub was not reached"

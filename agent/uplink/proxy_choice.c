@@ -1,24 +1,114 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/uplink/proxy_choice.h"
 
+#include "common/base/names.h"
+#include "common/trust/token.h"
+
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+/* Of the process, as the environment is. */
+static const char *own_address;
+
+void
+proxy_choice_own(const char *address)
+{
+    own_address = address;
+}
+
+/* ---- reading ---- */
+
+struct parts {
+    char *scheme, *host, *port; /* NULL: not there */
+};
+
+static void
+take_apart(const char *text, struct parts *out)
+{
+    *out = (struct parts){0};
+    CURLU *url = curl_url();
+    if (url && curl_url_set(url, CURLUPART_URL, text,
+                            CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK) {
+        (void)curl_url_get(url, CURLUPART_SCHEME, &out->scheme, 0);
+        (void)curl_url_get(url, CURLUPART_HOST, &out->host, 0);
+        (void)curl_url_get(url, CURLUPART_PORT, &out->port, 0);
+    }
+    curl_url_cleanup(url);
+}
+
+static void
+free_parts(struct parts *parts)
+{
+    curl_free(parts->scheme);
+    curl_free(parts->host);
+    curl_free(parts->port);
+}
+
+/* As libcurl reads it: without a scheme it is HTTP, and its ports are 443 and 1080. */
+static bool
+over_tls(const char *text, const struct parts *parts)
+{
+    return parts->scheme && strstr(text, "://") && strcasecmp(parts->scheme, "https") == 0;
+}
+
 static const char *
-choose(const char *via, const char **from)
+port_of(const char *text, const struct parts *parts)
+{
+    if (parts->port)
+        return parts->port;
+    return over_tls(text, parts) ? "443" : "1080";
+}
+
+/* ---- our own ---- */
+
+/* This machine, as far as the text alone tells; the unspecified addresses listen there too. */
+static bool
+is_here(const char *host)
+{
+    static const char *const names[] = {"localhost", "::1", "[::1]", "0.0.0.0", "::", "[::]"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcasecmp(host, names[i]) == 0)
+            return true;
+    }
+    return strncmp(host, "127.", 4) == 0;
+}
+
+static bool
+is_own(const char *text)
+{
+    char host[CBX_ADDRESS_TEXT_MAX];
+    uint16_t port;
+    if (!own_address || cbx_host_port_parse(own_address, host, sizeof host, &port) != 0)
+        return false;
+    struct parts parts;
+    take_apart(text, &parts);
+    bool own = parts.host && strtoul(port_of(text, &parts), NULL, 10) == port &&
+               (strcasecmp(parts.host, host) == 0 || (is_here(parts.host) && is_here(host)));
+    free_parts(&parts);
+    return own;
+}
+
+/* ---- the choice ---- */
+
+static const char *
+choose(const char *via, struct proxy_choice *out)
 {
     static const char *const names[] = {"https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"};
-    *from = "--via";
+    out->from = "--via";
     if (via)
         return via;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         const char *value = getenv(names[i]);
-        *from = names[i];
-        if (value && value[0] != '\0')
+        out->from = names[i];
+        if (!value || value[0] == '\0')
+            continue;
+        if (!is_own(value))
             return value;
+        if (!out->own)
+            out->own = names[i];
     }
     return "";
 }
@@ -27,26 +117,16 @@ void
 proxy_choose(const char *via, struct proxy_choice *out)
 {
     *out = (struct proxy_choice){.url = ""};
-    out->url = choose(via, &out->from);
+    out->url = choose(via, out);
     if (out->url[0] == '\0')
         return;
-    char *scheme = NULL, *host = NULL, *port = NULL;
-    CURLU *url = curl_url();
-    if (url && curl_url_set(url, CURLUPART_URL, out->url,
-                            CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME) == CURLUE_OK) {
-        (void)curl_url_get(url, CURLUPART_SCHEME, &scheme, 0);
-        (void)curl_url_get(url, CURLUPART_HOST, &host, 0);
-        (void)curl_url_get(url, CURLUPART_PORT, &port, 0);
-    }
-    /* As libcurl reads it: without a scheme it is HTTP, and its ports are 443 and 1080. */
-    bool named = scheme != NULL && strstr(out->url, "://") != NULL;
-    out->tls = named && strcasecmp(scheme, "https") == 0;
-    const char *port_text = port != NULL ? port : out->tls ? "443" : "1080";
-    (void)snprintf(out->name, sizeof out->name, "%s://%s:%s", named ? scheme : "http",
-                   host != NULL ? host : "?", port_text);
-    out->port = (uint16_t)strtoul(port_text, NULL, 10);
-    curl_free(scheme);
-    curl_free(host);
-    curl_free(port);
-    curl_url_cleanup(url);
+    struct parts parts;
+    take_apart(out->url, &parts);
+    const char *port = port_of(out->url, &parts);
+    out->tls = over_tls(out->url, &parts);
+    out->port = (uint16_t)strtoul(port, NULL, 10);
+    (void)snprintf(out->name, sizeof out->name, "%s://%s:%s",
+                   parts.scheme && strstr(out->url, "://") ? parts.scheme : "http",
+                   parts.host ? parts.host : "?", port);
+    free_parts(&parts);
 }

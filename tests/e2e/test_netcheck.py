@@ -9,7 +9,7 @@ import threading
 
 import pytest
 from servers import Server
-from world import PLANE, Agent, Hub, free_port, until
+from world import AGENT, PLANE, Agent, Hub, free_port, until
 
 pytestmark = pytest.mark.skipif(PLANE != "", reason="planes are chosen here")
 
@@ -230,6 +230,21 @@ def test_a_proxy_that_lets_through(world, hub):
     checked = netcheck(cli, environment=dict(via, no_proxy="127.0.0.1"))
     assert checked.status == 0 and not checked["proxy"]["used"]
     assert "no_proxy" in checked["proxy"]["text"]
+
+
+def test_a_variable_that_names_the_agents_own_proxy_is_passed_over(world, hub):
+    port = free_port()
+    own = {"ALL_PROXY": f"socks5h://127.0.0.1:{port}"}
+    cli = Agent(world, "cli", hub)
+    words = ["up", cli.token_file(hub.invite("cli")), "--proxy", f"127.0.0.1:{port}"]
+    cli.process = world.start("cli", [AGENT, "--state", cli.state, *words], environment=own)
+    cli.wait_attached()
+    said = [line for line in cli.process.stderr().splitlines() if "own proxy" in line]
+    assert len(said) == 1 and "ALL_PROXY" in said[0], cli.process.stderr()
+    assert "ALL_PROXY names this agent's own proxy" in netcheck(cli)["proxy"]["text"]
+    cli.process.terminate()
+    checked = netcheck(cli, environment={"ALL_PROXY": "socks5h://127.0.0.1:1080"})  # where it would listen
+    assert checked.status == 0 and "own proxy" in checked["proxy"]["text"]
 
 
 def test_nothing_to_check_is_said(world, hub):

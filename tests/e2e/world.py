@@ -83,7 +83,7 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                env=world.environment,
+                env=dict(world.environment, **options.pop("environment", {})),
                 cwd=world.dir,
                 **options,
             )

@@ -44,11 +44,53 @@ a_proxy_is_named_without_its_password(void **state)
     assert_string_equal(proxy.name, "");
 }
 
+static void
+own_proxy_is_passed_over(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *own, *variable;
+        bool same;
+    } cases[] = {
+        {"127.0.0.1:1080", "socks5h://127.0.0.1:1080", true},
+        {"127.0.0.1:1080", "socks5h://localhost", true},
+        {"127.0.0.1:1080", "http://[::1]:1080/", true},
+        {"0.0.0.0:1080", "127.0.0.1:1080", true},
+        {"10.0.0.1:1080", "http://10.0.0.1:1080", true},
+        {"127.0.0.1:1080", "socks5h://127.0.0.1:1081", false},
+        {"127.0.0.1:1080", "http://10.0.0.1:1080", false},
+        {"127.0.0.1:443", "https://localhost", true},
+        {"127.0.0.1:1080", "https://localhost", false},
+        {NULL, "socks5h://127.0.0.1:1080", false},
+    };
+    struct proxy_choice proxy;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        proxy_choice_own(cases[i].own);
+        setenv("ALL_PROXY", cases[i].variable, 1);
+        proxy_choose(NULL, &proxy);
+        assert_string_equal(proxy.url, cases[i].same ? "" : cases[i].variable);
+        assert_string_equal(proxy.own != NULL ? proxy.own : "", cases[i].same ? "ALL_PROXY" : "");
+        proxy_choose(cases[i].variable, &proxy); /* --via is what somebody asked for */
+        assert_string_equal(proxy.url, cases[i].variable);
+    }
+    /* The next variable counts. */
+    proxy_choice_own("127.0.0.1:1080");
+    setenv("https_proxy", "http://127.0.0.1:1080", 1);
+    setenv("ALL_PROXY", "http://10.0.0.1:3128", 1);
+    proxy_choose(NULL, &proxy);
+    assert_string_equal(proxy.name, "http://10.0.0.1:3128");
+    assert_string_equal(proxy.own, "https_proxy");
+    unsetenv("https_proxy");
+    unsetenv("ALL_PROXY");
+    proxy_choice_own(NULL);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_proxy_is_named_without_its_password),
+        cmocka_unit_test(own_proxy_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
