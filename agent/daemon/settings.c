@@ -2,6 +2,7 @@
 #include "agent/daemon/settings.h"
 
 #include "agent/mesh/candidates.h"
+#include "agent/uplink/proxy_choice.h"
 #include "agent/uplink/ssh_command_argv.h"
 #include "common/base/names.h"
 #include "common/command/config_file.h"
@@ -136,8 +137,13 @@ set_via(struct agent_settings *settings, const char *value, struct cbx_error *er
                                           "socks4a://", "socks5://", "socks5h://"};
     for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
         size_t length = strlen(schemes[i]);
-        if (strncasecmp(value, schemes[i], length) == 0 && value[length] != '\0')
-            return set_text(&settings->via, value, error);
+        if (strncasecmp(value, schemes[i], length) != 0 || value[length] == '\0')
+            continue;
+        struct proxy_choice choice;
+        proxy_choose(value, &choice);
+        if (choice.wrong[0] != '\0')
+            return cbx_fail(error, CBX_ERR_USAGE, "%s", choice.wrong);
+        return set_text(&settings->via, value, error);
     }
     /* The URL may hold a password: it is not repeated. */
     return cbx_fail(error, CBX_ERR_USAGE,

@@ -96,7 +96,9 @@ describe(struct connector *c, CURLcode code, struct cbx_error *text)
     const char *cause = c->detail[0] != '\0' ? c->detail : curl_easy_strerror(code);
     long status = 0;
     (void)curl_easy_getinfo(c->easy, CURLINFO_HTTP_CONNECTCODE, &status);
-    if (status >= 300)
+    if (c->proxy.wrong[0] != '\0')
+        cbx_fail(text, 0, "the proxy in %s: %s", c->proxy.from, c->proxy.wrong);
+    else if (status >= 300)
         describe_tunnel(c, status, text);
     else if (code == CURLE_COULDNT_RESOLVE_HOST)
         cbx_fail(text, 0, "%s: the name does not resolve (%s): check the network and its DNS",
@@ -349,6 +351,8 @@ set_up(struct connector *c, const char *address, const char *via)
         return false;
     }
     proxy_choose(via, &c->proxy);
+    if (c->proxy.wrong[0] != '\0')
+        return false;
     c->multi = curl_multi_init();
     if (!c->multi || !set_options(c))
         return false;

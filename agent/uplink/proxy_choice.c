@@ -62,6 +62,26 @@ port_of(const char *text, const struct parts *parts)
     return over_tls(text, parts) ? "443" : "1080";
 }
 
+/* For a URL that could not be taken apart. Most often a password has a character that ends it. */
+static void
+say_what_is_wrong(const char *text, char *out, size_t size)
+{
+    const char *scheme_end = strstr(text, "://");
+    const char *login = scheme_end ? scheme_end + 3 : text;
+    const char *login_end = strrchr(login, '@');
+    (void)snprintf(out, size, "not a URL of the form http://HOST:PORT");
+    for (const char *at = login; login_end && at < login_end; at++) {
+        uint8_t byte = (uint8_t)*at;
+        bool shown = byte > ' ' && byte < 0x7f;
+        if (shown && !strchr("@/?#[]", byte))
+            continue;
+        char quoted[4] = {'\'', (char)byte, '\'', '\0'};
+        (void)snprintf(out, size, "write %s in its user name or password as %%%02X",
+                       shown ? quoted : "a space or byte", byte);
+        return;
+    }
+}
+
 /* ---- our own ---- */
 
 /* This machine, as far as the text alone tells; the unspecified addresses listen there too. */
@@ -128,5 +148,7 @@ proxy_choose(const char *via, struct proxy_choice *out)
     (void)snprintf(out->name, sizeof out->name, "%s://%s:%s",
                    parts.scheme && strstr(out->url, "://") ? parts.scheme : "http",
                    parts.host ? parts.host : "?", port);
+    if (!parts.host)
+        say_what_is_wrong(out->url, out->wrong, sizeof out->wrong);
     free_parts(&parts);
 }

@@ -19,6 +19,7 @@ struct proxy_choice {
     bool tls;         /* the way to the proxy itself is TLS */
     uint16_t port;
     char name[300]; /* scheme, host and port, for people; "": none */
+    char wrong[80]; /* why the URL cannot be read, and what to do; "": it can */
 };
 
 /* Where this process serves its own proxy, HOST:PORT; borrowed for good. NULL: nowhere. */

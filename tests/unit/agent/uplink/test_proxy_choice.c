@@ -45,6 +45,27 @@ a_proxy_is_named_without_its_password(void **state)
 }
 
 static void
+what_is_wrong_with_a_url_is_said_without_the_rest_of_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *url, *wrong;
+    } cases[] = {
+        {"http://u:p@ss:3128@host", "write '@' in its user name or password as %40"},
+        {"http://u:se/cret@host:3128", "write '/' in its user name or password as %2F"},
+        {"http://u:se cret@host:3128", "write a space or byte in its user name or password as %20"},
+        {"http://host:port", "not a URL of the form http://HOST:PORT"},
+        {"http://u:p%40ss@host:3128", ""},
+        {"socks5h://[::1]:1080", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct proxy_choice proxy;
+        proxy_choose(cases[i].url, &proxy);
+        assert_string_equal(proxy.wrong, cases[i].wrong);
+    }
+}
+
+static void
 own_proxy_is_passed_over(void **state)
 {
     (void)state;
@@ -90,6 +111,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_proxy_is_named_without_its_password),
+        cmocka_unit_test(what_is_wrong_with_a_url_is_said_without_the_rest_of_it),
         cmocka_unit_test(own_proxy_is_passed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -863,6 +863,19 @@ a_proxy_that_says_no_is_quoted_without_its_password(void **state)
 }
 
 static void
+a_proxy_whose_url_cannot_be_read_is_explained(void **state)
+{
+    struct stage *stage = begin(state);
+    const struct uplink_config config = {0};
+    assert_int_equal(setenv("https_proxy", "http://me:hu@sh:3128@127.0.0.1", 1), 0);
+    client_new(&stage->client, 22, 0, &config);
+    expect_failure(&stage->client, UPLINK_UNREACHABLE,
+                   "the proxy in https_proxy: write '@' in its user name or password as %40");
+    (void)unsetenv("https_proxy");
+    assert_null(strstr(stage->client.text, "hu"));
+}
+
+static void
 a_refused_proxy_is_named(void **state)
 {
     struct stage *stage = begin(state);
@@ -936,6 +949,7 @@ main(void)
         TEST(a_web_server_is_no_hub),
         TEST(a_silent_server_is_given_up),
         TEST(an_http_proxy_is_passed),
+        TEST(a_proxy_whose_url_cannot_be_read_is_explained),
         TEST(the_proxy_of_the_environment_is_used),
         TEST(a_proxy_that_says_no_is_quoted_without_its_password),
         TEST(a_refused_proxy_is_named),
