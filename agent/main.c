@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The command line of cbx-agent. */
+/* The command line of cbx-agent. Tested by test_commands.py. */
 #include "agent/cmd/commands.h"
 #include "agent/cmd/token_input.h"
 #include "common/base/log.h"

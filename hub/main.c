@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cbx-hub: the tables of commands and options, and main. */
+/* cbx-hub: the tables of commands and options, and main. Tested by test_commands.py. */
 #include "common/base/log.h"
 #include "common/os/descriptors.h"
 #include "hub/cmd/cmd.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_commands.py and test_damage.py. */
 #include "agent/cmd/commands.h"
 
 #include "common/base/log.h"

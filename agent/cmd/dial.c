@@ -7,6 +7,7 @@
  *
  * The end: the agent's word on the control socket decides the exit status, after every byte that
  * is left in the socket was written. Any end of this process before that resets the stream.
+ * Tested by test_ssh.py, test_halfclose.py and test_refusals.py.
  */
 #include "agent/cmd/commands.h"
 

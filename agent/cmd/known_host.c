@@ -2,7 +2,7 @@
 /*
  * known-host REASON HOST TYPE KEY: what ssh runs as its KnownHostsCommand (ssh_command.c). It asks
  * the agent that started that ssh whether the key is the pinned one, and answers as a known_hosts
- * file would: with the line, or with none.
+ * file would: with the line, or with none. Tested by test_ssh_command.py.
  */
 #include "agent/cmd/commands.h"
 #include "common/base/bytes.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * netcheck: by the running agent where there is one, since it has the way to the hub that counts;
- * with a token, another proxy or no running agent by the command itself.
+ * with a token, another proxy or no running agent by the command itself. Tested by
+ * test_netcheck.py.
  */
 #include "agent/cmd/commands.h"
 

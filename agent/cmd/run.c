@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* join, run and up: the commands that run an agent. */
+/*
+ * join, run and up: the commands that run an agent. Tested by test_damage.py and
+ * test_ssh_command.py.
+ */
 #include "agent/cmd/commands.h"
 
 #include "agent/cmd/token_input.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* status and peers: what the running agent says, as text for people or as it came. */
+/*
+ * status and peers: what the running agent says, as text for people or as it came. Tested by
+ * test_planes.py and test_commands.py.
+ */
 #include "agent/cmd/commands.h"
 
 #include "common/base/log.h"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* down and leave. */
+/* down and leave. Tested by test_restart.py. */
 #include "agent/cmd/commands.h"
 
 #include "common/base/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_trust.py and test_commands.py. */
 #include "agent/cmd/token_input.h"
 
 #include "common/base/log.h"

@@ -3,7 +3,8 @@
  * The process. Before the loop runs: the state folder's lock, the sealed state, and what a given
  * token changes in it (rule 6: identity and token are on disk before anything is sent). Then the
  * loop: a prepare watcher begins the phase that was asked for and flushes the engines before each
- * sleep. Everything is freed in one place, agent_dispose.
+ * sleep. Everything is freed in one place, agent_dispose. Tested by test_restart.py and
+ * test_trust.py.
  */
 #include "agent/daemon/agent.h"
 

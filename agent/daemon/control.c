@@ -15,6 +15,7 @@
  *   {"cmd":"netcheck", "timeout_ms":10000}   ->  {"ok":true, "agent":"running", "checks":[...]}
  *
  * A dial or a wait lives as long as its client: a command that is killed takes its dial with it.
+ * Tested by test_commands.py and test_refusals.py.
  */
 #include "agent/daemon/control.h"
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_rules.py and test_restart.py. */
 #include "agent/daemon/engine.h"
 
 #include "agent/front/front.h"

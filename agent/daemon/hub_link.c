@@ -4,7 +4,8 @@
  * joiner (JOIN) or to the mesh.
  *
  * Failures that no waiting heals end the process with one line; all others are logged once and
- * tried again: the uplink backs off by itself, the mesh keeps its streams' state.
+ * tried again: the uplink backs off by itself, the mesh keeps its streams' state. Tested by
+ * test_restart.py and test_trust.py.
  */
 #include "agent/daemon/hub_link.h"
 

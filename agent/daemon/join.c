@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_rules.py and test_trust.py. */
 #include "agent/daemon/join.h"
 
 #include "agent/daemon/engine.h"

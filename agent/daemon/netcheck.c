@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_netcheck.py. */
 #include "agent/daemon/netcheck.h"
 
 #include "agent/daemon/process.h"

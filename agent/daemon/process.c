@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_restart.py. */
 #include "agent/daemon/process.h"
 
 #include "agent/mesh/mesh.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_planes.py. */
 #include "agent/daemon/status.h"
 
 #include "agent/front/front.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_lanes.py. */
 #include "agent/lanes/hub_lane_dialer.h"
 #include "agent/lanes/lane_proof.h"
 #include "agent/uplink/connector.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What lets only SSH through ends the connection in HALF, at the latest. */
+/*
+ * What lets only SSH through ends the connection in HALF, at the latest. Tested by
+ * test_netcheck.py.
+ */
 #include "agent/netcheck/lane.h"
 
 #include "agent/lanes/lane_proof.h"

@@ -5,7 +5,8 @@
  * table other than the local one come or gone. A message that does not parse is skipped; an
  * overrun (ENOBUFS) means that changes were missed, which counts as one.
  *
- * The period timer runs after each call; `pending` notes a change seen while it runs.
+ * The period timer runs after each call; `pending` notes a change seen while it runs. Tested by
+ * test_direct.py and test_moves.py.
  */
 #include "common/os/netwatch.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* What the commands share: finding the hub, asking it, printing. */
+/*
+ * What the commands share: finding the hub, asking it, printing. Tested by test_commands.py and
+ * test_damage.py.
+ */
 #include "common/base/names.h"
 #include "common/command/control_call.h"
 #include "common/command/state_dir.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Commands that change something in the running hub, and the hidden one that sshd runs. */
+/*
+ * Commands that change something in the running hub, and the hidden one that sshd runs. Tested by
+ * test_trust.py and test_restart.py.
+ */
 #include "common/base/names.h"
 #include "hub/cmd/cmd.h"
 #include "hub/cmd/lookup.h"

@@ -4,7 +4,8 @@
  *
  *   secret -> log-in key, signing key; pond key -> serial, certificate; hub: register -> token
  *
- * The secret leaves this process only as the token on standard output.
+ * The secret leaves this process only as the token on standard output. Tested by test_trust.py
+ * and test_commands.py.
  */
 #include "common/base/clock.h"
 #include "common/base/names.h"

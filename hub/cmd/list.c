@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Commands that only look: tables for people, the hub's own JSON with --json. */
+/*
+ * Commands that only look: tables for people, the hub's own JSON with --json. Tested by
+ * test_commands.py and test_planes.py.
+ */
 #include "common/base/clock.h"
 #include "hub/cmd/cmd.h"
 #include "hub/cmd/lookup.h"

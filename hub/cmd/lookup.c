@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_commands.py. */
 #include "hub/cmd/lookup.h"
 
 #include <stdio.h>

@@ -2,6 +2,7 @@
 /*
  * The run command up to the loop: who we are, where our files are, whether sshd will work. The
  * spawner is forked as soon as its arguments are known, before keys are opened and threads started.
+ * Tested by test_commands.py and test_damage.py.
  */
 #include "common/base/log.h"
 #include "common/command/state_dir.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_direct.py and test_loads.py. */
 #include "hub/daemon/addresses.h"
 #include "common/base/names.h"
 #include "hub/login/bind.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_restart.py and test_rules.py. */
 #include "hub/daemon/commit.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

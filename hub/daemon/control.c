@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_commands.py and test_trust.py. */
 #include "hub/daemon/control.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

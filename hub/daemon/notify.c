@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_commands.py. */
 #include "hub/daemon/notify.h"
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_restart.py. */
 #include "hub/daemon/process.h"
 #include "common/base/states.h"
 #include "hub/daemon/notify.h"

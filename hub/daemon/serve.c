@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_commands.py and test_restart.py. */
 #include "hub/daemon/serve.h"
 #include "hub/core/edit.h"
 #include "hub/daemon/notify.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_restart.py and test_lanes.py. */
 #include "hub/daemon/wiring.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_commands.py. */
 #include "hub/host/account.h"
 #include <errno.h>
 #include <fcntl.h>

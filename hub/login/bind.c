@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_strangers.py. */
 #include "hub/login/bind.h"
 #include "common/base/names.h"
 #include "common/os/socket.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_strangers.py. */
 #include "hub/login/conn.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

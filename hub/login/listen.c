@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_strangers.py and test_lanes.py. */
 #include "hub/login/listen.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

@@ -2,7 +2,8 @@
 /*
  * One loop over the hub's socket and the sshd processes. The hub hears of an sshd's exit when the
  * kernel has reported it. The helper ignores the signals of a terminal and of a service manager: it
- * ends when its socket to the hub does, after every sshd.
+ * ends when its socket to the hub does, after every sshd. Tested by test_strangers.py and
+ * test_restart.py.
  */
 #include "hub/login/spawner_helper.h"
 #include "common/base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_damage.py and test_strangers.py. */
 #include "hub/login/sshd.h"
 #include "common/disk/file.h"
 #include "common/disk/vault.h"

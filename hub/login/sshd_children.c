@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tested by test_strangers.py and test_restart.py. */
 #include "hub/login/sshd_children.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
