@@ -46,7 +46,7 @@ static const struct cbx_option invite_options[] = {
     {"label", "K=V", "a label that peers show", true},
     {"keys", "DIR", "folder of the pond keys (default: STATE/ponds)", false},
     {"out", "FILE", "write the token to a new file that only you can read", false},
-    {"replace", NULL, "also when a lease of that name has joined", false},
+    {"replace", NULL, "replace a lease of that name without asking", false},
     KEY_OPTIONS,
     {0},
 };

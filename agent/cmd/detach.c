@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `up --detach`: a child in a session of its own runs the agent; the parent waits at the other end
- * of the report pipe (agent.h) until the agent is attached, has failed, or takes too long. Tested
+ * of the report pipe (start.h) until the agent is attached, has failed, or takes too long. Tested
  * by test_restart.py.
  */
 #include "agent/cmd/commands.h"

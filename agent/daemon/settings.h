@@ -39,11 +39,11 @@ struct agent_settings {
     {"via", "URL", "proxy on the way to the hub (else https_proxy, ALL_PROXY)", false},            \
     {"ssh-command", "COMMAND", "reach the hub through this ssh client: 'ssh -J bastion'", false},  \
     {"lanes", "auto|off|require", "a faster way to the hub beside ssh (auto)", false},              \
-    {"direct", "auto|off|ADDR:PORT", "lanes between peers; where they connect to (auto)", false},  \
+    {"direct", "auto|off|ADDR:PORT", "lanes between peers; where to listen for them (auto)", false},  \
     {"key-file", "FILE", "32 bytes that seal the state (else `key` in the state folder)", false},  \
     {"passphrase-file", "FILE", "its first line seals the state instead of a key file", false},    \
     {"receive-budget", "SIZE", "limit of bytes held for local programs (128M)", false},                \
-    {"send-budget", "SIZE", "limit of bytes kept until peers have them (64M)", false},                 \
+    {"send-budget", "SIZE", "limit of sent bytes kept until peers acknowledge them (64M)", false},                 \
     {"keepalive", "TIME", "ping after this much silence (15s)", false},                            \
     {"gone", "TIME", "a link is dead after this much silence (45s)", false},                       \
     {"dial-timeout", "TIME", "how long a dial may take (30s)", false},                              \

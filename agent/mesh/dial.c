@@ -192,7 +192,7 @@ mesh_dial_again(struct mesh_stream *stream, uint64_t reason)
  * no byte of the program was sent before its answer.
  */
 static void
-doubt(struct mesh_stream *stream, int64_t now)
+suspect_path_of(struct mesh_stream *stream, int64_t now)
 {
     struct mesh *mesh = stream->mesh;
     struct cbx_link *link = stream->core.circuit.link;
@@ -203,7 +203,7 @@ doubt(struct mesh_stream *stream, int64_t now)
         (void)cbx_link_ping(link, now);
     if (now - stream->opened_at < UNANSWERED_US || now - link->ping_at < ASK_US)
         return;
-    mesh_direct_doubt(stream->peer);
+    mesh_direct_suspect(stream->peer);
     if (!mesh_hub_path(mesh))
         return;
     struct mesh_circuit_left left = mesh_circuit_now(stream);
@@ -216,21 +216,21 @@ doubt(struct mesh_stream *stream, int64_t now)
 }
 
 static void
-doubt_lanes(struct mesh *mesh, int64_t now)
+suspect_lanes(struct mesh *mesh, int64_t now)
 {
     struct mesh_stream *stream, *next;
     if (TAILQ_EMPTY(&mesh->directs))
         return;
     for (stream = TAILQ_FIRST(&mesh->opening); stream; stream = next) {
         next = TAILQ_NEXT(stream, opening_entry);
-        doubt(stream, now);
+        suspect_path_of(stream, now);
     }
 }
 
 void
 mesh_dials_expire(struct mesh *mesh, int64_t now)
 {
-    doubt_lanes(mesh, now);
+    suspect_lanes(mesh, now);
     struct mesh_stream *stream, *next;
     for (stream = TAILQ_FIRST(&mesh->waiting); stream; stream = next) {
         next = TAILQ_NEXT(stream, entry);

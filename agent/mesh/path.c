@@ -29,7 +29,7 @@ mesh_direct_proven(const struct mesh_peer *peer)
 }
 
 void
-mesh_direct_doubt(struct mesh_peer *peer)
+mesh_direct_suspect(struct mesh_peer *peer)
 {
     if (!mesh_direct_proven(peer))
         return;

@@ -29,7 +29,7 @@ bool mesh_direct_up(const struct mesh_peer *peer);
 bool mesh_direct_proven(const struct mesh_peer *peer);
 /* The lane to the peer was asked for a sign of life and gave none: it serves nothing new until
  * something comes, while the hub's link can. Harmless when there is no lane. */
-void mesh_direct_doubt(struct mesh_peer *peer);
+void mesh_direct_suspect(struct mesh_peer *peer);
 /* The lane to the peer, if there is one, ends at the next turn. */
 void mesh_direct_doom(struct mesh_peer *peer, const char *why);
 

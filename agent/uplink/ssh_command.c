@@ -5,8 +5,8 @@
  * that is no magic, or takes too long; the socket for the key is there that long and no longer.
  *
  * What the failure is, is not guessed from its words alone, which a server on the way can make it
- * say. A wrong host key and the start of the log-in are what the socket saw; "denied" (which ends
- * a join) is a log-in that began at the pinned host, where no signature was asked for, and which
+ * say. A wrong host key and the start of the login are what the socket saw; "denied" (which ends
+ * a join) is a login that began at the pinned host, where no signature was asked for, and which
  * ssh itself calls a denial.
  */
 #include "agent/uplink/ssh_command.h"

@@ -5,7 +5,7 @@
  *
  * The command has placeholders (ssh_command_argv.h). With %o a link is taken only when ssh has
  * shown the pinned host key (ssh_agent.h). A command with placeholders but without %o does its own
- * log-in and its own checks.
+ * login and its own checks.
  */
 #ifndef AGENT_UPLINK_SSH_COMMAND_H
 #define AGENT_UPLINK_SSH_COMMAND_H

@@ -12,7 +12,7 @@
 static const char single_letters[] = "hpu", list_letters[] = "o";
 
 /*
- * What makes the user's ssh safe for this: the log-in with the one key of our socket, the host key
+ * What makes the user's ssh safe for this: the login with the one key of our socket, the host key
  * checked by us alone, nothing forwarded, no shared connection, no question. A jump host on the way
  * is another ssh process, to which ssh passes none of these.
  */

@@ -142,7 +142,7 @@ compose(const char *folder, size_t length, const char *middle, const char *kind,
     char here[PATH_MAX] = "";
     bool relative = folder[0] != '/';
     if (relative && !getcwd(here, sizeof here))
-        return cbx_fail(error, CBX_ERR_IO, "cannot tell the working directory: %s",
+        return cbx_fail(error, CBX_ERR_IO, "cannot determine the working folder: %s",
                         strerror(errno));
     while (length > 1 && folder[length - 1] == '/')
         length--;

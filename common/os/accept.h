@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accepting connections, with one policy for every listener of both programs:
+ * Accepting connections, with one policy for every listener that strangers or programs reach:
  *
  *   the client's fault     ended before it was accepted, refused by a firewall, no route to it any
  *                          more: the next one has its turn

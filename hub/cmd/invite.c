@@ -2,7 +2,7 @@
 /*
  * The invite command. It signs; the running hub never opens the pond key:
  *
- *   secret -> log-in key, signing key; pond key -> serial, certificate; hub: register -> token
+ *   secret -> login key, signing key; pond key -> serial, certificate; hub: register -> token
  *
  * The secret leaves this process only as the token on standard output. Tested by test_trust.py
  * and test_commands.py.

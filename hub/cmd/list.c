@@ -237,7 +237,7 @@ cmd_status(const struct cbx_command *command, void *parsed)
                  number_of(answer, "pid"), up, text_of(answer, "state_dir"));
     print_list("listening", json_object_get(answer, "listening"));
     print_list("tokens name", json_object_get(answer, "addresses"));
-    (void)printf("%-12s %s, log-in as %s\n", "host key", text_of(answer, "host_key"),
+    (void)printf("%-12s %s, login as %s\n", "host key", text_of(answer, "host_key"),
                  text_of(answer, "user"));
     (void)printf("%-12s %lld of %lld attached, %lld circuits\n", "peers",
                  number_of(answer, "attached"), number_of(answer, "peers"),

@@ -273,7 +273,7 @@ sweep_link(struct hub_link *link, int64_t now)
         cbx_log_info("connection %llu from %s logged in and sent no HELLO or JOIN in time, closed",
                      (unsigned long long)link->connection, link->address);
         hub_link_bye(link, CBX_REASON_TIMED_OUT, 0,
-                     "no HELLO or JOIN came in time after the log-in");
+                     "no HELLO or JOIN came in time after the login");
     } else if (hub_budget_overdue(link, now)) {
         core->count.allowances_kept++;
         cbx_log_warn("%s did not confirm its lowered allowance in time, closed", link->name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The running hub: one loop over the door (listen), the log-ins (attach), the core, the disk
+ * The running hub: one loop over the door (listen), the logins (attach), the core, the disk
  * (commit) and the commands (control). wiring.h joins them, process.h says how they stop, which
  * takes at most 5 s.
  */

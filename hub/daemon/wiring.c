@@ -57,7 +57,7 @@ on_committed(void *arg, uint64_t ticket, int result, const char *text)
     serve->woken = true;
 }
 
-/* ---- log-ins and lanes ---- */
+/* ---- logins and lanes ---- */
 
 static void
 on_attached(void *arg, uint64_t connection, const char *fingerprint, struct cbx_carrier *carrier)
@@ -142,7 +142,7 @@ open_door(struct serve *serve, struct cbx_error *error)
         .per_address = (uint32_t)run->per_address_max,
         .sshd = (uint32_t)run->login_processes,
         .silent_us = run->login_grace_ms * 1000,
-        /* sshd ends a slow log-in itself and says so; this is for those that log in and stay. */
+        /* sshd ends a slow login itself and says so; this is for those that log in and stay. */
         .login_us = run->login_grace_ms * 1000 + 1000000,
         .recent_us = 86400 * (int64_t)1000000,
     };

@@ -10,7 +10,7 @@
 
 #include "hub/daemon/process.h"
 
-/* Makes core, log-ins, door and commands; loop and store are there. What was made before an error
+/* Makes core, logins, door and commands; loop and store are there. What was made before an error
  * stays in serve. */
 int wiring_make(struct serve *serve, struct cbx_error *error);
 /* Exits of sshd are reported from here on. */

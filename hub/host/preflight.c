@@ -143,7 +143,7 @@ preflight_check(const struct account *account, struct cbx_error *error)
     return result != 0 ? result : check_shadow(account, error);
 }
 
-/* The environment of a log-in, with what makes bash believe that it is one over the network. */
+/* The environment of a login, with what makes bash believe that it is one over the network. */
 static int
 run_shell(const struct account *account, struct proc_result *said, struct cbx_error *error)
 {

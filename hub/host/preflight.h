@@ -12,7 +12,7 @@
 /* As the account that will run sshd. Makes /run/sshd when root lacks it. */
 int preflight_check(const struct account *account, struct cbx_error *error);
 
-/* Runs the login shell as sshd will for every log-in and warns when it prints or is slow. */
+/* Runs the login shell as sshd will for every login and warns when it prints or is slow. */
 void preflight_shell(const struct account *account);
 
 #endif

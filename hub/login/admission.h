@@ -33,7 +33,7 @@ struct admission_config {
     uint32_t per_address; /* 32 */
     uint32_t sshd;        /* 2 * cores + 4 */
     int64_t silent_us;    /* how long a silent one may wait: 10 s */
-    int64_t login_us;     /* how long a log-in may take from the start of its sshd: 10 s */
+    int64_t login_us;     /* how long a login may take from the start of its sshd: 10 s */
     int64_t recent_us;    /* what "recently" means: 24 h */
 };
 

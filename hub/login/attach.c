@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The forced command. One of these sleeps per log-in, so it takes nothing that it need not. */
+/* The forced command. One of these sleeps per login, so it takes nothing that it need not. */
 #include "hub/login/attach.h"
 #include "common/base/log.h"
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a log-in's two pipes get from sshd to the hub.
+ * How a login's two pipes get from sshd to the hub.
  *
  * sshd runs `cbx-hub attach --key FINGERPRINT` as the key's forced command, with pipes as standard
  * input and output and the connection's number in CBX_CONN. attach connects to <state>/attach.sock

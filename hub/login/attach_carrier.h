@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The carrier of a log-in: sshd's two pipes, and the connection of attach beside them, which it
+ * The carrier of a login: sshd's two pipes, and the connection of attach beside them, which it
  * owns; closing it ends all three. A carrier outlives the server if its owner wants; it then only
  * forgets to report.
  */

@@ -20,7 +20,7 @@ enum {
 };
 
 struct attach_server_ops {
-    /* A log-in. The carrier belongs to the callee from here on. */
+    /* A login. The carrier belongs to the callee from here on. */
     void (*attached)(void *arg, uint64_t connection, const char *fingerprint,
                      struct cbx_carrier *carrier);
     /* That carrier was closed, by whomever. Not called from attach_server_free on. */

@@ -46,7 +46,7 @@ uint32_t listen_count(const struct listen *listen);
 const char *listen_text(const struct listen *listen, uint32_t index);
 const struct sockaddr *listen_address(const struct listen *listen, uint32_t index);
 
-/* A log-in came through: its slot is free. *address (valid until listen_exited) is the peer's, for
+/* A login came through: its slot is free. *address (valid until listen_exited) is the peer's, for
  * people. CBX_ERR_NOTFOUND for a number that is not in SSHD. */
 int listen_attached(struct listen *listen, uint64_t connection, const char **address);
 /* The link of a connection was closed. */

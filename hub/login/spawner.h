@@ -20,7 +20,7 @@ struct ev_loop;
 
 struct spawner_ops {
     void (*exited)(void *arg, uint64_t number, int status); /* status as of waitpid */
-    void (*lost)(void *arg); /* the helper is gone: log-ins are over */
+    void (*lost)(void *arg); /* the helper is gone: logins are over */
 };
 
 /* Forks the helper. Call before any loop, thread or secret exists. */

@@ -447,7 +447,7 @@ def test_dial_exits_after_the_acknowledgement_of_its_end(pair):
     assert len(taken[0]) == len(data) and taken[0] == data
 
 
-# ---- what users of such tools complain about (lessons.md) ----
+# ---- what users of such tools complain about ----
 
 
 def sockets_of(pids):

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a link takes, and when; test_link_send.c has what it says. */
+/* What a link takes, and when; test_link_out.c has what it says. */
 #include "link_fixture.h"
 
 /* ---- the first bytes ---- */
