@@ -259,6 +259,39 @@ def test_completion_offers_what_the_running_process_knows(world, pair):
     assert completed(world, AGENT, world.dir / "none", "dial", "we") == []
 
 
+def manual_of(program):
+    name = os.path.basename(program)
+    with open(os.path.join(ROOT, "agent" if program == AGENT else "hub", f"{name}.1")) as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("program", [HUB, AGENT], ids=["hub", "agent"])
+def test_help_manual_and_completion_name_the_same_options(world, program):
+    manual = manual_of(program)
+    commands = re.findall(r"^  ([a-z]+)\b", world.run([program, "--help"]).stdout.split("options of every")[0], re.M)
+    assert len(commands) >= 8
+    for command in commands:
+        text = world.run([program, command, "--help"]).stdout
+        options = set(re.findall(r"^  (--[a-z-]+)", text, re.M))
+        assert options <= {"-" + name for name in re.findall(r"Fl (-[a-z-]+)", manual)}, command
+        assert re.search(rf"^\.(It Cm|Ss) {command}\b", manual, re.M), command
+        assert set(completed(world, program, "/", command, "--")) == options | {"--help"}, command
+
+
+def test_manuals_explain_every_counter(pair):
+    def names(value):
+        return set(value).union(*(names(inner) for inner in value.values() if isinstance(inner, dict)))
+
+    status = json.loads(pair.cli.run("status", "--json").stdout)
+    hub = pair.hub.json("status")
+    for manual, counters in (
+        (manual_of(AGENT), names(status["front"]) | names(status["direct"]) | set(status["mesh"]["counters"])),
+        (manual_of(HUB), names(hub["door"]) | set(hub["counters"]) | {"attach_refused"}),
+    ):
+        explained = set(re.findall(r"\w+", manual))
+        assert counters - {"proxy", "mode", "trouble", "listening"} - explained == set()
+
+
 def test_commands_without_a_process_say_so(world, hub):
     for words in (["status"], ["peers"], ["dial", "web.cbx:1"]):
         done = Agent(world, "nobody").run(*words, check=False)
