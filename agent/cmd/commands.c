@@ -5,34 +5,46 @@
 #include "common/base/log.h"
 #include "common/command/state_dir.h"
 
-bool
+/* `--timeout 0s`, tried once, is what scripts write; beyond a day it is no waiting. */
+static const int64_t TIMEOUT_MIN_MS = 0, TIMEOUT_MAX_MS = 24 * 3600 * 1000;
+
+int
+agent_fail(const struct cbx_args *args, int result, const char *text)
+{
+    int status = cbx_exit_of(result);
+    if (status == CBX_EXIT_USAGE)
+        return cbx_usage(args, "%s", text);
+    cbx_log_error("%s", text);
+    return status;
+}
+
+int
 agent_find_state(const struct cbx_args *args, char out[PATH_MAX])
 {
     struct cbx_error error;
-    if (cbx_state_dir(cbx_arg(args, "state"), "agent", out, PATH_MAX, &error) == CBX_OK)
-        return true;
-    cbx_log_error("%s", error.text);
-    return false;
+    int result = cbx_state_dir(cbx_arg(args, "state"), "agent", out, PATH_MAX, &error);
+    return result == CBX_OK ? CBX_EXIT_OK : agent_fail(args, result, error.text);
 }
 
-struct cbx_call *
-agent_call(const struct cbx_args *args, int64_t wait_ms)
+int
+agent_call(const struct cbx_args *args, int64_t wait_ms, struct cbx_call **call)
 {
     char state_dir[PATH_MAX];
-    if (!agent_find_state(args, state_dir))
-        return NULL;
+    *call = NULL;
+    int status = agent_find_state(args, state_dir);
+    if (status != CBX_EXIT_OK)
+        return status;
     struct cbx_error error;
-    struct cbx_call *call;
-    int result = cbx_call_open(&call, state_dir, wait_ms, &error);
+    int result = cbx_call_open(call, state_dir, wait_ms, &error);
     if (result == CBX_OK)
-        return call;
+        return CBX_EXIT_OK;
     if (result == CBX_ERR_NOTFOUND)
         cbx_log_error("no agent runs with the state folder %s: start it with \"cbx-agent run\" or "
                       "\"up\", or name another folder with --state",
                       state_dir);
     else
         cbx_log_error("%s", error.text);
-    return NULL;
+    return CBX_EXIT_FAILURE;
 }
 
 int
@@ -47,8 +59,5 @@ agent_read_address(const struct cbx_args *args, struct agent_address *out)
 int
 agent_read_timeout(const struct cbx_args *args, int64_t *milliseconds)
 {
-    const char *text = cbx_arg(args, "timeout");
-    if (text && cbx_duration_parse(text, milliseconds) != CBX_OK)
-        return cbx_usage(args, "--timeout '%s' is not a duration with a unit, such as 30s", text);
-    return CBX_EXIT_OK;
+    return cbx_arg_duration(args, "timeout", TIMEOUT_MIN_MS, TIMEOUT_MAX_MS, milliseconds);
 }

@@ -27,10 +27,12 @@ int agent_cmd_known_host(const struct cbx_command *command, void *parsed);
  */
 int agent_detach(struct agent_start *start);
 
-/* The state folder; false after it said why there is none. */
-bool agent_find_state(const struct cbx_args *args, char out[PATH_MAX]);
-/* A connection to the running agent; NULL after it said why there is none. */
-struct cbx_call *agent_call(const struct cbx_args *args, int64_t wait_ms);
+/* Says what went wrong; returns the exit status of that code (cbx_exit_of). */
+int agent_fail(const struct cbx_args *args, int result, const char *text);
+/* The state folder. CBX_EXIT_OK, or an exit status after it said why there is none. */
+int agent_find_state(const struct cbx_args *args, char out[PATH_MAX]);
+/* A connection to the running agent. As above; *call is NULL then. */
+int agent_call(const struct cbx_args *args, int64_t wait_ms, struct cbx_call **call);
 
 /* Operand 0, "NAME:PORT". CBX_EXIT_OK, or CBX_EXIT_USAGE after it said what is wrong. */
 struct agent_address {

@@ -72,8 +72,9 @@ hear_line(const char *line, struct cbx_error *trouble, pid_t child, int *status)
         *status = fflush(stdout) == 0 ? CBX_EXIT_OK : CBX_EXIT_FAILURE;
         return true;
     }
-    *status = CBX_EXIT_FAILURE;
-    cbx_log_error("%s", strncmp(line, "failed ", 7) == 0 ? line + 7 : line);
+    bool wrong = strncmp(line, "wrong ", 6) == 0;
+    *status = wrong ? CBX_EXIT_USAGE : CBX_EXIT_FAILURE;
+    cbx_log_error("%s", wrong ? line + 6 : strncmp(line, "failed ", 7) == 0 ? line + 7 : line);
     return true;
 }
 

@@ -200,9 +200,10 @@ agent_cmd_dial(const struct cbx_command *command, void *parsed)
     if (status != CBX_EXIT_OK)
         return status;
     (void)signal(SIGPIPE, SIG_IGN);
-    struct dial dial = {.to = &to, .call = agent_call(parsed, 0), .socket = -1};
-    if (!dial.call)
-        return CBX_EXIT_FAILURE;
+    struct dial dial = {.to = &to, .socket = -1};
+    status = agent_call(parsed, 0, &dial.call);
+    if (status != CBX_EXIT_OK)
+        return status;
     status = open_dial(&dial);
     if (status == CBX_EXIT_OK)
         status = copy(&dial);
@@ -221,9 +222,10 @@ agent_cmd_wait(const struct cbx_command *command, void *parsed)
         status = agent_read_timeout(parsed, &timeout_ms);
     if (status != CBX_EXIT_OK)
         return status;
-    struct cbx_call *call = agent_call(parsed, timeout_ms);
-    if (!call)
-        return CBX_EXIT_FAILURE;
+    struct cbx_call *call;
+    status = agent_call(parsed, timeout_ms, &call);
+    if (status != CBX_EXIT_OK)
+        return status;
     json_t *request = request_for("wait", &to);
     struct cbx_error error;
     int result = CBX_ERR_NOMEM;

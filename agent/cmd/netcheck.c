@@ -237,12 +237,9 @@ read_token(const struct cbx_args *args, struct cbx_token *token, bool *given)
     struct cbx_error error;
     *given = cbx_operand(args, 0) != NULL;
     int result = *given ? agent_token_read(cbx_operand(args, 0), token, &error) : CBX_OK;
-    if (result == CBX_ERR_USAGE)
-        return cbx_usage(args, "%s", error.text);
-    if (result == CBX_OK)
-        return CBX_EXIT_OK;
-    cbx_log_error("%s", error.text);
-    return CBX_EXIT_FAILURE;
+    if (result == CBX_ERR_NOTFOUND)
+        result = CBX_ERR_USAGE; /* the file that was named */
+    return result == CBX_OK ? CBX_EXIT_OK : agent_fail(args, result, error.text);
 }
 
 int
@@ -255,12 +252,8 @@ agent_cmd_netcheck(const struct cbx_command *command, void *parsed)
     int64_t timeout_ms = NETCHECK_TIMEOUT_MS;
     bool given = false;
     int result = agent_settings_init(&settings, parsed, &error);
-    if (result == CBX_ERR_USAGE)
-        return cbx_usage(parsed, "%s", error.text);
-    if (result != CBX_OK) {
-        cbx_log_error("%s", error.text);
-        return CBX_EXIT_FAILURE;
-    }
+    if (result != CBX_OK)
+        return agent_fail(parsed, result, error.text);
     int status = agent_read_timeout(parsed, &timeout_ms);
     if (status == CBX_EXIT_OK)
         status = read_token(parsed, &token, &given);

@@ -26,13 +26,7 @@ prepare_settings(struct prepared *p, const struct cbx_args *args)
     struct cbx_error error;
     int result = agent_settings_init(&p->settings, args, &error);
     p->start = (struct agent_start){.settings = &p->settings, .report_fd = -1};
-    if (result == CBX_ERR_USAGE)
-        return cbx_usage(args, "%s", error.text);
-    if (result != CBX_OK) {
-        cbx_log_error("%s", error.text);
-        return CBX_EXIT_FAILURE;
-    }
-    return CBX_EXIT_OK;
+    return result == CBX_OK ? CBX_EXIT_OK : agent_fail(args, result, error.text);
 }
 
 /* A token that is not there is left to the state: it may have joined already. */
@@ -49,10 +43,7 @@ prepare_token(struct prepared *p, const struct cbx_args *args)
         p->start.token_missing = source != NULL ? p->missing.text : NULL;
         return CBX_EXIT_OK;
     }
-    if (result == CBX_ERR_USAGE)
-        return cbx_usage(args, "%s", p->missing.text);
-    cbx_log_error("%s", p->missing.text);
-    return CBX_EXIT_FAILURE;
+    return agent_fail(args, result, p->missing.text);
 }
 
 static void

@@ -15,26 +15,29 @@
 
 enum { ANSWER_MS = 10 * 1000, PORTS_TEXT_MAX = 512, PLANES_TEXT_MAX = 256 };
 
-/* One request, one answer. NULL after it said why not. */
-static json_t *
-ask(const struct cbx_args *args, json_t *request)
+/* One request, one answer. An exit status; other than CBX_EXIT_OK after it said why not, and
+ * *answer is NULL. */
+static int
+ask(const struct cbx_args *args, json_t *request, json_t **answer)
 {
-    struct cbx_call *call = agent_call(args, 0);
-    if (!call) {
+    struct cbx_call *call;
+    *answer = NULL;
+    int status = agent_call(args, 0, &call);
+    if (status != CBX_EXIT_OK) {
         json_decref(request);
-        return NULL;
+        return status;
     }
     struct cbx_error error;
-    json_t *answer = NULL;
     int result = cbx_call_send(call, request, -1, &error);
     if (result == CBX_OK)
-        result = cbx_call_next(call, ANSWER_MS, &answer, &error);
+        result = cbx_call_next(call, ANSWER_MS, answer, &error);
     cbx_call_close(call);
     if (result == CBX_OK)
-        return answer;
+        return CBX_EXIT_OK;
     cbx_log_error("%s", error.text);
-    json_decref(answer);
-    return NULL;
+    json_decref(*answer);
+    *answer = NULL;
+    return CBX_EXIT_FAILURE;
 }
 
 static int
@@ -178,9 +181,10 @@ int
 agent_cmd_status(const struct cbx_command *command, void *parsed)
 {
     (void)command;
-    json_t *answer = ask(parsed, json_pack("{s:s}", "cmd", "status"));
-    if (!answer)
-        return CBX_EXIT_FAILURE;
+    json_t *answer;
+    int status = ask(parsed, json_pack("{s:s}", "cmd", "status"), &answer);
+    if (status != CBX_EXIT_OK)
+        return status;
     return cbx_arg(parsed, "json") != NULL ? print_json(answer) : print_status(answer);
 }
 
@@ -281,10 +285,11 @@ agent_cmd_peers(const struct cbx_command *command, void *parsed)
 {
     (void)command;
     bool json = cbx_arg(parsed, "json") != NULL, streams = cbx_arg(parsed, "streams") != NULL;
-    json_t *answer =
-        ask(parsed, json_pack("{s:s, s:b}", "cmd", "peers", "streams", json || streams));
-    if (!answer)
-        return CBX_EXIT_FAILURE;
+    json_t *answer;
+    int status =
+        ask(parsed, json_pack("{s:s, s:b}", "cmd", "peers", "streams", json || streams), &answer);
+    if (status != CBX_EXIT_OK)
+        return status;
     if (json)
         return print_json(answer);
     return streams ? print_streams(answer) : print_peers(answer);

@@ -74,11 +74,12 @@ agent_cmd_down(const struct cbx_command *command, void *parsed)
 {
     (void)command;
     char state_dir[PATH_MAX];
-    if (!agent_find_state(parsed, state_dir))
-        return CBX_EXIT_FAILURE;
+    int status = agent_find_state(parsed, state_dir);
+    if (status != CBX_EXIT_OK)
+        return status;
     bool was_running;
     int lock;
-    int status = stop_agent(state_dir, &was_running, &lock);
+    status = stop_agent(state_dir, &was_running, &lock);
     if (lock >= 0)
         close(lock);
     if (status == CBX_EXIT_OK && !was_running)
@@ -109,11 +110,12 @@ agent_cmd_leave(const struct cbx_command *command, void *parsed)
 {
     (void)command;
     char state_dir[PATH_MAX];
-    if (!agent_find_state(parsed, state_dir))
-        return CBX_EXIT_FAILURE;
+    int status = agent_find_state(parsed, state_dir);
+    if (status != CBX_EXIT_OK)
+        return status;
     bool was_running;
     int lock;
-    int status = stop_agent(state_dir, &was_running, &lock);
+    status = stop_agent(state_dir, &was_running, &lock);
     if (status == CBX_EXIT_OK && lock < 0)
         cbx_log_info("there is nothing in %s", state_dir);
     if (lock >= 0) {

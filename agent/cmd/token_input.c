@@ -43,6 +43,8 @@ agent_token_forget(void)
 static int
 read_file(const char *path, struct cbx_token *out, struct cbx_error *error)
 {
+    if (path[0] == '\0')
+        return cbx_fail(error, CBX_ERR_USAGE, "@ is followed by the name of a file with a token");
     uint8_t *bytes;
     size_t length;
     int result = cbx_file_load(path, CBX_TOKEN_TEXT_MAX, &bytes, &length, error);

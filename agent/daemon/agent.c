@@ -174,9 +174,9 @@ adopt_token(struct agent *agent, bool *changed, struct cbx_error *error)
         if (state->joined.set || state->has_pending)
             return CBX_OK;
         const char *missing = agent->start->token_missing;
-        return cbx_fail(error, CBX_ERR_STATE, "not joined yet: %s",
-                        missing != NULL
-                            ? missing
+        return cbx_fail(
+            error, missing != NULL ? CBX_ERR_USAGE : CBX_ERR_STATE, "not joined yet: %s",
+            missing != NULL ? missing
                             : "ask the operator for a token, then run \"cbx-agent up @FILE\"");
     }
     *changed = true;
@@ -365,13 +365,14 @@ agent_run(const struct agent_start *start)
     cbx_descriptors_raise();
     (void)cbx_aead_preferred(); /* measured now, while nothing waits */
     struct cbx_error error;
-    if (agent_open(agent, &error) == CBX_OK) {
+    int result = agent_open(agent, &error);
+    if (result == CBX_OK) {
         say_first_words(agent);
         watch(agent);
         agent_want(agent, agent_first_phase(agent));
         ev_run(agent->loop, 0);
     } else {
-        agent_stop(agent, CBX_EXIT_FAILURE, error.text);
+        agent_stop(agent, cbx_exit_of(result), error.text);
     }
     int status = agent->exit_status;
     agent_dispose(agent);

@@ -75,7 +75,7 @@ agent_stop(struct agent *agent, int exit_status, const char *cause)
     agent_want(agent, AGENT_PHASE_STOP);
     if (exit_status != 0) {
         cbx_log_error("%s", cause);
-        agent_report(agent, "failed", cause);
+        agent_report(agent, exit_status == CBX_EXIT_USAGE ? "wrong" : "failed", cause);
     }
 }
 

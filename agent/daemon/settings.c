@@ -7,6 +7,7 @@
 #include "common/base/names.h"
 #include "common/command/config_file.h"
 #include "common/command/state_dir.h"
+#include "common/command/values.h"
 #include "common/link/link.h"
 
 #include <errno.h>
@@ -62,25 +63,13 @@ set_path(char **place, const char *value, struct cbx_error *error)
 static int
 set_duration(int64_t *place, const char *value, struct cbx_error *error)
 {
-    int64_t milliseconds;
-    if (cbx_duration_parse(value, &milliseconds) != CBX_OK)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a duration with a unit, such as 30s",
-                        value);
-    if (milliseconds < DURATION_MIN_MS || milliseconds > DURATION_MAX_MS)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not between 100ms and 24h", value);
-    *place = milliseconds;
-    return CBX_OK;
+    return cbx_value_duration(value, DURATION_MIN_MS, DURATION_MAX_MS, place, error);
 }
 
 static int
 set_size(uint64_t *place, const char *value, struct cbx_error *error)
 {
-    uint64_t size;
-    if (cbx_size_parse(value, &size) != CBX_OK || size < BUDGET_MIN || size > BUDGET_MAX)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a size from 256K to 1T, such as 128M",
-                        value);
-    *place = size;
-    return CBX_OK;
+    return cbx_value_size(value, BUDGET_MIN, BUDGET_MAX, place, error);
 }
 
 static int
@@ -125,9 +114,13 @@ set_direct(struct agent_settings *settings, const char *value, struct cbx_error 
 static int
 set_lanes(struct agent_settings *settings, const char *value, struct cbx_error *error)
 {
-    int result = cbx_lanes_parse(value, &settings->lanes, error);
-    settings->lanes_set = settings->lanes_set || result == CBX_OK;
-    return result;
+    size_t index;
+    int result = cbx_value_choice(value, cbx_lanes_names, &index, error);
+    if (result != CBX_OK)
+        return result;
+    settings->lanes = (enum cbx_lanes)index;
+    settings->lanes_set = true;
+    return CBX_OK;
 }
 
 static int
@@ -220,11 +213,13 @@ file_set(void *arg, size_t index, const char *value, struct cbx_error *error)
 int
 agent_settings_load(struct agent_settings *settings, const char *path, struct cbx_error *error)
 {
+    static const char *const line_only[] = {"state", "config", "timeout", "detach", NULL};
     static const struct cbx_config_file file = {
         .section = "agent",
         .manual = "cbx-agent(1)",
         .name = file_name,
         .set = file_set,
+        .line_only = line_only,
     };
     return cbx_config_file_read(path, &file, settings, error);
 }
@@ -248,7 +243,7 @@ apply_options(struct agent_settings *settings, const struct cbx_args *args, stru
             continue;
         if (strcmp(at->name, "expose") == 0)
             settings->expose.count = 0;
-        for (size_t i = at->repeats ? 0 : count - 1; i < count; i++) {
+        for (size_t i = 0; i < count; i++) {
             struct cbx_error cause = {""};
             if (agent_settings_set(settings, at->name, values[i], &cause) != CBX_OK)
                 return cbx_fail(error, CBX_ERR_USAGE, "--%s: %s", at->name, cause.text);
@@ -263,10 +258,12 @@ check_together(const struct agent_settings *settings, struct cbx_error *error)
     int64_t keepalive =
         settings->keepalive_ms != 0 ? settings->keepalive_ms : CBX_LINK_KEEPALIVE_US / 1000;
     int64_t gone = settings->gone_ms != 0 ? settings->gone_ms : CBX_LINK_GONE_US / 1000;
+    char gone_text[CBX_VALUE_TEXT_MAX], keepalive_text[CBX_VALUE_TEXT_MAX];
+    cbx_value_write_duration(gone, gone_text);
+    cbx_value_write_duration(keepalive, keepalive_text);
     if (gone <= keepalive)
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "gone (%lld ms) must be longer than keepalive (%lld ms)", (long long)gone,
-                        (long long)keepalive);
+        return cbx_fail(error, CBX_ERR_USAGE, "gone (%s) must be longer than keepalive (%s)",
+                        gone_text, keepalive_text);
     if (settings->key_file && settings->passphrase_file)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "key-file and passphrase-file are mutually exclusive: give one of them");

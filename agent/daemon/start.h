@@ -20,7 +20,7 @@ struct agent_start {
     int64_t timeout_ms; /* for being attached the first time; 0: no limit */
     /*
      * Where a waiting parent hears how it goes, or -1. Lines: "trouble TEXT" (goes on),
-     * "attached NAME", "failed TEXT" (ends). Owned from here on.
+     * "attached NAME"; "failed TEXT" and "wrong TEXT" (it ends with 1, with 2). Owned from here on.
      */
     int report_fd;
 };

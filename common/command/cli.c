@@ -7,6 +7,7 @@
  */
 #include "common/command/cli.h"
 #include "common/base/version.h"
+#include "common/command/values.h"
 
 #include <getopt.h>
 #include <stdarg.h>
@@ -217,9 +218,23 @@ add_long_options(struct option *table, int count, const struct cbx_option *optio
     return count;
 }
 
+/* As in a configuration file: which of the two was meant nobody knows. */
+static int
+refuse_second(const struct cbx_args *args, const struct cbx_option *option)
+{
+    for (size_t i = 0; i < args->given_count; i++) {
+        if (args->given[i].option == option)
+            return cbx_usage(args, "--%s is given twice; give it once", option->name);
+    }
+    return CBX_EXIT_OK;
+}
+
 static int
 add_given(struct cbx_args *args, const struct cbx_option *option, const char *value)
 {
+    int status = option->repeats ? CBX_EXIT_OK : refuse_second(args, option);
+    if (status != CBX_EXIT_OK)
+        return status;
     if (args->given_count == CBX_CLI_VALUES_MAX)
         return cbx_usage(args, "more than %d options", CBX_CLI_VALUES_MAX);
     args->given[args->given_count++] = (struct given){option, value};
@@ -362,14 +377,41 @@ cbx_cli_main(const struct cbx_program *program, int argc, char **argv)
     return args.command->run(args.command, &args);
 }
 
+int
+cbx_exit_of(int result)
+{
+    static const struct {
+        int result, status;
+    } statuses[] = {
+        {CBX_OK, CBX_EXIT_OK},
+        {CBX_ERR_USAGE, CBX_EXIT_USAGE},
+    };
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        if (statuses[i].result == result)
+            return statuses[i].status;
+    }
+    return CBX_EXIT_FAILURE;
+}
+
 const char *
 cbx_arg(const struct cbx_args *args, const char *option)
 {
-    for (size_t i = args->given_count; i > 0; i--) {
-        if (strcmp(args->given[i - 1].option->name, option) == 0)
-            return args->given[i - 1].value;
+    for (size_t i = 0; i < args->given_count; i++) {
+        if (strcmp(args->given[i].option->name, option) == 0)
+            return args->given[i].value;
     }
     return NULL;
+}
+
+int
+cbx_arg_duration(const struct cbx_args *args, const char *option, int64_t least_ms, int64_t most_ms,
+                 int64_t *ms)
+{
+    struct cbx_error error;
+    const char *text = cbx_arg(args, option);
+    if (text && cbx_value_duration(text, least_ms, most_ms, ms, &error) != 0)
+        return cbx_usage(args, "--%s: %s", option, error.text);
+    return CBX_EXIT_OK;
 }
 
 size_t

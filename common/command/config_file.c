@@ -36,11 +36,30 @@ next_line(char *text, int size, void *arg)
                        "the line contains a NUL byte; use a plain text file");
     else if (text[used - 1] != '\n' && !feof(reader->file))
         (void)cbx_fail(&reader->error, CBX_ERR_USAGE,
-                       "the line is longer than %d characters; shorten it", size - 2);
+                       "the line is longer than %d characters; shorten it, or write a list as "
+                       "several lines of that name",
+                       size - 2);
     else
         return text;
     reader->wrong_line = reader->line;
     return NULL;
+}
+
+/* libinih takes a colon for "=", too: `proxy 127.0.0.1:1` comes with a name of two words. */
+static int
+unknown_name(struct reader *reader, const char *name)
+{
+    const char *const *only = reader->config->line_only;
+    if (strpbrk(name, " \t"))
+        return cbx_fail(&reader->error, CBX_ERR_USAGE, "'%s' is not a name; write NAME = VALUE",
+                        name);
+    for (; only && *only; only++) {
+        if (strcmp(*only, name) == 0)
+            return cbx_fail(&reader->error, CBX_ERR_USAGE,
+                            "%s is for the command line only; give --%s there", name, name);
+    }
+    return cbx_fail(&reader->error, CBX_ERR_USAGE, "unknown name %s; %s lists the known ones", name,
+                    reader->config->manual);
 }
 
 static int
@@ -64,8 +83,7 @@ take_setting(struct reader *reader, const char *section, const char *name, const
         int result = config->set(reader->arg, i, value, &cause);
         return result == 0 ? 0 : cbx_fail(&reader->error, result, "%s: %s", name, cause.text);
     }
-    return cbx_fail(&reader->error, CBX_ERR_USAGE, "unknown name %s; %s lists the known ones", name,
-                    config->manual);
+    return unknown_name(reader, name);
 }
 
 static int

@@ -20,6 +20,7 @@ struct cbx_config_file {
     const char *manual;  /* which lists the names: "cbx-hub(1)" */
     /* The names: index counts up until the answer is NULL. *repeats: it may stand there again. */
     const char *(*name)(size_t index, bool *repeats);
+    const char *const *line_only; /* options of the command line alone; the last entry is NULL */
     /* 0, or an error whose text says what is wrong with the value; the name is said before it. */
     int (*set)(void *arg, size_t index, const char *value, struct cbx_error *error);
 };

@@ -157,7 +157,7 @@ int
 cbx_state_dir(const char *option, const char *kind, char *out, size_t size, struct cbx_error *error)
 {
     if (option && option[0] == '\0')
-        return cbx_fail(error, CBX_ERR_USAGE, "--state is empty: name a folder");
+        return cbx_fail(error, CBX_ERR_USAGE, "--state: the name is empty; name a folder");
     const char *folder = option != NULL ? option : environment("CBX_STATE");
     if (folder)
         return compose(folder, strlen(folder), "", "", out, size, error);

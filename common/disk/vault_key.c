@@ -122,13 +122,20 @@ read_passphrase(struct cbx_vault_key *key, const char *path, struct cbx_error *e
     return result;
 }
 
+/* A file that was named and cannot serve is the command line's fault, or the configuration's. */
+static int
+named(int result)
+{
+    return result == 0 || result == CBX_ERR_NOMEM ? result : CBX_ERR_USAGE;
+}
+
 int
 cbx_vault_key_init(struct cbx_vault_key *key, const char *passphrase_file, const char *key_file,
                    const char *default_key_file, int create, struct cbx_error *error)
 {
     memset(key, 0, sizeof *key);
     if (passphrase_file)
-        return read_passphrase(key, passphrase_file, error);
+        return named(read_passphrase(key, passphrase_file, error));
     const char *path = key_file != NULL ? key_file : default_key_file;
     if (!path)
         return cbx_fail(error, CBX_ERR_USAGE, "no key file and no passphrase file was named");
@@ -141,7 +148,7 @@ cbx_vault_key_init(struct cbx_vault_key *key, const char *passphrase_file, const
     }
     sodium_memzero(master, sizeof master);
     if (result != 0)
-        return result;
+        return key_file != NULL ? named(result) : result;
     key->key_file = strdup(path);
     if (!key->key_file)
         return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);

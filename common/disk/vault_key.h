@@ -29,7 +29,9 @@ struct cbx_vault_key {
 /*
  * Chooses the key source: passphrase_file (its first line) if not NULL, else key_file if not NULL,
  * else default_key_file, which is made (32 random bytes, 0600, O_EXCL) when create is set and it is
- * missing. A key file that others can read is refused.
+ * missing. A key file that others can read is refused. CBX_ERR_USAGE for a file that was named and
+ * cannot serve (not there, a folder, no key in it); what is wrong with the default one has its own
+ * code, CBX_ERR_NOTFOUND among them.
  */
 int cbx_vault_key_init(struct cbx_vault_key *key, const char *passphrase_file, const char *key_file,
                        const char *default_key_file, int create, struct cbx_error *error);

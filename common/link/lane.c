@@ -11,25 +11,7 @@ enum { HEADS_SLAB = 16 * 1024, PREFIX = 4, TYPE_AT = 5 };
 
 const uint8_t cbx_lane_magic[CBX_LANE_MAGIC] = "\0cbx lane 1\r\n\0\xff";
 
-const char *
-cbx_lanes_name(enum cbx_lanes lanes)
-{
-    static const char *const names[] = {"auto", "off", "require"};
-    return names[lanes];
-}
-
-int
-cbx_lanes_parse(const char *text, enum cbx_lanes *out, struct cbx_error *error)
-{
-    for (int i = CBX_LANES_AUTO; i <= CBX_LANES_REQUIRE; i++) {
-        if (strcmp(text, cbx_lanes_name((enum cbx_lanes)i)) != 0)
-            continue;
-        *out = (enum cbx_lanes)i;
-        return 0;
-    }
-    return cbx_fail(error, CBX_ERR_USAGE,
-                    "'%s' is none of auto, off and require; write one of them", text);
-}
+const char *const cbx_lanes_names[] = {"auto", "off", "require", NULL};
 
 void
 cbx_lane_ticket_make(struct cbx_lane_ticket *ticket, enum cbx_cipher cipher)

@@ -32,9 +32,7 @@ extern const uint8_t cbx_lane_magic[CBX_LANE_MAGIC];
 
 /* Whether lanes are asked for and given. REQUIRE: a link carries no stream before it is on one. */
 enum cbx_lanes { CBX_LANES_AUTO, CBX_LANES_OFF, CBX_LANES_REQUIRE };
-const char *cbx_lanes_name(enum cbx_lanes lanes); /* "auto" */
-/* CBX_ERR_USAGE when it is none of the names. */
-int cbx_lanes_parse(const char *text, enum cbx_lanes *out, struct cbx_error *error);
+extern const char *const cbx_lanes_names[]; /* by that number; the last entry is NULL */
 
 /* What both ends know of a lane before it exists: good once. */
 struct cbx_lane_ticket {

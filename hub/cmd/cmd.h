@@ -26,6 +26,9 @@ int cmd_attach(const struct cbx_command *command, void *parsed);
 
 /* "cbx-hub invite: TEXT" on standard error; returns CBX_EXIT_FAILURE. */
 int cmd_fail(const struct cbx_command *command, const char *text);
+/* The same, or a usage error: the exit status is that of the code (cbx_exit_of). */
+int cmd_exit(const struct cbx_command *command, const struct cbx_args *args, int result,
+             const char *text);
 /* Finds the state folder, and as root becomes its owner, after the hub is up or wait_ms are over.
  * Returns an exit status. */
 int cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_t wait_ms,

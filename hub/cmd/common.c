@@ -24,6 +24,17 @@ cmd_fail(const struct cbx_command *command, const char *text)
     return CBX_EXIT_FAILURE;
 }
 
+int
+cmd_exit(const struct cbx_command *command, const struct cbx_args *args, int result,
+         const char *text)
+{
+    int status = cbx_exit_of(result);
+
+    if (status == CBX_EXIT_USAGE)
+        return cbx_usage(args, "%s", text);
+    return status == CBX_EXIT_OK ? status : cmd_fail(command, text);
+}
+
 /* A hub that starts as another account makes the folder first, then the socket: before that, root
  * cannot know whom to become. */
 static bool
@@ -63,9 +74,7 @@ cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_
         return call_fail(command, state_dir, CBX_ERR_NOTFOUND, &error);
     if (result == 0)
         result = account_follow(state_dir, &error);
-    if (result == CBX_ERR_USAGE)
-        return cbx_usage(args, "%s", error.text);
-    return result == 0 ? CBX_EXIT_OK : cmd_fail(command, error.text);
+    return cmd_exit(command, args, result, error.text);
 }
 
 int

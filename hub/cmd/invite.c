@@ -27,8 +27,8 @@ enum {
     ENDS_DAYS = 30,
     ENDS_DAYS_MAX = 3650,
     TTL_DAYS_MAX = 365,
-    DAY_MS = 86400 * 1000,
 };
+static const int64_t DAY_MS = 86400 * 1000;
 
 /* What was asked for, and what is made of it. Wiped as a whole. */
 struct invite {
@@ -67,7 +67,12 @@ read_labels(struct invite *invite)
 
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(values[i]);
+        int key = (int)strcspn(values[i], "=");
 
+        for (size_t j = 0; j < i; j++)
+            if (strncmp(values[j], values[i], (size_t)key + 1) == 0)
+                return cbx_usage(invite->args, "--label %s: %.*s is given twice; give it once",
+                                 values[i], key, values[i]);
         if (!label_is_plain(values[i]))
             return cbx_usage(invite->args,
                              "--label %s: not KEY=VALUE (key of a-z, 0-9, dot, dash, underscore; "
@@ -98,21 +103,6 @@ read_expose(struct invite *invite)
 }
 
 static int
-read_duration(const struct invite *invite, const char *name, int days_max, int64_t *ms)
-{
-    const char *text = cbx_arg(invite->args, name);
-
-    if (!text)
-        return CBX_EXIT_OK;
-    if (cbx_duration_parse(text, ms) != 0)
-        return cbx_usage(invite->args, "--%s %s: not a duration with a unit, as 15m, 24h or 30d",
-                         name, text);
-    if (*ms < 1000 || *ms > (int64_t)days_max * DAY_MS)
-        return cbx_usage(invite->args, "--%s %s: not between 1s and %dd", name, text, days_max);
-    return CBX_EXIT_OK;
-}
-
-static int
 read_names(struct invite *invite)
 {
     const char *slug = cbx_arg(invite->args, "slug");
@@ -138,15 +128,17 @@ read_options(struct invite *invite)
     int status = read_names(invite);
 
     invite->ttl_ms = TTL_MS;
-    invite->ends_ms = (int64_t)ENDS_DAYS * DAY_MS;
+    invite->ends_ms = ENDS_DAYS * DAY_MS;
     if (status == CBX_EXIT_OK)
         status = read_expose(invite);
     if (status == CBX_EXIT_OK)
         status = read_labels(invite);
     if (status == CBX_EXIT_OK)
-        status = read_duration(invite, "ttl", TTL_DAYS_MAX, &invite->ttl_ms);
+        status =
+            cbx_arg_duration(invite->args, "ttl", 1000, TTL_DAYS_MAX * DAY_MS, &invite->ttl_ms);
     if (status == CBX_EXIT_OK)
-        status = read_duration(invite, "ends", ENDS_DAYS_MAX, &invite->ends_ms);
+        status =
+            cbx_arg_duration(invite->args, "ends", 1000, ENDS_DAYS_MAX * DAY_MS, &invite->ends_ms);
     if (status == CBX_EXIT_OK && invite->ttl_ms > invite->ends_ms)
         return cbx_usage(invite->args, "--ttl is longer than --ends: the lease would end before "
                                        "its invite expires");
@@ -374,8 +366,9 @@ run_invite(struct invite *invite)
     status = agree_to_replace(invite);
     if (status != CBX_EXIT_OK)
         return status;
-    if (sign(invite, &error) != 0)
-        return cmd_fail(invite->command, error.text);
+    int result = sign(invite, &error);
+    if (result != 0)
+        return cmd_exit(invite->command, invite->args, result, error.text);
     status =
         cmd_call(invite->command, invite->state_dir, CMD_WAIT_MS, make_request(invite), &answer);
     if (status == CBX_EXIT_OK)

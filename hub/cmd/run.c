@@ -239,11 +239,7 @@ cmd_run(const struct cbx_command *command, void *parsed)
     }
     if (result == 0)
         result = run_hub(run, &error);
-    int status = result;
-    if (result == CBX_ERR_USAGE)
-        status = cbx_usage(run->args, "%s", error.text);
-    else if (result < 0)
-        status = cmd_fail(command, error.text);
+    int status = result < 0 ? cmd_exit(command, run->args, result, error.text) : result;
     run_free(run);
     return status;
 }

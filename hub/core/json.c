@@ -94,13 +94,14 @@ hub_core_status_json(const struct hub_core *core)
     }
     for (struct reg_peer *peer = registry_peers(core->registry); peer; peer = peer->next)
         peers++;
-    return json_pack(
-        "{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, "
-        "s:o}",
-        "software", core->config.software, "since", (json_int_t)core->started_unix, "links", links,
-        "attached", ready, "peers", peers, "circuits", (json_int_t)core->circuit_count,
-        "queued_bytes", (json_int_t)core->held, "allowance_bytes", (json_int_t)core->allowances.sum,
-        "queue_max", (json_int_t)core->allowances.total, "slab_bytes", (json_int_t)cbx_slab_bytes(),
-        "lanes", cbx_lanes_name(core->config.lanes), "direct", core->config.direct ? "auto" : "off",
-        "planes", hub_planes_json(core), "counters", counters_json(&core->count));
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:o, "
+                     "s:o}",
+                     "software", core->config.software, "since", (json_int_t)core->started_unix,
+                     "links", links, "attached", ready, "peers", peers, "circuits",
+                     (json_int_t)core->circuit_count, "queued_bytes", (json_int_t)core->held,
+                     "allowance_bytes", (json_int_t)core->allowances.sum, "queue_max",
+                     (json_int_t)core->allowances.total, "slab_bytes", (json_int_t)cbx_slab_bytes(),
+                     "lanes", cbx_lanes_names[core->config.lanes], "direct",
+                     core->config.direct ? "auto" : "off", "planes", hub_planes_json(core),
+                     "counters", counters_json(&core->count));
 }

@@ -2,6 +2,7 @@
 #include "hub/daemon/settings.h"
 #include "common/base/names.h"
 #include "common/command/config_file.h"
+#include "common/command/values.h"
 #include "common/link/link.h"
 #include "hub/daemon/addresses.h"
 #include <stddef.h>
@@ -112,75 +113,35 @@ set_text(char **text, const char *value, struct cbx_error *error)
     return 0;
 }
 
+/* The first of the two names is what the setting is when it is on. */
 static int
-set_switch(bool *on, const char *value, struct cbx_error *error)
+set_switch(bool *on, const char *const names[], const char *value, struct cbx_error *error)
 {
-    if (strcmp(value, "yes") != 0 && strcmp(value, "no") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not yes or no; write one of them", value);
-    *on = strcmp(value, "yes") == 0;
-    return 0;
+    size_t index;
+    int result = cbx_value_choice(value, names, &index, error);
+
+    if (result == 0)
+        *on = index == 0;
+    return result;
 }
 
 static int
-set_direct(bool *direct, const char *value, struct cbx_error *error)
+set_lanes(enum cbx_lanes *lanes, const char *value, struct cbx_error *error)
 {
-    if (strcmp(value, "auto") != 0 && strcmp(value, "off") != 0)
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not auto or off; write one of them", value);
-    *direct = strcmp(value, "auto") == 0;
-    return 0;
-}
+    size_t index;
+    int result = cbx_value_choice(value, cbx_lanes_names, &index, error);
 
-static int
-parse_count(const char *text, uint64_t *out)
-{
-    size_t length = strlen(text);
-
-    return strspn(text, "0123456789") == length ? cbx_size_parse(text, out) : CBX_ERR_FORMAT;
-}
-
-static int
-out_of_range(const struct setting *setting, const char *value, struct cbx_error *error)
-{
-    const char *unit = setting->kind == SETTING_DURATION ? " ms"
-                       : setting->kind == SETTING_SIZE   ? " bytes"
-                                                         : "";
-
-    return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not between %llu%s and %llu%s", value,
-                    (unsigned long long)setting->least, unit, (unsigned long long)setting->most,
-                    unit);
-}
-
-static int
-set_number(struct run_config *config, const struct setting *setting, const char *value,
-           struct cbx_error *error)
-{
-    uint64_t number = 0;
-    int64_t ms = 0;
-
-    if (setting->kind == SETTING_DURATION) {
-        if (cbx_duration_parse(value, &ms) != 0)
-            return cbx_fail(error, CBX_ERR_USAGE,
-                            "'%s' is not a duration with a unit, such as 500ms, 15s or 2m", value);
-        number = (uint64_t)ms;
-    } else if (setting->kind == SETTING_SIZE) {
-        if (cbx_size_parse(value, &number) != 0)
-            return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a size, such as 256M or 1G", value);
-    } else if (parse_count(value, &number) != 0) {
-        return cbx_fail(error, CBX_ERR_USAGE, "'%s' is not a whole number", value);
-    }
-    if (number < setting->least || number > setting->most)
-        return out_of_range(setting, value, error);
-    if (setting->kind == SETTING_DURATION)
-        *(int64_t *)field(config, setting) = ms;
-    else
-        *(uint64_t *)field(config, setting) = number;
-    return 0;
+    if (result == 0)
+        *lanes = (enum cbx_lanes)index;
+    return result;
 }
 
 static int
 apply(struct run_config *config, const struct setting *setting, const char *value,
       struct cbx_error *error)
 {
+    static const char *const yes_no[] = {"yes", "no", NULL};
+    static const char *const auto_off[] = {"auto", "off", NULL};
     switch (setting->kind) {
     case SETTING_LISTEN:
         return add_listen(field(config, setting), value, error);
@@ -189,17 +150,20 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
     case SETTING_TEXT:
         return set_text(field(config, setting), value, error);
     case SETTING_SWITCH:
-        return set_switch(field(config, setting), value, error);
+        return set_switch(field(config, setting), yes_no, value, error);
     case SETTING_LANES:
-        return cbx_lanes_parse(value, field(config, setting), error);
+        return set_lanes(field(config, setting), value, error);
     case SETTING_DIRECT:
-        return set_direct(field(config, setting), value, error);
+        return set_switch(field(config, setting), auto_off, value, error);
     case SETTING_DURATION:
+        return cbx_value_duration(value, (int64_t)setting->least, (int64_t)setting->most,
+                                  field(config, setting), error);
     case SETTING_SIZE:
+        return cbx_value_size(value, setting->least, setting->most, field(config, setting), error);
     case SETTING_COUNT:
-        break;
+        return cbx_value_count(value, setting->least, setting->most, field(config, setting), error);
     }
-    return set_number(config, setting, value, error);
+    return cbx_fail(error, CBX_ERR_USAGE, "no such kind of setting");
 }
 
 static bool
@@ -229,11 +193,13 @@ file_set(void *arg, size_t index, const char *value, struct cbx_error *error)
 int
 run_config_file(struct run_config *config, const char *path, struct cbx_error *error)
 {
+    static const char *const line_only[] = {"state", "config", NULL};
     static const struct cbx_config_file file = {
         .section = "hub",
         .manual = "cbx-hub(1)",
         .name = file_name,
         .set = file_set,
+        .line_only = line_only,
     };
 
     return cbx_config_file_read(path, &file, config, error);
@@ -281,12 +247,16 @@ take_flags(struct run_config *config, const struct cbx_args *args, const struct 
 static int
 check_together(const struct run_config *config, struct cbx_error *error)
 {
+    char gone[CBX_VALUE_TEXT_MAX], keepalive[CBX_VALUE_TEXT_MAX];
+
+    cbx_value_write_duration(config->gone_ms, gone);
+    cbx_value_write_duration(config->keepalive_ms, keepalive);
     if (config->gone_ms <= config->keepalive_ms)
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "--gone (%lld ms) must be longer than --keepalive (%lld ms)",
-                        (long long)config->gone_ms, (long long)config->keepalive_ms);
+        return cbx_fail(error, CBX_ERR_USAGE, "gone (%s) must be longer than keepalive (%s)", gone,
+                        keepalive);
     if (config->user && config->as_root)
-        return cbx_fail(error, CBX_ERR_USAGE, "--user and --as-root exclude each other");
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "user and as-root exclude each other: give one of them");
     return 0;
 }
 

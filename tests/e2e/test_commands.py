@@ -310,7 +310,13 @@ USAGE = [
     (HUB, ["run", "--config", "/nonexistent", *AS_ROOT]),
     (HUB, ["run", "--config", "/", *AS_ROOT]),
     (HUB, ["run", "--listen", "127.0.0.1:99999"]),
+    (HUB, ["run", "--lanes", "perhaps", *AS_ROOT]),
+    (HUB, ["run", "--key-file", "/nonexistent", *AS_ROOT]),
+    (HUB, ["run", "--passphrase-file", "/", *AS_ROOT]),
+    (HUB, ["run", "--gone", "50s", "--gone", "60s"]),
+    (HUB, ["status", "--json", "--json"]),
     (HUB, ["invite"]),
+    (HUB, ["invite", "--slug", "web", "--label", "a=1", "--label", "a=2"]),
     (HUB, ["invite", "--slug", "Not_A_Slug"]),
     (HUB, ["invite", "--slug", "web", "--expose", "0"]),
     (HUB, ["invite", "--slug", "web", "--expose", "80,x"]),
@@ -321,6 +327,13 @@ USAGE = [
     (AGENT, ["frobnicate"]),
     (AGENT, ["run", "--config", "/nonexistent"]),
     (AGENT, ["run", "--config", "/"]),
+    (AGENT, ["run", "--key-file", "/nonexistent"]),
+    (AGENT, ["run", "--passphrase-file", "/"]),
+    (AGENT, ["up", "@/nonexistent"]),
+    (AGENT, ["up", "@/nonexistent", "--detach"]),
+    (AGENT, ["up", "@"]),
+    (AGENT, ["netcheck", "@/nonexistent"]),
+    (AGENT, ["run", "--lanes", "off", "--lanes", "auto"]),
     (AGENT, ["dial"]),
     (AGENT, ["dial", "web.cbx"]),
     (AGENT, ["dial", "web.cbx:0"]),
@@ -338,6 +351,59 @@ def test_usage_errors_exit_2(world, program, words):
     assert done.returncode == 2, done.stderr
     assert done.stdout == ""
     assert done.stderr.startswith(os.path.basename(program))
+
+
+COMMANDS = {
+    HUB: (["run", *AS_ROOT], ["status"], ["peers"], ["invite", "--slug", "a"], ["revoke", "a"], ["shutdown"]),
+    AGENT: (["run"], ["status"], ["peers"], ["down"], ["leave"], ["netcheck"], ["dial", "a.cbx:1"], ["wait", "a.cbx:1"]),
+}
+
+
+@pytest.mark.parametrize("program", [HUB, AGENT])
+def test_empty_state_is_a_usage_error_of_every_command(world, program):
+    for words in COMMANDS[program]:
+        done = world.run([program, "--state", "", *words], check=False, seconds=10)
+        assert done.returncode == 2 and "--state: the name is empty" in done.stderr, words
+
+
+# What a value's error says, of an option and of a line.
+WRONG_VALUES = [
+    (HUB, "lanes", "x", "'x' is not auto, off or require"),
+    (HUB, "direct", "require", "'require' is not auto or off"),
+    (HUB, "queue-max", "100T", "'100T' is not between 1M and 16T"),
+    (HUB, "keepalive", "2h", "'2h' is not between 100ms and 1h"),
+    (HUB, "login-processes", "4K", "'4K' is not a whole number"),
+    (AGENT, "lanes", "x", "'x' is not auto, off or require"),
+    (AGENT, "receive-budget", "1", "'1' is not between 256K and 1T"),
+    (AGENT, "gone", "15", "'15' is not a duration with a unit"),
+]
+
+
+@pytest.mark.parametrize("program, name, value, text", WRONG_VALUES)
+def test_wrong_value_is_said_with_its_name_and_bounds(world, program, name, value, text):
+    (world.dir / "c").write_text(f"\n{name} = {value}\n")
+    run = [program, "--state", world.dir / "none", "run"]
+    done = world.run([*run, f"--{name}", value], check=False, seconds=10)
+    assert done.returncode == 2 and f"--{name}: {text}" in done.stderr
+    done = world.run([*run, "--config", world.dir / "c"], check=False, seconds=10)
+    assert done.returncode == 2 and f"{world.dir}/c:2: {name}: {text}" in done.stderr
+
+
+@pytest.mark.parametrize("program", [HUB, AGENT])
+def test_what_stands_wrongly_in_a_file_is_said(world, program):
+    name = "direct" if program == AGENT else "listen"
+    lines = {
+        f"{name} 127.0.0.1:1": f"'{name} 127.0.0.1' is not a name; write NAME = VALUE",
+        "state = /x": "state is for the command line only; give --state there",
+        "config = /x": "config is for the command line only",
+        "lanes = off\nlanes = off": "lanes is set twice; remove one of the lines",
+        f"{name} = {'1' * 300}": "the line is longer than 198 characters; shorten it",
+    }
+    for line, text in lines.items():
+        (world.dir / "c").write_text(line + "\n")
+        words = [program, "--state", world.dir / "none", "run", "--config", world.dir / "c"]
+        done = world.run(words, check=False, seconds=10)
+        assert done.returncode == 2 and text in done.stderr and f"{world.dir}/c:" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("program", [HUB, AGENT])

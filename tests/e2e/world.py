@@ -284,7 +284,11 @@ class Agent:
             token = self.hub.invite(slug or self.name, expose=expose)
         if token is not None:
             words.append(self.token_file(token))
-        self.start(*words, "--proxy", proxy, *PLANES[PLANE], *options)
+        defaults = ("--proxy", proxy, *PLANES[PLANE])
+        for name, value in zip(defaults[::2], defaults[1::2], strict=True):
+            if name not in options:  # each is given once
+                words += [name, value]
+        self.start(*words, *options)
         if attached:
             self.wait_attached()
             if proxy != "off":

@@ -79,7 +79,7 @@ errors_name_file_line_and_key(void **state)
     refused("\n\nproxy = nonsense\n", ":3: proxy: 'nonsense' is not ADDR:PORT");
     refused("ssh-command = ssh $HOST\n", ":1: ssh-command: an unquoted");
     refused("proxy = off\nfoo = 1\n", ":2: unknown name foo; cbx-agent(1) lists the known ones");
-    refused("state = /x\n", ":1: unknown name state");
+    refused("state = /x\n", ":1: state is for the command line only");
     refused("just words\n", ":1: neither [SECTION] nor NAME = VALUE");
     refused("proxy = off\n[hub]\nlanes = off\n",
             ":3: unknown section [hub]; only [agent] is known");
@@ -89,7 +89,7 @@ errors_name_file_line_and_key(void **state)
     refused("expose = 1\n  2\n", ":2: neither [SECTION] nor NAME = VALUE");
     /* The first of two mistakes counts, whoever found it. */
     refused("nonsense\nlanes = perhaps\n", ":1: ");
-    refused("lanes = perhaps\nnonsense\n", ":1: lanes: 'perhaps' is none of");
+    refused("lanes = perhaps\nnonsense\n", ":1: lanes: 'perhaps' is not auto");
 }
 
 static void

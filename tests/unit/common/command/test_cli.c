@@ -44,6 +44,16 @@ complain(const struct cbx_command *command, void *parsed)
     return cbx_usage(parsed, "'%s' is no port", "x");
 }
 
+static int
+wait_for(const struct cbx_command *command, void *parsed)
+{
+    int64_t ms = 7;
+    (void)command;
+    int status = cbx_arg_duration(parsed, "timeout", 1000, 3600000, &ms);
+    (void)snprintf(seen, sizeof seen, "%lld ms", (long long)ms);
+    return status;
+}
+
 static const struct cbx_option common_options[] = {
     {.name = "state", .argument = "DIR", .help = "state folder"},
     {0},
@@ -56,6 +66,10 @@ static const struct cbx_option up_options[] = {
 };
 static const struct cbx_option status_options[] = {
     {.name = "json", .help = "for programs"},
+    {0},
+};
+static const struct cbx_option wait_options[] = {
+    {.name = "timeout", .argument = "TIME", .help = "no longer"},
     {0},
 };
 static const struct cbx_command commands[] = {
@@ -77,6 +91,7 @@ static const struct cbx_command commands[] = {
      .operands_min = 1,
      .operands_max = 1,
      .run = complain},
+    {.name = "wait", .arguments = "", .help = "waits", .options = wait_options, .run = wait_for},
     {.name = "secret", .arguments = "", .help = "not listed", .hidden = true, .run = show},
     {0},
 };
@@ -153,11 +168,41 @@ repeated_options_keep_their_order(void **state)
 }
 
 static void
-the_last_value_counts(void **state)
+what_does_not_repeat_is_given_once(void **state)
 {
     (void)state;
-    assert_int_equal(RUN("status", "--state", "a", "--state", "b", "--json"), 0);
-    assert_string_equal(seen, "status state=b json=yes");
+    assert_int_equal(RUN("--state", "a", "status", "--state", "b"), 2);
+    assert_string_equal(output, "prog status: --state is given twice; give it once (see prog "
+                                "status --help)\n");
+    assert_int_equal(RUN("status", "--json", "--json"), 2);
+    assert_string_equal(output, "prog status: --json is given twice; give it once (see prog "
+                                "status --help)\n");
+    assert_int_equal(ran, 0);
+}
+
+static void
+durations_have_bounds_and_the_options_name(void **state)
+{
+    (void)state;
+    assert_int_equal(RUN("wait"), 0);
+    assert_string_equal(seen, "7 ms");
+    assert_int_equal(RUN("wait", "--timeout", "2s"), 0);
+    assert_string_equal(seen, "2000 ms");
+    assert_int_equal(RUN("wait", "--timeout", "2h"), 2);
+    assert_string_equal(output, "prog wait: --timeout: '2h' is not between 1s and 1h (see prog "
+                                "wait --help)\n");
+}
+
+static void
+each_code_has_its_exit_status(void **state)
+{
+    (void)state;
+    assert_int_equal(cbx_exit_of(CBX_OK), CBX_EXIT_OK);
+    assert_int_equal(cbx_exit_of(CBX_ERR_USAGE), CBX_EXIT_USAGE);
+    for (int code = CBX_ERR_BUSY; code < CBX_OK; code++) {
+        if (code != CBX_ERR_USAGE)
+            assert_int_equal(cbx_exit_of(code), CBX_EXIT_FAILURE);
+    }
 }
 
 static void
@@ -277,7 +322,9 @@ main(void)
         cmocka_unit_test(options_stand_before_or_after_the_command),
         cmocka_unit_test(the_order_does_not_hang_on_the_environment),
         cmocka_unit_test(repeated_options_keep_their_order),
-        cmocka_unit_test(the_last_value_counts),
+        cmocka_unit_test(what_does_not_repeat_is_given_once),
+        cmocka_unit_test(durations_have_bounds_and_the_options_name),
+        cmocka_unit_test(each_code_has_its_exit_status),
         cmocka_unit_test(a_dash_and_words_after_two_dashes_are_operands),
         cmocka_unit_test(help_works_everywhere),
         cmocka_unit_test(help_is_a_word_too),

@@ -42,8 +42,12 @@ set(void *arg, size_t index, const char *value, struct cbx_error *error)
 static int
 read_bytes(const char *text, size_t length, struct cbx_error *error)
 {
-    static const struct cbx_config_file file = {
-        .section = "hub", .manual = "the manual", .name = name_at, .set = set};
+    static const char *const line_only[] = {"config", "state", NULL};
+    static const struct cbx_config_file file = {.section = "hub",
+                                                .manual = "the manual",
+                                                .name = name_at,
+                                                .set = set,
+                                                .line_only = line_only};
     assert_true(scratch_file("config-file", text, length, path));
     taken[0] = '\0';
     int result = cbx_config_file_read(path, &file, taken, error);
@@ -94,6 +98,8 @@ a_name_is_known_and_set_once(void **state)
     (void)state;
     refuses("\nusers = a\n", ":2: unknown name users; the manual lists the known ones");
     refuses("user = a\nuser = a\n", ":2: user is set twice; remove one of the lines");
+    refuses("listen 127.0.0.1:1\n", ":1: 'listen 127.0.0.1' is not a name; write NAME = VALUE");
+    refuses("state = a\n", ":1: state is for the command line only; give --state there");
 }
 
 static void
@@ -134,7 +140,8 @@ long_lines_and_nul_bytes_are_refused(void **state)
     text[198] = 'x';
     text[199] = '\n';
     text[200] = '\0';
-    refuses(text, ":1: the line is longer than 198 characters; shorten it");
+    refuses(text, ":1: the line is longer than 198 characters; shorten it, or "
+                  "write a list as several lines of that name");
     refuses_bytes("user = a\0b\nlisten = c\n", 22,
                   ":1: the line contains a NUL byte; use a plain text file");
     assert_string_equal(taken, "");

@@ -505,17 +505,17 @@ bad_passphrase_files_are_refused(void **state)
     char text[2000];
     static const char with_zero[] = "a\0b\n";
     put_file(path, "", 0);
-    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, &error), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, &error), CBX_ERR_USAGE);
     assert_non_null(strstr(error.text, path));
     put_file(path, "\nsecond", 7);
-    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, NULL), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, NULL), CBX_ERR_USAGE);
     put_file(path, with_zero, 4);
-    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, NULL), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, NULL), CBX_ERR_USAGE);
     memset(text, 'x', sizeof text);
     put_file(path, text, sizeof text);
-    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, NULL), CBX_ERR_LIMIT);
+    assert_int_equal(cbx_vault_key_init(&key, path, NULL, NULL, 0, NULL), CBX_ERR_USAGE);
     assert_int_equal(cbx_vault_key_init(&key, at(place, "none"), NULL, NULL, 1, NULL),
-                     CBX_ERR_NOTFOUND);
+                     CBX_ERR_USAGE);
     assert_null(key.passphrase);
     assert_null(key.key_file);
 }
@@ -548,7 +548,7 @@ a_key_file_asked_for_is_never_made(void **state)
     struct cbx_error error;
     const char *path = at(place, "asked.key");
     assert_int_equal(cbx_vault_key_init(&key, NULL, path, at(place, "d"), 1, &error),
-                     CBX_ERR_NOTFOUND);
+                     CBX_ERR_USAGE);
     assert_non_null(strstr(error.text, path));
     assert_int_not_equal(access(path, F_OK), 0);
 }
@@ -572,7 +572,7 @@ a_key_file_that_others_can_read_is_refused(void **state)
     put_file(path, "12345678901234567890123456789012", 32);
     for (size_t i = 0; i < sizeof open_modes / sizeof open_modes[0]; i++) {
         assert_int_equal(chmod(path, open_modes[i]), 0);
-        assert_int_equal(cbx_vault_key_init(&key, NULL, path, NULL, 0, &error), CBX_ERR_AUTH);
+        assert_int_equal(cbx_vault_key_init(&key, NULL, path, NULL, 0, &error), CBX_ERR_USAGE);
         assert_non_null(strstr(error.text, "chmod 600"));
     }
     assert_int_equal(chmod(path, 0400), 0);
@@ -587,13 +587,13 @@ a_key_file_has_32_bytes_and_is_a_file(void **state)
     struct cbx_vault_key key;
     const char *path = at(place, "short.key");
     put_file(path, "1234567890123456789012345678901", 31);
-    assert_int_equal(cbx_vault_key_init(&key, NULL, path, NULL, 0, NULL), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_vault_key_init(&key, NULL, path, NULL, 0, NULL), CBX_ERR_USAGE);
     put_file(path, "123456789012345678901234567890123", 33);
-    assert_int_equal(cbx_vault_key_init(&key, NULL, path, NULL, 0, NULL), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_vault_key_init(&key, NULL, path, NULL, 0, NULL), CBX_ERR_USAGE);
     put_file(path, "", 0);
     assert_int_equal(cbx_vault_key_init(&key, NULL, NULL, path, 1, NULL), CBX_ERR_FORMAT);
     expect_file(path, "", 0);
-    assert_int_equal(cbx_vault_key_init(&key, NULL, place->folder, NULL, 0, NULL), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_vault_key_init(&key, NULL, place->folder, NULL, 0, NULL), CBX_ERR_USAGE);
 }
 
 static void
