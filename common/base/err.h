@@ -51,11 +51,11 @@ enum cbx_reason {
     CBX_REASON_NOT_EXPOSED = 3,  /* the port is not on the target's expose list */
     CBX_REASON_REFUSED = 4,      /* the target program refused the connection */
     CBX_REASON_TIMED_OUT = 5,
-    CBX_REASON_DENIED = 6,      /* policy or identity says no */
+    CBX_REASON_DENIED = 6,      /* not allowed for this identity */
     CBX_REASON_OVERLOADED = 7,  /* a limit or budget is used up */
     CBX_REASON_GOING_AWAY = 8,  /* shutting down */
     CBX_REASON_RESTARTED = 9,   /* the peer's agent is another process now */
-    CBX_REASON_INTEGRITY = 10,  /* a sealed record did not open */
+    CBX_REASON_INTEGRITY = 10,  /* a sealed record failed authentication */
     CBX_REASON_RESET = 11,      /* a program reset its connection */
     CBX_REASON_PROTOCOL = 12,   /* a rule of PROTOCOL.md was broken */
     CBX_REASON_LOST = 13,       /* the path was lost */
