@@ -111,14 +111,14 @@ static const struct cbx_command commands[] = {
     {
         .name = "peers",
         .arguments = "",
-        .help = "list the peers of the pond, how each is reached, and the streams with them",
+        .help = "list the peers of the pond and how each is reached, or the streams",
         .options = peers_options,
         .run = agent_cmd_peers,
     },
     {
         .name = "netcheck",
         .arguments = "[@FILE|-]",
-        .help = "test each step of the way to the hub, and suggest a remedy where one fails",
+        .help = "test each step of the way to the hub and suggest remedies",
         .detail = "With a token the hub is tested before the join; the token is not used up.",
         .options = netcheck_options,
         .operands_max = 1,

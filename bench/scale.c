@@ -181,7 +181,7 @@ run(uint32_t agents)
     struct world_path path = {0};
     struct world *world = world_new(1, 0);
     for (uint32_t i = 0; i < agents; i++) {
-        char slug[16];
+        char slug[24];
         snprintf(slug, sizeof slug, "lease-%u", i);
         world_agent(world, slug, "8080", path);
     }

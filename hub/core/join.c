@@ -12,8 +12,8 @@ join_text(enum cbx_reason reason, const struct cbx_error *error)
 {
     switch (reason) {
     case CBX_REASON_USED:
-        return "this invite has been used by another lease: ask for a new one, and if nobody of "
-               "yours used it, it has leaked";
+        return "this invite has been used by another lease: ask for a new one; if none of your "
+               "leases used it, its token has leaked";
     default:
         return error->text[0] ? error->text : "the join was refused";
     }

@@ -97,10 +97,11 @@ make_folder(const char *path, struct cbx_error *error)
     if (lstat(path, &status) != 0 || !S_ISDIR(status.st_mode))
         return cbx_fail(error, CBX_ERR_IO, "%s is not a folder: move it away", path);
     if (status.st_uid != geteuid())
-        return cbx_fail(error, CBX_ERR_IO,
-                        "%s is owned by uid %u, not by ours (uid %u): chown it, or use another "
-                        "--state",
-                        path, (unsigned)status.st_uid, (unsigned)geteuid());
+        return cbx_fail(
+            error, CBX_ERR_IO,
+            "%s is owned by uid %u, not by this account (uid %u): chown it, or use another "
+            "--state",
+            path, (unsigned)status.st_uid, (unsigned)geteuid());
     if ((status.st_mode & 077) != 0 && chmod(path, 0700) != 0)
         return cbx_fail(error, CBX_ERR_IO, "cannot chmod %s to 0700: %s", path, strerror(errno));
     return 0;
@@ -161,9 +162,10 @@ check_host_key_file(const char *path, struct cbx_error *error)
                         "the host key %s is longer than a key can be: restore it from a backup",
                         path);
     if (status.st_uid != geteuid())
-        return cbx_fail(error, CBX_ERR_IO,
-                        "the host key %s is owned by uid %u, not by ours (uid %u): chown it", path,
-                        (unsigned)status.st_uid, (unsigned)geteuid());
+        return cbx_fail(
+            error, CBX_ERR_IO,
+            "the host key %s is owned by uid %u, not by this account (uid %u): chown it", path,
+            (unsigned)status.st_uid, (unsigned)geteuid());
     if ((status.st_mode & 077) != 0)
         return cbx_fail(error, CBX_ERR_AUTH,
                         "the host key %s can be read by others, and sshd refuses such a key: "
