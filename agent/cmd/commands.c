@@ -4,6 +4,9 @@
 
 #include "common/base/log.h"
 #include "common/command/state_dir.h"
+#include "common/os/become.h"
+
+enum { ANSWER_MS = 10 * 1000 };
 
 /* `--timeout 0s`, tried once, is what scripts write; beyond a day it is no waiting. */
 static const int64_t TIMEOUT_MIN_MS = 0, TIMEOUT_MAX_MS = 24 * 3600 * 1000;
@@ -23,6 +26,8 @@ agent_find_state(const struct cbx_args *args, char out[PATH_MAX])
 {
     struct cbx_error error;
     int result = cbx_state_dir(cbx_arg(args, "state"), "agent", out, PATH_MAX, &error);
+    if (result == CBX_OK)
+        result = cbx_become_owner(out, &error);
     return result == CBX_OK ? CBX_EXIT_OK : agent_fail(args, result, error.text);
 }
 
@@ -44,6 +49,29 @@ agent_call(const struct cbx_args *args, int64_t wait_ms, struct cbx_call **call)
                       state_dir);
     else
         cbx_log_error("%s", error.text);
+    return CBX_EXIT_FAILURE;
+}
+
+int
+agent_ask(const struct cbx_args *args, json_t *request, json_t **answer)
+{
+    struct cbx_call *call;
+    *answer = NULL;
+    int status = agent_call(args, 0, &call);
+    if (status != CBX_EXIT_OK) {
+        json_decref(request);
+        return status;
+    }
+    struct cbx_error error;
+    int result = cbx_call_send(call, request, -1, &error);
+    if (result == CBX_OK)
+        result = cbx_call_next(call, ANSWER_MS, answer, &error);
+    cbx_call_close(call);
+    if (result == CBX_OK)
+        return CBX_EXIT_OK;
+    cbx_log_error("%s", error.text);
+    json_decref(*answer);
+    *answer = NULL;
     return CBX_EXIT_FAILURE;
 }
 

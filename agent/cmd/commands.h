@@ -29,10 +29,13 @@ int agent_detach(struct agent_start *start);
 
 /* Says what went wrong; returns the exit status of that code (cbx_exit_of). */
 int agent_fail(const struct cbx_args *args, int result, const char *text);
-/* The state folder. CBX_EXIT_OK, or an exit status after it said why there is none. */
+/* The state folder; as root the command then becomes its owner. CBX_EXIT_OK, or an exit status
+ * after it said why there is none. */
 int agent_find_state(const struct cbx_args *args, char out[PATH_MAX]);
 /* A connection to the running agent. As above; *call is NULL then. */
 int agent_call(const struct cbx_args *args, int64_t wait_ms, struct cbx_call **call);
+/* One request (stolen), one answer (a new reference) from the running agent. As above. */
+int agent_ask(const struct cbx_args *args, json_t *request, json_t **answer);
 
 /* Operand 0, "NAME:PORT". CBX_EXIT_OK, or CBX_EXIT_USAGE after it said what is wrong. */
 struct agent_address {

@@ -67,6 +67,10 @@ hear_line(const char *line, struct cbx_error *trouble, pid_t child, int *status)
         cbx_fail(trouble, 0, "%s", line + 8);
         return false;
     }
+    if (strncmp(line, "warning ", 8) == 0) {
+        cbx_log_warn("warning: %s", line + 8);
+        return false;
+    }
     if (strncmp(line, "attached ", 9) == 0) {
         printf("attached as %s (pid %ld)\n", line + 9, (long)child);
         *status = fflush(stdout) == 0 ? CBX_EXIT_OK : CBX_EXIT_FAILURE;

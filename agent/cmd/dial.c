@@ -23,7 +23,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { COPY_SIZE = 256 * 1024, SOCKET_BUFFER = 1024 * 1024, WAIT_GRACE_MS = 5000 };
+enum {
+    COPY_SIZE = 256 * 1024,
+    SOCKET_BUFFER = 1024 * 1024,
+    WAIT_GRACE_MS = 5000,
+    FIRST_WORD_MS = 5000
+};
 
 struct dial {
     const struct agent_address *to;
@@ -171,9 +176,27 @@ request_for(const char *command, const struct agent_address *to)
     return json_pack("{s:s, s:s, s:i}", "cmd", command, "name", to->name, "port", (int)to->port);
 }
 
+/* The agent ends a dial by its own time (--dial-timeout), however long: what is asked here is
+ * whether it is there to do so. CBX_OK, or an error that was said where error->text is empty. */
+static int
+first_word(struct dial *dial, const struct cbx_args *args, struct cbx_error *error)
+{
+    for (;;) {
+        json_t *answer;
+        int result = cbx_call_next(dial->call, FIRST_WORD_MS, NULL, error);
+        if (result != CBX_ERR_AGAIN)
+            return result;
+        int status = agent_ask(args, json_pack("{s:s}", "cmd", "status"), &answer);
+        json_decref(answer);
+        error->text[0] = '\0';
+        if (status != CBX_EXIT_OK)
+            return result;
+    }
+}
+
 /* Hands one end of a pair to the agent and waits for its first word. */
 static int
-open_dial(struct dial *dial)
+open_dial(struct dial *dial, const struct cbx_args *args)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
@@ -187,8 +210,10 @@ open_dial(struct dial *dial)
     close(pair[1]);
     dial->socket = pair[0];
     if (result == CBX_OK)
-        result = cbx_call_next(dial->call, -1, NULL, &error);
-    return result == CBX_OK ? CBX_EXIT_OK : fail(dial->to, "dial", error.text);
+        result = first_word(dial, args, &error);
+    if (result == CBX_OK)
+        return CBX_EXIT_OK;
+    return error.text[0] != '\0' ? fail(dial->to, "dial", error.text) : CBX_EXIT_FAILURE;
 }
 
 int
@@ -204,7 +229,7 @@ agent_cmd_dial(const struct cbx_command *command, void *parsed)
     status = agent_call(parsed, 0, &dial.call);
     if (status != CBX_EXIT_OK)
         return status;
-    status = open_dial(&dial);
+    status = open_dial(&dial, parsed);
     if (status == CBX_EXIT_OK)
         status = copy(&dial);
     /* The other thread may still wait for input: the process ends under it. */

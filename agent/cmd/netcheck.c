@@ -13,6 +13,7 @@
 #include "common/base/log.h"
 #include "common/crypto/aead_choice.h"
 #include "common/crypto/cpu.h"
+#include "common/os/become.h"
 
 #include <ev.h>
 #include <stdio.h>
@@ -257,6 +258,8 @@ agent_cmd_netcheck(const struct cbx_command *command, void *parsed)
     int status = agent_read_timeout(parsed, &timeout_ms);
     if (status == CBX_EXIT_OK)
         status = read_token(parsed, &token, &given);
+    if (status == CBX_EXIT_OK && cbx_become_owner(settings.state_dir, &error) != CBX_OK)
+        status = agent_fail(parsed, CBX_ERR_IO, error.text);
     if (status == CBX_EXIT_OK) {
         json_t *document = run_checks(&settings, parsed, given ? &token : NULL, timeout_ms);
         status =

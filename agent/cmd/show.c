@@ -13,32 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { ANSWER_MS = 10 * 1000, PORTS_TEXT_MAX = 512, PLANES_TEXT_MAX = 256 };
-
-/* One request, one answer. An exit status; other than CBX_EXIT_OK after it said why not, and
- * *answer is NULL. */
-static int
-ask(const struct cbx_args *args, json_t *request, json_t **answer)
-{
-    struct cbx_call *call;
-    *answer = NULL;
-    int status = agent_call(args, 0, &call);
-    if (status != CBX_EXIT_OK) {
-        json_decref(request);
-        return status;
-    }
-    struct cbx_error error;
-    int result = cbx_call_send(call, request, -1, &error);
-    if (result == CBX_OK)
-        result = cbx_call_next(call, ANSWER_MS, answer, &error);
-    cbx_call_close(call);
-    if (result == CBX_OK)
-        return CBX_EXIT_OK;
-    cbx_log_error("%s", error.text);
-    json_decref(*answer);
-    *answer = NULL;
-    return CBX_EXIT_FAILURE;
-}
+enum { PORTS_TEXT_MAX = 512, PLANES_TEXT_MAX = 256 };
 
 static int
 finish(void)
@@ -142,6 +117,16 @@ print_direct(const json_t *direct)
                    number_of(direct, "crowded") + number_of(direct, "exhausted"));
 }
 
+static void
+print_warnings(const json_t *warnings)
+{
+    size_t index;
+    const json_t *warning;
+    json_array_foreach(warnings, index, warning) {
+        print_row("warning", json_string_value(warning));
+    }
+}
+
 static int
 print_status(json_t *answer)
 {
@@ -156,6 +141,7 @@ print_status(json_t *answer)
     print_row("uplink", text_of(answer, "uplink"));
     print_row("carrier", text_of(answer, "carrier"));
     print_row("trouble", text_of(answer, "trouble"));
+    print_warnings(json_object_get(answer, "warnings"));
     print_time("since", number_of(answer, "since"));
     print_row("proxy", proxy[0] != '\0' ? proxy : "off");
     print_direct(json_object_get(answer, "direct"));
@@ -182,7 +168,7 @@ agent_cmd_status(const struct cbx_command *command, void *parsed)
 {
     (void)command;
     json_t *answer;
-    int status = ask(parsed, json_pack("{s:s}", "cmd", "status"), &answer);
+    int status = agent_ask(parsed, json_pack("{s:s}", "cmd", "status"), &answer);
     if (status != CBX_EXIT_OK)
         return status;
     return cbx_arg(parsed, "json") != NULL ? print_json(answer) : print_status(answer);
@@ -286,8 +272,8 @@ agent_cmd_peers(const struct cbx_command *command, void *parsed)
     (void)command;
     bool json = cbx_arg(parsed, "json") != NULL, streams = cbx_arg(parsed, "streams") != NULL;
     json_t *answer;
-    int status =
-        ask(parsed, json_pack("{s:s, s:b}", "cmd", "peers", "streams", json || streams), &answer);
+    int status = agent_ask(
+        parsed, json_pack("{s:s, s:b}", "cmd", "peers", "streams", json || streams), &answer);
     if (status != CBX_EXIT_OK)
         return status;
     if (json)

@@ -67,6 +67,8 @@ read_input(struct cbx_token *out, struct cbx_error *error)
     char text[CBX_TOKEN_TEXT_MAX + 1];
     size_t length = 0;
     int result = CBX_OK;
+    if (isatty(STDIN_FILENO))
+        cbx_log_info("waiting for the token on standard input: paste it and press Enter");
     while (length < sizeof text) {
         ssize_t part = read(STDIN_FILENO, text + length, sizeof text - length);
         if (part < 0 && errno == EINTR)

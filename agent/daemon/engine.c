@@ -2,6 +2,7 @@
 /* Tested by test_rules.py and test_restart.py. */
 #include "agent/daemon/engine.h"
 
+#include "agent/daemon/status.h"
 #include "agent/front/front.h"
 #include "agent/lanes/direct.h"
 #include "agent/lanes/hub_lane.h"
@@ -44,6 +45,10 @@ on_attached(void *arg)
     if (agent->was_attached)
         return;
     agent->was_attached = true;
+    const char *warnings[AGENT_WARNINGS_MAX];
+    size_t count = agent_warnings(agent, warnings);
+    for (size_t i = 0; i < count; i++)
+        agent_report(agent, "warning", warnings[i]);
     agent_report(agent, "attached", name);
     ev_timer_stop(agent->loop, &agent->give_up);
     if (agent->start->goal == AGENT_GOAL_JOIN) {
@@ -201,8 +206,9 @@ static const struct mesh_ops mesh_callbacks = {
 
 /* The certificate's list, less what the agent's own settings leave out. */
 static struct cbx_expose
-narrowed(const struct agent_settings *settings, const struct cbx_expose *granted)
+narrowed(struct agent *agent, const struct cbx_expose *granted)
 {
+    const struct agent_settings *settings = agent->settings;
     struct cbx_expose list = {0};
     for (uint32_t i = 0; i < granted->count; i++) {
         const struct cbx_expose_item *item = &granted->item[i];
@@ -214,11 +220,13 @@ narrowed(const struct agent_settings *settings, const struct cbx_expose *granted
     }
     if (settings->expose_set && !cbx_expose_within(&settings->expose, granted)) {
         char text[CBX_EXPOSE_TEXT_MAX];
-        if (cbx_expose_format(granted, text, sizeof text) >= 0)
-            cbx_log_warn(
-                "--expose lists ports that the certificate does not allow, ignored (allowed: "
-                "%s)",
-                text[0] != '\0' ? text : "nothing");
+        if (cbx_expose_format(granted, text, sizeof text) < 0)
+            return list;
+        (void)cbx_fail(&agent->expose_warning, CBX_OK,
+                       "--expose lists ports that the certificate does not allow, ignored "
+                       "(allowed: %s)",
+                       text[0] != '\0' ? text : "nothing");
+        cbx_log_warn("%s", agent->expose_warning.text);
     }
     return list;
 }
@@ -240,7 +248,7 @@ bool
 agent_engine_begin(struct agent *agent, const struct agent_membership *membership)
 {
     const struct agent_settings *settings = agent->settings;
-    agent->exposed = narrowed(settings, &membership->peer.expose);
+    agent->exposed = narrowed(agent, &membership->peer.expose);
     struct mesh_config config = {
         .identity = &agent->state.identity,
         .invite_cert = &membership->invite_cert,

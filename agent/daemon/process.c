@@ -179,7 +179,7 @@ agent_report(struct agent *agent, const char *word, const char *text)
     /* The parent may have gone; nobody waits for it. */
     ssize_t written = write(agent->report_fd, line, (size_t)length);
     (void)written;
-    if (strcmp(word, "trouble") == 0)
+    if (strcmp(word, "trouble") == 0 || strcmp(word, "warning") == 0)
         return;
     close(agent->report_fd);
     agent->report_fd = -1;

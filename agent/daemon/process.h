@@ -81,6 +81,8 @@ struct agent {
     int64_t attached_at;              /* Unix seconds; 0: not attached */
     int64_t started_at;
     bool was_attached;
+    /* What was said when it began and still holds; "": nothing. */
+    struct cbx_error expose_warning;
     int report_fd;
 
     int exit_status;

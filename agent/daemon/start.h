@@ -19,8 +19,9 @@ struct agent_start {
     enum agent_goal goal;
     int64_t timeout_ms; /* for being attached the first time; 0: no limit */
     /*
-     * Where a waiting parent hears how it goes, or -1. Lines: "trouble TEXT" (goes on),
-     * "attached NAME"; "failed TEXT" and "wrong TEXT" (it ends with 1, with 2). Owned from here on.
+     * Where a waiting parent hears how it goes, or -1. Lines: "trouble TEXT" and "warning TEXT"
+     * (goes on), "attached NAME"; "failed TEXT" and "wrong TEXT" (it ends with 1, with 2). Owned
+     * from here on.
      */
     int report_fd;
 };

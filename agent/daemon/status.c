@@ -20,6 +20,33 @@ state_word(const struct agent *agent)
     return agent->attached_at != 0 ? "attached" : "connecting";
 }
 
+size_t
+agent_warnings(const struct agent *agent, const char *out[AGENT_WARNINGS_MAX])
+{
+    const char *const texts[AGENT_WARNINGS_MAX] = {
+        agent->front != NULL ? front_warning(agent->front) : "",
+        agent_direct_warning(agent->direct),
+        agent->expose_warning.text,
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < AGENT_WARNINGS_MAX; i++) {
+        if (texts[i][0] != '\0')
+            out[count++] = texts[i];
+    }
+    return count;
+}
+
+static json_t *
+warnings_json(const struct agent *agent)
+{
+    const char *texts[AGENT_WARNINGS_MAX];
+    size_t count = agent_warnings(agent, texts);
+    json_t *list = json_array();
+    for (size_t i = 0; list && i < count; i++)
+        (void)json_array_append_new(list, json_string(texts[i]));
+    return list;
+}
+
 json_t *
 agent_status_json(const struct agent *agent)
 {
@@ -32,7 +59,7 @@ agent_status_json(const struct agent *agent)
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
     return json_pack(
         "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?, "
-        "s:o?}",
+        "s:o?, s:o}",
         "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
         "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
         (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
@@ -42,7 +69,8 @@ agent_status_json(const struct agent *agent)
         agent->settings->ssh_command != NULL ? "ssh-command" : "ssh", "trouble", agent->trouble,
         "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",
         agent_direct_json(agent->direct), "mesh",
-        agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL);
+        agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL, "warnings",
+        warnings_json(agent));
 }
 
 json_t *

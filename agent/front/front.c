@@ -48,6 +48,7 @@ struct front {
     uint32_t connections_max;
     struct cbx_acceptor acceptor;
     char address[ADDRESS_TEXT_MAX];
+    struct cbx_error warning; /* front_warning */
     uint64_t accepted;
     uint64_t paused[PAUSE_CAUSES];
 };
@@ -133,8 +134,10 @@ note_address(struct front *front, int listener)
     const char *format = bound.any.sa_family == AF_INET6 ? "[%s]:%s" : "%s:%s";
     (void)snprintf(front->address, sizeof front->address, format, host, port);
     if (!is_loopback(&bound))
-        cbx_log_warn("proxy %s is not on loopback: anyone who can reach it can dial as this lease",
-                     front->address);
+        (void)cbx_fail(
+            &front->warning, CBX_OK,
+            "proxy %s is not on loopback: anyone who can reach it can dial as this lease",
+            front->address);
 }
 
 static int
@@ -200,7 +203,7 @@ start_proxy(struct front *front, const struct front_config *config, struct cbx_e
         return 0;
     if (config->proxy_required || result != CBX_ERR_IO)
         return cbx_fail(error, result, "%s", cause.text);
-    cbx_log_warn("continuing without a proxy: %s", cause.text);
+    (void)cbx_fail(&front->warning, CBX_OK, "continuing without a proxy: %s", cause.text);
     return 0;
 }
 
@@ -224,8 +227,11 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
     if (target_set_init(&front->targets, &front->conns,
                         or_default(config->connect_timeout_ms, TIMEOUT_DEFAULT_MS)) != 0)
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    else if (start_proxy(front, config, error) == 0)
+    else if (start_proxy(front, config, error) == 0) {
+        if (front->warning.text[0] != '\0')
+            cbx_log_warn("%s", front->warning.text);
         return front;
+    }
     front_free(front);
     return NULL;
 }
@@ -340,6 +346,12 @@ const char *
 front_proxy_address(const struct front *front)
 {
     return front->address;
+}
+
+const char *
+front_warning(const struct front *front)
+{
+    return front->warning.text;
 }
 
 json_t *

@@ -50,6 +50,9 @@ void front_dial_cancel(struct front_dial *dial);
 
 /* "127.0.0.1:1080", or "" without a proxy: the address really bound (port 0 works). */
 const char *front_proxy_address(const struct front *front);
+/* What is wrong with the proxy as long as the front lives: it has no port, or one that strangers
+ * reach; "" when nothing is. */
+const char *front_warning(const struct front *front);
 /* {"proxy":"127.0.0.1:1080","connections":3,"accepted":…,"refused":…,…}: new reference. */
 json_t *front_status_json(const struct front *front);
 

@@ -50,7 +50,7 @@ struct agent_direct {
     ev_timer report;
     uint32_t expecting, dialing;
     uint64_t dialed, dials_failed;
-    char trouble[CBX_ERROR_TEXT_MAX];
+    struct cbx_error trouble; /* why there is no listener */
 };
 
 static void
@@ -315,9 +315,10 @@ agent_direct_new(struct ev_loop *loop, const char *where, struct cbx_error *erro
         free(direct);
         return NULL;
     }
-    (void)snprintf(direct->trouble, sizeof direct->trouble, "%s", cause.text);
-    cbx_log_warn("%s; peers cannot open direct lanes to this agent, but it can to them",
-                 cause.text);
+    (void)cbx_fail(&direct->trouble, CBX_OK,
+                   "%s; peers cannot open direct lanes to this agent, but it can to them",
+                   cause.text);
+    cbx_log_warn("%s", direct->trouble.text);
     return direct;
 }
 
@@ -331,13 +332,19 @@ agent_direct_free(struct agent_direct *direct)
     free(direct);
 }
 
+const char *
+agent_direct_warning(const struct agent_direct *direct)
+{
+    return direct ? direct->trouble.text : "";
+}
+
 json_t *
 agent_direct_json(const struct agent_direct *direct)
 {
     if (!direct)
         return json_pack("{s:s}", "mode", "off");
     json_t *object =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "mode", "on", "trouble", direct->trouble,
+        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "mode", "on", "trouble", direct->trouble.text,
                   "listening", "", "expected", (json_int_t)direct->expecting, "dials",
                   (json_int_t)direct->dialed, "dials_failed", (json_int_t)direct->dials_failed);
     json_t *listener = direct->listener != NULL ? direct_listener_json(direct->listener) : NULL;

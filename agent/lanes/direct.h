@@ -36,6 +36,9 @@ void agent_direct_connect(struct agent_direct *direct, const struct cbx_lane_tic
                           const struct candidates *to);
 void agent_direct_forget(struct agent_direct *direct, const uint8_t id[CBX_LANE_ID]);
 
+/* Why peers cannot open lanes to this agent; "" when they can, or are not to (NULL). */
+const char *agent_direct_warning(const struct agent_direct *direct);
+
 /* {"mode": "on", "trouble", "listening", ... (direct_listener_json), "expected", "dials",
  * "dials_failed"}; "listening" is "" without a listener, and trouble says why. New reference; also
  * for NULL: {"mode": "off"}. */

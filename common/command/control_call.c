@@ -7,6 +7,8 @@
 #include "common/base/clock.h"
 #include "common/command/control.h"
 #include "common/command/state_dir.h"
+#include "common/command/values.h"
+#include "common/os/become.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -15,17 +17,41 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { RETRY_MS = 25, READ_MIN = 16 * 1024 };
+/* Connecting waits while the other's queue is full, sending while its buffer is. */
+enum { RETRY_MS = 25, READ_MIN = 16 * 1024, CONNECT_S = 10 };
 
 struct cbx_call {
     int fd;
     char *bytes;
     size_t start, end, size;
 };
+
+static int
+explain_connect(const char *state_dir, int cause, struct cbx_error *error)
+{
+    struct stat status;
+    char owner[CBX_OWNER_TEXT_MAX];
+    if (cause == ENOENT || cause == ECONNREFUSED || cause == ENOTDIR)
+        return cbx_fail(error, CBX_ERR_NOTFOUND, "nothing runs with the state folder %s",
+                        state_dir);
+    if (cause == EAGAIN)
+        return cbx_fail(error, CBX_ERR_AGAIN,
+                        "the process with the state folder %s took no connection within %ds: is "
+                        "it stopped or overloaded?",
+                        state_dir, CONNECT_S);
+    if (cause != EACCES || stat(state_dir, &status) != 0 || status.st_uid == geteuid())
+        return cbx_fail(error, CBX_ERR_IO, "cannot connect to %s/control.sock: %s", state_dir,
+                        strerror(cause));
+    cbx_owner_text(status.st_uid, owner);
+    return cbx_fail(error, CBX_ERR_IO, "the state folder %s belongs to %s: run this command as %s",
+                    state_dir, owner, owner);
+}
 
 /* One try. CBX_ERR_NOTFOUND: nobody listens there. */
 static int
@@ -44,14 +70,12 @@ connect_once(const char *state_dir, struct cbx_error *error)
     if (result != CBX_OK)
         return result;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const struct timeval limit = {.tv_sec = CONNECT_S};
     if (fd < 0)
         result = cbx_fail(error, CBX_ERR_IO, "cannot make a socket: %s", strerror(errno));
-    else if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
-        if (errno == ENOENT || errno == ECONNREFUSED || errno == ENOTDIR)
-            result = cbx_fail(error, CBX_ERR_NOTFOUND, "nothing runs with the state folder %s",
-                              state_dir);
-        else
-            result = cbx_fail(error, CBX_ERR_IO, "cannot connect to %s: %s", path, strerror(errno));
+    else if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) != 0 ||
+             connect(fd, (struct sockaddr *)&address, sizeof address) != 0) {
+        result = explain_connect(state_dir, errno, error);
         close(fd);
     }
     if (folder >= 0)
@@ -128,8 +152,27 @@ cbx_call_send(struct cbx_call *call, json_t *request, int fd, struct cbx_error *
     return result;
 }
 
+/* The process that made the listening socket; 0 when the system does not say. */
+static long
+listener_pid(int fd)
+{
+    struct ucred peer = {0};
+    socklen_t length = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 ? (long)peer.pid : 0;
+}
+
 static int
-wait_readable(int fd, int64_t deadline_us, struct cbx_error *error)
+silent(int fd, int64_t waited_ms, struct cbx_error *error)
+{
+    char limit[CBX_VALUE_TEXT_MAX];
+    cbx_value_write_duration(waited_ms, limit);
+    return cbx_fail(error, CBX_ERR_AGAIN,
+                    "process %ld did not answer within %s: is it stopped or overloaded?",
+                    listener_pid(fd), limit);
+}
+
+static int
+wait_readable(int fd, int64_t deadline_us, int64_t timeout_ms, struct cbx_error *error)
 {
     for (;;) {
         int64_t left = deadline_us < 0 ? -1 : (deadline_us - cbx_clock_us() + 999) / 1000;
@@ -140,7 +183,7 @@ wait_readable(int fd, int64_t deadline_us, struct cbx_error *error)
         if (ready > 0)
             return CBX_OK;
         if (ready == 0)
-            return cbx_fail(error, CBX_ERR_AGAIN, "the running process did not answer in time");
+            return silent(fd, timeout_ms, error);
         if (errno != EINTR)
             return cbx_fail(error, CBX_ERR_IO, "poll: %s", strerror(errno));
     }
@@ -219,7 +262,7 @@ cbx_call_next(struct cbx_call *call, int64_t timeout_ms, json_t **answer, struct
         searched = held;
         int result = make_room(call, error);
         if (result == CBX_OK)
-            result = wait_readable(call->fd, deadline, error);
+            result = wait_readable(call->fd, deadline, timeout_ms, error);
         if (result == CBX_OK)
             result = receive_more(call, error);
         if (result != CBX_OK)

@@ -5,6 +5,7 @@
  */
 
 #include "common/command/state_dir.h"
+#include "common/os/become.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -63,11 +64,13 @@ make_state_dir(const char *state_dir, struct cbx_error *error)
     if (!S_ISDIR(status.st_mode))
         return cbx_fail(error, CBX_ERR_IO, "%s is not a folder: choose another with --state",
                         state_dir);
+    char owner[CBX_OWNER_TEXT_MAX];
+    cbx_owner_text(status.st_uid, owner);
     if (status.st_uid != geteuid())
         return cbx_fail(error, CBX_ERR_IO,
-                        "the state folder %s belongs to another user (uid %ld): choose another "
-                        "with --state",
-                        state_dir, (long)status.st_uid);
+                        "the state folder %s belongs to %s: run this command as %s, or choose "
+                        "another folder with --state",
+                        state_dir, owner, owner);
     /* Readable is harmless, all files in it are 0600, and systemd makes its folders 0755. */
     if ((status.st_mode & 022) != 0)
         return cbx_fail(error, CBX_ERR_IO, "others may write to the state folder %s: chmod 700 it",

@@ -6,8 +6,8 @@
 #include "common/base/names.h"
 #include "common/command/control_call.h"
 #include "common/command/state_dir.h"
+#include "common/os/become.h"
 #include "hub/cmd/cmd.h"
-#include "hub/host/account.h"
 #include <poll.h>
 #include <sodium.h>
 #include <stdbool.h>
@@ -73,7 +73,7 @@ cmd_begin(const struct cbx_command *command, const struct cbx_args *args, int64_
     if (result == 0 && geteuid() == 0 && !await_hub(state_dir, wait_ms))
         return call_fail(command, state_dir, CBX_ERR_NOTFOUND, &error);
     if (result == 0)
-        result = account_follow(state_dir, &error);
+        result = cbx_become_owner(state_dir, &error);
     return cmd_exit(command, args, result, error.text);
 }
 

@@ -37,6 +37,7 @@ struct invite {
     char state_dir[CMD_STATE_MAX];
     char keys_dir[CMD_STATE_MAX + 16];
     char key_path[CMD_STATE_MAX + 16];
+    bool pond_known; /* its key exists somewhere: none is made */
     int64_t ttl_ms, ends_ms;
     struct cbx_invite_cert body;
     struct cbx_cert cert;
@@ -196,7 +197,8 @@ sign(struct invite *invite, struct cbx_error *error)
                         "that the hub runs with");
     if (result != 0)
         return result;
-    result = pond_open(&pond, invite->keys_dir, &key, invite->body.pond, true, error);
+    result =
+        pond_open(&pond, invite->keys_dir, &key, invite->body.pond, !invite->pond_known, error);
     if (result == 0)
         result = make_certificate(invite, pond, error);
     pond_wipe(pond);
@@ -364,6 +366,9 @@ run_invite(struct invite *invite)
     if (status != CBX_EXIT_OK)
         return status;
     status = agree_to_replace(invite);
+    if (status == CBX_EXIT_OK)
+        status = cmd_pond_known(invite->command, invite->state_dir, invite->body.pond,
+                                &invite->pond_known);
     if (status != CBX_EXIT_OK)
         return status;
     int result = sign(invite, &error);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { LIST_MAX = 256 }; /* of ponds, for people */
+
 static const char *
 text_of(const json_t *object, const char *name)
 {
@@ -42,7 +44,7 @@ cmd_find_pond(const struct cbx_command *command, const char *state_dir, const ch
 {
     json_t *answer = NULL, *one;
     size_t index, found = 0;
-    char text[400], list[256] = "";
+    char text[400], list[LIST_MAX] = "";
     int status = ask_peers(command, state_dir, NULL, &answer);
     json_array_foreach(json_object_get(answer, "peers"), index, one) {
         size_t used = strlen(list);
@@ -82,19 +84,38 @@ list_ponds(const json_t *entries, const char *pond, char *list, size_t size)
     return found;
 }
 
-int
-cmd_check_pond(const struct cbx_command *command, const char *state_dir, const char *pond)
+/* The ponds of all leases and open invites, into list. */
+static int
+find_ponds(const struct cbx_command *command, const char *state_dir, const char *pond, bool *found,
+           char *list, size_t size)
 {
     json_t *peers = NULL, *invites = NULL;
-    char text[400], list[256] = "";
     int status = ask_peers(command, state_dir, NULL, &peers);
+    list[0] = '\0';
     if (status == CBX_EXIT_OK)
         status = cmd_call(command, state_dir, CMD_WAIT_MS, json_pack("{s:s}", "cmd", "invites"),
                           &invites);
-    bool found = list_ponds(json_object_get(peers, "peers"), pond, list, sizeof list);
-    found = list_ponds(json_object_get(invites, "invites"), pond, list, sizeof list) || found;
+    *found = list_ponds(json_object_get(peers, "peers"), pond, list, size);
+    *found = list_ponds(json_object_get(invites, "invites"), pond, list, size) || *found;
     json_decref(peers);
     json_decref(invites);
+    return status;
+}
+
+int
+cmd_pond_known(const struct cbx_command *command, const char *state_dir, const char *pond,
+               bool *known)
+{
+    char list[LIST_MAX];
+    return find_ponds(command, state_dir, pond, known, list, sizeof list);
+}
+
+int
+cmd_check_pond(const struct cbx_command *command, const char *state_dir, const char *pond)
+{
+    char text[400], list[LIST_MAX];
+    bool found;
+    int status = find_ponds(command, state_dir, pond, &found, list, sizeof list);
     if (status != CBX_EXIT_OK || found)
         return status;
     size_t length = strlen(list);

@@ -16,6 +16,11 @@ int cmd_find_peer(const struct cbx_command *command, const char *state_dir, cons
 int cmd_find_pond(const struct cbx_command *command, const char *state_dir, const char *slug,
                   char pond[CBX_SLUG_MAX + 1]);
 
+/* Whether the hub has a lease or an open invite of that pond. An exit status; errors have been
+ * printed. */
+int cmd_pond_known(const struct cbx_command *command, const char *state_dir, const char *pond,
+                   bool *known);
+
 /* CBX_EXIT_OK when some lease or invite is of that pond; else it was said which ponds there are. */
 int cmd_check_pond(const struct cbx_command *command, const char *state_dir, const char *pond);
 

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,8 @@ enum {
     POND_VERSION = 1,
     POND_PLAIN_MAX = 128,
     POND_PATH_MAX = 4096,
+    LOCK_WAIT_MS = 10000,
+    LOCK_PAUSE_MS = 20,
 };
 
 #define POND_KIND "cbx pond key"
@@ -57,14 +60,20 @@ lock_folder(const struct pond *pond, int *lock, struct cbx_error *error)
     if (fd < 0)
         return cbx_fail(error, CBX_ERR_IO, "%s: cannot open the lock file: %s", pond->lock_path,
                         strerror(errno));
-    int result;
-    do {
-        result = flock(fd, LOCK_EX);
-    } while (result != 0 && errno == EINTR);
+    int result = flock(fd, LOCK_EX | LOCK_NB);
+    for (int ms = 0; result != 0 && errno == EWOULDBLOCK && ms < LOCK_WAIT_MS;
+         ms += LOCK_PAUSE_MS) {
+        (void)poll(NULL, 0, LOCK_PAUSE_MS);
+        result = flock(fd, LOCK_EX | LOCK_NB);
+    }
     if (result != 0) {
-        (void)cbx_fail(error, CBX_ERR_IO, "%s: cannot lock: %s", pond->lock_path, strerror(errno));
+        int cause = errno;
         (void)close(fd);
-        return CBX_ERR_IO;
+        if (cause == EWOULDBLOCK)
+            return cbx_fail(error, CBX_ERR_BUSY,
+                            "another cbx-hub invite has held %s for %d s: is it stopped?",
+                            pond->lock_path, LOCK_WAIT_MS / 1000);
+        return cbx_fail(error, CBX_ERR_IO, "%s: cannot lock: %s", pond->lock_path, strerror(cause));
     }
     *lock = fd;
     return 0;
@@ -181,10 +190,12 @@ read_or_create(struct pond *pond, const char *keys_dir, bool create, struct cbx_
                             strerror(errno));
         result = create_key(pond, &record, error);
     } else if (result == CBX_ERR_NOTFOUND) {
-        result = cbx_fail(error, result,
-                          "%s: no key of pond \"%s\"; its first invite creates one, or give the "
-                          "folder that holds it with --keys",
-                          pond->path, pond->name);
+        bool folder = access(keys_dir, F_OK) == 0;
+        result = cbx_fail(
+            error, result,
+            "pond \"%s\" exists, and its key is not there: %s %s does not exist; give "
+            "the folder that holds it with --keys",
+            pond->name, folder ? "the file" : "the folder", folder ? pond->path : keys_dir);
     }
     if (result == 0) {
         memcpy(pond->seed, record.seed, sizeof pond->seed);

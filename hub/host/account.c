@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Tested by test_commands.py. */
 #include "hub/host/account.h"
+#include "common/os/become.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,29 +68,6 @@ lookup(const char *name, struct account *out, struct cbx_error *error)
     return fill(entry, out, error);
 }
 
-static int
-set_environment(const struct account *account)
-{
-    /* Root's own folders are none of the account's business. */
-    return unsetenv("XDG_STATE_HOME") | unsetenv("XDG_RUNTIME_DIR") | unsetenv("XDG_CONFIG_HOME") |
-           setenv("HOME", account->home, 1) | setenv("USER", account->name, 1) |
-           setenv("LOGNAME", account->name, 1) | setenv("SHELL", account->shell, 1);
-}
-
-static int
-drop_to(const struct account *account, struct cbx_error *error)
-{
-    if (initgroups(account->name, account->gid) != 0 ||
-        setresgid(account->gid, account->gid, account->gid) != 0 ||
-        setresuid(account->uid, account->uid, account->uid) != 0)
-        return cbx_fail(error, CBX_ERR_IO, "cannot become %s: %s", account->name, strerror(errno));
-    if (setresuid(0, 0, 0) == 0 || geteuid() != account->uid || getegid() != account->gid)
-        return cbx_fail(error, CBX_ERR_IO, "cannot drop root privileges for %s", account->name);
-    if (set_environment(account) != 0)
-        return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    return 0;
-}
-
 int
 account_become(const char *name, struct cbx_error *error)
 {
@@ -107,7 +84,7 @@ account_become(const char *name, struct cbx_error *error)
     if (geteuid() != 0)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "--user %s: only root can switch to another account; omit it", name);
-    return drop_to(&account, error);
+    return cbx_become(account.uid, account.gid, getpwuid(account.uid), error);
 }
 
 int
@@ -134,22 +111,4 @@ account_give_folder(const char *path, const char *name, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_IO, "cannot change the owner of %s to %s: %s", path, name,
                         strerror(code));
     return 0;
-}
-
-int
-account_follow(const char *state_dir, struct cbx_error *error)
-{
-    struct stat status;
-    struct account account = {0};
-
-    if (geteuid() != 0 || stat(state_dir, &status) != 0 || status.st_uid == 0)
-        return 0;
-    const struct passwd *entry = getpwuid(status.st_uid);
-    if (!entry)
-        return cbx_fail(error, CBX_ERR_NOTFOUND,
-                        "%s belongs to uid %u, which has no entry in /etc/passwd: run this "
-                        "command as the account that runs the hub",
-                        state_dir, (unsigned)status.st_uid);
-    int result = fill(entry, &account, error);
-    return result != 0 ? result : drop_to(&account, error);
 }

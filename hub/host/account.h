@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Who we run as. The hub is an ordinary account, or root that becomes one (--user), or, outspoken,
- * root (--as-root). Commands that root calls become the account that owns the state folder, so that
- * nothing in it ends up as root's.
+ * root (--as-root). Commands that root calls become the account that owns the state folder
+ * (cbx_become_owner), so that nothing in it ends up as root's.
  */
 #ifndef HUB_HOST_ACCOUNT_H
 #define HUB_HOST_ACCOUNT_H
@@ -32,8 +32,5 @@ int account_become(const char *name, struct cbx_error *error);
 
 /* As root: makes the last part of a state folder that is missing, for the account to use. */
 int account_give_folder(const char *path, const char *name, struct cbx_error *error);
-
-/* As root, when the folder belongs to another account: becomes that one. Else nothing. */
-int account_follow(const char *state_dir, struct cbx_error *error);
 
 #endif

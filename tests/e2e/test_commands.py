@@ -13,7 +13,7 @@ import time
 
 import pytest
 from servers import Nginx, Server, echo
-from world import AGENT, AS_ROOT, HUB, ROOT, Agent, Hub, find, free_port, until
+from world import AGENT, AS_ROOT, HUB, ROOT, Agent, Hub, find, free_port, may_run, until
 
 # Word for word what the documentation promises; only --as-root is added where root runs it.
 SCRIPT = """
@@ -478,13 +478,6 @@ def hub_of_another_account(world, listen):
     os.chown(hub.state, account.pw_uid, account.pw_gid)
     hub.process = world.start("h", [HUB, "--state", hub.state, "run", "--listen", listen, "--user", account.pw_name])
     return hub, account
-
-
-def may_run(uid):
-    try:
-        return subprocess.run([HUB, "--version"], user=uid, check=False, capture_output=True).returncode == 0
-    except PermissionError:
-        return False
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "foreign", "empty"])

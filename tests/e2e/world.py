@@ -68,6 +68,14 @@ def until(what, probe, seconds=10.0, step=0.05):
         time.sleep(step)
 
 
+def may_run(uid):
+    """Whether another account may run the programs where they stand."""
+    try:
+        return subprocess.run([HUB, "--version"], user=uid, check=False, capture_output=True).returncode == 0
+    except PermissionError:
+        return False
+
+
 class Process:
     """A started program. Its output goes to files, so that it never waits for a reader."""
 
