@@ -4,7 +4,13 @@
 # The peers' ports that the running agent knows, as dial and wait take them; nothing without one.
 _cbx_agent_peers() {
     "${COMP_WORDS[0]}" ${state:+--state "$state"} peers 2>/dev/null |
-        awk 'NR > 1 && $3 != "-" { n = split($3, port, ","); for (i = 1; i <= n; i++) print $1 ":" port[i] }'
+        awk '/^[^ ]/ { name = $1 } # a long list of ports goes on in lines below
+            NR > 1 {
+                n = split(/^ / ? $1 : $3, port, ",")
+                for (i = 1; i <= n; i++)
+                    if (port[i] ~ /^[0-9]+$/)
+                        print name ":" port[i]
+            }'
 }
 
 _cbx_agent() {

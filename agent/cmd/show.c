@@ -7,13 +7,14 @@
 
 #include "common/base/log.h"
 #include "common/command/human.h"
+#include "common/command/listing.h"
 #include "common/command/table.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
-enum { PORTS_TEXT_MAX = 512, PLANES_TEXT_MAX = 256 };
+enum { LIST_TEXT_MAX = 640, EXPOSE_TEXT_MAX = 1100, NAME_TEXT_MAX = 64, PLANES_TEXT_MAX = 256 };
 
 static int
 finish(void)
@@ -103,6 +104,18 @@ format_planes(const json_t *bytes, char *out, size_t size)
 
 /* "listening on [::]:40123, 3 lanes accepted, 12 connections rejected". */
 static void
+print_direct_listener(const json_t *direct, const char *listening)
+{
+    char lanes[CBX_HUMAN_MAX], rejected[CBX_HUMAN_MAX];
+    cbx_human_many(number_of(direct, "proven"), "lane", lanes, sizeof lanes);
+    cbx_human_many(number_of(direct, "refused") + number_of(direct, "silent") +
+                       number_of(direct, "crowded") + number_of(direct, "exhausted"),
+                   "connection", rejected, sizeof rejected);
+    printf("%-9s listening on %s, %s accepted, %s rejected\n", "direct", listening, lanes,
+           rejected);
+}
+
+static void
 print_direct(const json_t *direct)
 {
     const char *listening = text_of(direct, "listening");
@@ -111,10 +124,30 @@ print_direct(const json_t *direct)
     else if (listening[0] == '\0')
         printf("%-9s not listening: %s\n", "direct", text_of(direct, "trouble"));
     else
-        printf("%-9s listening on %s, %lld lanes accepted, %lld connections rejected\n", "direct",
-               listening, number_of(direct, "proven"),
-               number_of(direct, "refused") + number_of(direct, "silent") +
-                   number_of(direct, "crowded") + number_of(direct, "exhausted"));
+        print_direct_listener(direct, listening);
+}
+
+/* "80,5432=10.83.0.7:5432", over several lines where it is long. */
+static void
+print_exposed(const json_t *answer)
+{
+    const json_t *targets = json_object_get(answer, "targets"), *port;
+    char text[EXPOSE_TEXT_MAX] = "";
+    size_t index, used = 0;
+    json_array_foreach(json_object_get(answer, "expose"), index, port) {
+        char number[8];
+        (void)snprintf(number, sizeof number, "%d", (int)json_integer_value(port));
+        const char *target = json_string_value(json_object_get(targets, number));
+        int more = snprintf(text + used, sizeof text - used, "%s%s%s%s", used > 0 ? "," : "",
+                            number, target ? "=" : "", target ? target : "");
+        used += more > 0 && (size_t)more < sizeof text - used ? (size_t)more : 0;
+    }
+    const char *name = "exposes";
+    for (const char *at = text; *at != '\0'; name = "") {
+        size_t length = cbx_table_piece(at);
+        printf("%-9s %.*s\n", name, (int)length, at);
+        at += length;
+    }
 }
 
 static void
@@ -139,13 +172,15 @@ print_status(json_t *answer)
     print_row("pond", text_of(answer, "pond"));
     print_row("hub", text_of(answer, "hub"));
     print_row("uplink", text_of(answer, "uplink"));
-    print_row("carrier", text_of(answer, "carrier"));
+    /* The first stretch of every link is SSH; which plane it is on stands below. */
+    if (strcmp(text_of(answer, "carrier"), "ssh") != 0)
+        print_row("ssh", "by --ssh-command");
     print_row("trouble", text_of(answer, "trouble"));
     print_warnings(json_object_get(answer, "warnings"));
     print_time("since", number_of(answer, "since"));
     print_row("proxy", proxy[0] != '\0' ? proxy : "off");
     print_direct(json_object_get(answer, "direct"));
-    print_row("exposes", text_of(answer, "expose"));
+    print_exposed(answer);
     print_time("ends", number_of(answer, "ends"));
     if (json_is_object(mesh)) {
         char planes[PLANES_TEXT_MAX];
@@ -174,23 +209,6 @@ agent_cmd_status(const struct cbx_command *command, void *parsed)
     return cbx_arg(parsed, "json") != NULL ? print_json(answer) : print_status(answer);
 }
 
-/* "5432,8080", or "-". */
-static void
-format_ports(const json_t *ports, char *out, size_t size)
-{
-    size_t used = 0;
-    size_t index;
-    json_t *port;
-    (void)snprintf(out, size, "-");
-    json_array_foreach(ports, index, port) {
-        int more = snprintf(out + used, size - used, "%s%lld", index > 0 ? "," : "",
-                            (long long)json_integer_value(port));
-        if (more < 0 || (size_t)more >= size - used)
-            return;
-        used += (size_t)more;
-    }
-}
-
 static int
 end_table(struct cbx_table *table)
 {
@@ -207,32 +225,49 @@ format_since(long long since, char *out, size_t size)
 }
 
 static void
-add_peer(struct cbx_table *table, const json_t *peer)
+add_peer(struct cbx_table *table, const json_t *peer, bool labels)
 {
-    char ports[PORTS_TEXT_MAX], since[CBX_HUMAN_MAX], trip[CBX_HUMAN_MAX], bytes[PLANES_TEXT_MAX];
+    char name[NAME_TEXT_MAX], list[LIST_TEXT_MAX], text[PLANES_TEXT_MAX];
     const char *refused = text_of(peer, "refused");
     const char *note = json_is_true(json_object_get(peer, "self")) ? "this lease"
                        : refused[0] != '\0'                        ? refused
                                                                    : text_of(peer, "plane_reason");
-    format_ports(json_object_get(peer, "expose"), ports, sizeof ports);
-    format_since(number_of(peer, "plane_since"), since, sizeof since);
-    cbx_human_us(number_of(peer, "round_trip_us"), trip, sizeof trip);
-    format_planes(json_object_get(peer, "bytes"), bytes, sizeof bytes);
-    cbx_table_row(table, (const char *const[]){text_of(peer, "name"), text_of(peer, "state"), ports,
-                                               text_of(peer, "plane"), since, trip, bytes, note});
+    (void)snprintf(name, sizeof name, "%s.cbx", text_of(peer, "slug"));
+    cbx_table_add(table, name);
+    cbx_table_add(table, text_of(peer, "state"));
+    cbx_listing_ports_text(json_object_get(peer, "expose"), list, sizeof list);
+    cbx_table_add(table, list);
+    cbx_table_add(table, text_of(peer, "plane"));
+    format_since(number_of(peer, "plane_since"), text, sizeof text);
+    cbx_table_add(table, text);
+    cbx_human_us(number_of(peer, "round_trip_us"), text, sizeof text);
+    cbx_table_add(table, text);
+    format_planes(json_object_get(peer, "bytes"), text, sizeof text);
+    cbx_table_add(table, text);
+    cbx_listing_labels_text(json_object_get(peer, "labels"), list, sizeof list);
+    if (labels)
+        cbx_table_add(table, list);
+    cbx_table_add(table, note);
 }
 
+/* Labels have a column where there are any. */
 static int
 print_peers(json_t *answer)
 {
-    static const char *const headings[] = {"NAME",  "STATE",      "PORTS",          "PLANE",
-                                           "SINCE", "ROUND TRIP", "STREAMS' BYTES", "NOTE"};
+    static const char *const headings[] = {"NAME",           "STATE",  "PORTS",
+                                           "PLANE",          "SINCE",  "ROUND TRIP",
+                                           "STREAMS' BYTES", "LABELS", "NOTE"};
+    enum { COLUMNS = sizeof headings / sizeof headings[0], AT_LABELS = COLUMNS - 2 };
+    const json_t *peers = json_object_get(answer, "peers"), *peer;
+    bool labels = cbx_listing_any_labels(peers);
     size_t index;
-    json_t *peer;
-    struct cbx_table *table = cbx_table_new(8);
-    cbx_table_row(table, headings);
-    json_array_foreach(json_object_get(answer, "peers"), index, peer) {
-        add_peer(table, peer);
+    struct cbx_table *table = cbx_table_new(COLUMNS - !labels);
+    for (int i = 0; i < COLUMNS; i++) {
+        if (labels || i != AT_LABELS)
+            cbx_table_add(table, headings[i]);
+    }
+    json_array_foreach(peers, index, peer) {
+        add_peer(table, peer, labels);
     }
     json_decref(answer);
     return end_table(table);

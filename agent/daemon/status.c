@@ -6,8 +6,11 @@
 #include "agent/lanes/direct.h"
 #include "agent/mesh/mesh.h"
 #include "agent/uplink/uplink.h"
+#include "common/command/listing.h"
 #include "common/trust/expose.h"
 
+#include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 static const char *
@@ -47,24 +50,51 @@ warnings_json(const struct agent *agent)
     return list;
 }
 
+/* The ports as in `peers`; before the join there are none. */
+static json_t *
+expose_json(const struct agent *agent)
+{
+    char ports[CBX_EXPOSE_TEXT_MAX] = "";
+    if (agent->mesh && cbx_expose_ports(&agent->exposed, ports, sizeof ports) < 0)
+        ports[0] = '\0';
+    return cbx_listing_ports(ports);
+}
+
+/* Of those that lead elsewhere than to the same port of this machine. */
+static json_t *
+targets_json(const struct agent *agent)
+{
+    json_t *targets = json_object();
+    for (uint32_t i = 0; agent->mesh && i < agent->exposed.count; i++) {
+        const struct cbx_expose_item *item = &agent->exposed.item[i];
+        const bool v6 = strchr(item->target, ':') != NULL;
+        char port[8], target[CBX_EXPOSE_HOST_MAX + 10];
+        if (item->target_port == item->port && strcmp(item->target, "127.0.0.1") == 0)
+            continue;
+        (void)snprintf(port, sizeof port, "%u", (unsigned)item->port);
+        (void)snprintf(target, sizeof target, "%s%s%s:%u", v6 ? "[" : "", item->target,
+                       v6 ? "]" : "", (unsigned)item->target_port);
+        (void)json_object_set_new(targets, port, json_string(target));
+    }
+    return targets;
+}
+
 json_t *
 agent_status_json(const struct agent *agent)
 {
     const struct agent_membership *joined = &agent->state.joined;
     char name[AGENT_NAME_MAX];
-    char expose[CBX_EXPOSE_TEXT_MAX] = "";
     agent_name(agent, name);
-    if (agent->mesh && cbx_expose_format(&agent->exposed, expose, sizeof expose) < 0)
-        expose[0] = '\0';
     const char *hub = agent->uplink != NULL ? uplink_address(agent->uplink) : "";
     return json_pack(
-        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:s, s:I, s:s, s:s, s:s, s:o?, s:o?, "
+        "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:I, s:s, s:s, s:s, s:o?, "
+        "s:o?, "
         "s:o?, s:o}",
         "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
         "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
         (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
-        agent->front != NULL ? front_proxy_address(agent->front) : "", "expose", expose, "ends",
-        (json_int_t)joined->peer.ends, "uplink",
+        agent->front != NULL ? front_proxy_address(agent->front) : "", "expose", expose_json(agent),
+        "targets", targets_json(agent), "ends", (json_int_t)joined->peer.ends, "uplink",
         agent->uplink != NULL ? uplink_state(agent->uplink) : "", "carrier",
         agent->settings->ssh_command != NULL ? "ssh-command" : "ssh", "trouble", agent->trouble,
         "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",

@@ -9,7 +9,7 @@
 /*
  * {"ok":true, "state":"attached", "slug":"web", "pond":"demo", "name":"web.demo.cbx",
  *  "hub":"127.0.0.1:7000", "since":1700000000, "pid":17, "started":1700000000,
- *  "proxy":"127.0.0.1:1080", "expose":"8080", "ends":1702592000, "uplink":"up", "carrier":"ssh",
+ *  "proxy":"127.0.0.1:1080", "expose":[8080], "ends":1702592000, "uplink":"up", "carrier":"ssh",
  *  "trouble":"", "warnings":[], "front":{...}, "direct":{...}, "mesh":{...}}
  * state: "joining", "connecting", "attached" or "stopping". since: when the present link came up, 0
  * without one. carrier: "ssh", or "ssh-command" when that program is it. proxy: "" when off.

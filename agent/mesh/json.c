@@ -124,7 +124,7 @@ static json_t *
 peer_json(const struct mesh *mesh, struct mesh_peer *peer)
 {
     char name[2 * CBX_SLUG_MAX + 8];
-    snprintf(name, sizeof name, "%s.cbx", peer->slug);
+    snprintf(name, sizeof name, "%s.%s.cbx", peer->slug, mesh->config.pond);
     struct mesh_session *session = mesh_peer_newest(peer);
     json_t *out =
         json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:I, s:o, s:o, s:s, s:I}", "slug", peer->slug,

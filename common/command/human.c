@@ -60,3 +60,9 @@ cbx_human_us(int64_t microseconds, char *out, size_t size)
     else
         (void)snprintf(out, size, ms < 0.995 ? "%.2f ms" : ms < 9.95 ? "%.1f ms" : "%.0f ms", ms);
 }
+
+void
+cbx_human_many(int64_t count, const char *thing, char *out, size_t size)
+{
+    (void)snprintf(out, size, "%lld %s%s", (long long)count, thing, count == 1 ? "" : "s");
+}

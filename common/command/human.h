@@ -18,4 +18,7 @@ void cbx_human_bytes(uint64_t bytes, char *out, size_t size);
 /* "0.31 ms", "12 ms", "1.2 s"; "-" when not above 0. */
 void cbx_human_us(int64_t microseconds, char *out, size_t size);
 
+/* "1 lane", "3 lanes". */
+void cbx_human_many(int64_t count, const char *thing, char *out, size_t size);
+
 #endif

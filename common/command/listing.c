@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "common/command/listing.h"
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,4 +33,54 @@ cbx_listing_labels(const char *text)
         text += *text == ',';
     }
     return labels;
+}
+
+/* What does not fit is left out. */
+__attribute__((format(printf, 4, 5))) static size_t
+append(char *out, size_t size, size_t used, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    int more = vsnprintf(out + used, size - used, format, arguments);
+    va_end(arguments);
+    if (more > 0 && (size_t)more < size - used)
+        return used + (size_t)more;
+    out[used] = '\0';
+    return used;
+}
+
+void
+cbx_listing_labels_text(const json_t *labels, char *out, size_t size)
+{
+    const char *name;
+    json_t *value;
+    size_t used = 0;
+    (void)snprintf(out, size, "-");
+    json_object_foreach((json_t *)(uintptr_t)labels, name, value) {
+        const char *text = json_string_value(value);
+        used = append(out, size, used, "%s%s=%s", used > 0 ? "," : "", name, text ? text : "");
+    }
+}
+
+void
+cbx_listing_ports_text(const json_t *ports, char *out, size_t size)
+{
+    size_t used = 0, index;
+    json_t *port;
+    (void)snprintf(out, size, "-");
+    json_array_foreach(ports, index, port)
+        used = append(out, size, used, "%s%lld", used > 0 ? "," : "",
+                      (long long)json_integer_value(port));
+}
+
+bool
+cbx_listing_any_labels(const json_t *peers)
+{
+    size_t index;
+    const json_t *peer;
+    json_array_foreach(peers, index, peer) {
+        if (json_object_size(json_object_get(peer, "labels")) > 0)
+            return true;
+    }
+    return false;
 }

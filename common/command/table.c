@@ -58,21 +58,68 @@ cbx_table_row(struct cbx_table *table, const char *const *texts)
         cbx_table_add(table, texts[i]);
 }
 
+size_t
+cbx_table_piece(const char *text)
+{
+    size_t length = strlen(text), end = 0;
+    for (size_t at = 0; length > CBX_TABLE_LIST_MAX && at + 1 < length; at++) {
+        if (text[at] != ',' || text[at + 1] == ' ')
+            continue;
+        if (end > 0 && at >= CBX_TABLE_LIST_MAX)
+            break;
+        end = at + 1;
+    }
+    return end > 0 ? end : length;
+}
+
+static int
+widest_piece(const char *text)
+{
+    size_t widest = 0;
+    while (*text != '\0') {
+        size_t length = cbx_table_piece(text);
+        widest = length > widest ? length : widest;
+        text += length;
+    }
+    return (int)widest;
+}
+
+/* One line of a row: a piece of each cell, which then begins behind it. True: there is more. */
+static bool
+print_line(const char **cell, const int *width, size_t columns)
+{
+    int gap = 0;
+    bool more = false;
+    for (size_t i = 0; i < columns; i++) {
+        int length = (int)cbx_table_piece(cell[i]);
+        if (length > 0) {
+            (void)printf("%*s%.*s", gap, "", length, cell[i]);
+            gap = 0;
+        }
+        gap += width[i] - length + 2;
+        cell[i] += length;
+        more = more || *cell[i] != '\0';
+    }
+    (void)putchar('\n');
+    return more;
+}
+
 static void
 print_table(const struct cbx_table *table)
 {
     int width[CBX_TABLE_COLUMNS_MAX] = {0};
     size_t columns = (size_t)table->columns;
     for (size_t i = 0; i < table->count; i++) {
-        int length = (int)strlen(table->cell[i]);
+        int length = widest_piece(table->cell[i]);
         int *column = &width[i % columns];
         *column = length > *column ? length : *column;
     }
-    for (size_t i = 0; i < table->count; i++) {
-        if (i % columns == columns - 1)
-            (void)printf("%s\n", table->cell[i]);
-        else
-            (void)printf("%-*s  ", width[i % columns], table->cell[i]);
+    for (size_t i = 0; i + columns <= table->count; i += columns) {
+        const char *cell[CBX_TABLE_COLUMNS_MAX];
+        for (size_t j = 0; j < columns; j++)
+            cell[j] = table->cell[i + j];
+        while (print_line(cell, width, columns))
+            ;
     }
 }
 

@@ -4,10 +4,13 @@
  * test_commands.py and test_planes.py.
  */
 #include "common/base/clock.h"
+#include "common/command/listing.h"
 #include "hub/cmd/cmd.h"
 #include "hub/cmd/lookup.h"
 #include <stdio.h>
 #include <string.h>
+
+enum { LIST_TEXT_MAX = 640 };
 
 /* Asks; with --json also prints, and then *answer stays NULL. */
 static int
@@ -87,23 +90,6 @@ cmd_invites(const struct cbx_command *command, void *parsed)
 }
 
 static void
-add_ports(struct cbx_table *table, const json_t *ports)
-{
-    char text[512] = "";
-    size_t index, used = 0;
-    const json_t *port;
-
-    json_array_foreach(ports, index, port) {
-        int length = snprintf(text + used, sizeof text - used, "%s%lld", used > 0 ? "," : "",
-                              (long long)json_integer_value(port));
-        if (length < 0 || (size_t)length >= sizeof text - used)
-            break;
-        used += (size_t)length;
-    }
-    cbx_table_add(table, used > 0 ? text : "-");
-}
-
-static void
 add_link(struct cbx_table *table, const json_t *peer)
 {
     char text[64];
@@ -125,16 +111,45 @@ add_link(struct cbx_table *table, const json_t *peer)
     cbx_table_add(table, text);
 }
 
+/* Labels have a column where there are any. */
+static int
+print_peers(const struct cbx_command *command, const json_t *peers)
+{
+    static const char *const headings[] = {"POND",    "SLUG",  "STATE",  "PORTS",
+                                           "ADDRESS", "PLANE", "SINCE",  "ROUND TRIP",
+                                           "STREAMS", "UP",    "ENDS IN"};
+    enum { COLUMNS = sizeof headings / sizeof *headings };
+    bool labels = cbx_listing_any_labels(peers);
+    char text[LIST_TEXT_MAX];
+    size_t index;
+    const json_t *peer;
+    struct cbx_table *table = cbx_table_new(COLUMNS + labels + 1);
+
+    add_headings(table, headings, COLUMNS);
+    if (labels)
+        cbx_table_add(table, "LABELS");
+    cbx_table_add(table, "NOT ON A LANE");
+    json_array_foreach(peers, index, peer) {
+        cbx_table_add(table, text_of(peer, "pond"));
+        cbx_table_add(table, text_of(peer, "slug"));
+        cbx_table_add(table, text_of(peer, "state"));
+        cbx_listing_ports_text(json_object_get(peer, "expose"), text, sizeof text);
+        cbx_table_add(table, text);
+        add_link(table, peer);
+        add_until(table, number_of(peer, "ends"));
+        cbx_listing_labels_text(json_object_get(peer, "labels"), text, sizeof text);
+        if (labels)
+            cbx_table_add(table, text);
+        cbx_table_add(table, text_of(peer, "plane_reason"));
+    }
+    return cmd_table_end(command, table);
+}
+
 int
 cmd_peers(const struct cbx_command *command, void *parsed)
 {
-    enum { COLUMNS = 12 };
-    static const char *const headings[COLUMNS] = {"POND",    "SLUG",  "STATE",   "PORTS",
-                                                  "ADDRESS", "PLANE", "SINCE",   "ROUND TRIP",
-                                                  "STREAMS", "UP",    "ENDS IN", "NOT ON A LANE"};
     const char *pond = cbx_arg(parsed, "pond");
-    json_t *answer, *peer;
-    size_t index;
+    json_t *answer;
 
     if (pond && !cmd_pond(parsed))
         return CBX_EXIT_USAGE;
@@ -152,19 +167,9 @@ cmd_peers(const struct cbx_command *command, void *parsed)
             return status;
         }
     }
-    struct cbx_table *table = cbx_table_new(COLUMNS);
-    add_headings(table, headings, COLUMNS);
-    json_array_foreach(json_object_get(answer, "peers"), index, peer) {
-        cbx_table_add(table, text_of(peer, "pond"));
-        cbx_table_add(table, text_of(peer, "slug"));
-        cbx_table_add(table, text_of(peer, "state"));
-        add_ports(table, json_object_get(peer, "expose"));
-        add_link(table, peer);
-        add_until(table, number_of(peer, "ends"));
-        cbx_table_add(table, text_of(peer, "plane_reason"));
-    }
+    status = print_peers(command, json_object_get(answer, "peers"));
     json_decref(answer);
-    return cmd_table_end(command, table);
+    return status;
 }
 
 /* "name: value" lines, nested objects by dots; the order is the hub's. */
@@ -207,11 +212,11 @@ print_planes(const json_t *answer)
     json_t *plane;
 
     json_object_foreach(json_object_get(answer, "planes"), name, plane) {
-        char from[CBX_HUMAN_MAX], to[CBX_HUMAN_MAX];
+        char from[CBX_HUMAN_MAX], to[CBX_HUMAN_MAX], links[CBX_HUMAN_MAX];
         cbx_human_bytes((uint64_t)number_of(plane, "from"), from, sizeof from);
         cbx_human_bytes((uint64_t)number_of(plane, "to"), to, sizeof to);
-        (void)printf("%-12s %lld links, %s from agents, %s to them\n", name,
-                     number_of(plane, "links"), from, to);
+        cbx_human_many(number_of(plane, "links"), "link", links, sizeof links);
+        (void)printf("%-12s %s, %s from agents, %s to them\n", name, links, from, to);
     }
     (void)printf("%-12s %s\n", "lanes", text_of(answer, "lanes"));
     (void)printf("%-12s %s\n", "direct", text_of(answer, "direct"));
@@ -226,7 +231,7 @@ mib(const json_t *object, const char *name)
 int
 cmd_status(const struct cbx_command *command, void *parsed)
 {
-    char up[32];
+    char up[32], circuits[CBX_HUMAN_MAX];
     json_t *answer;
     int status = ask(command, parsed, json_pack("{s:s}", "cmd", "status"), &answer);
 
@@ -239,9 +244,9 @@ cmd_status(const struct cbx_command *command, void *parsed)
     print_list("tokens name", json_object_get(answer, "addresses"));
     (void)printf("%-12s %s, login as %s\n", "host key", text_of(answer, "host_key"),
                  text_of(answer, "user"));
-    (void)printf("%-12s %lld of %lld attached, %lld circuits\n", "peers",
-                 number_of(answer, "attached"), number_of(answer, "peers"),
-                 number_of(answer, "circuits"));
+    cbx_human_many(number_of(answer, "circuits"), "circuit", circuits, sizeof circuits);
+    (void)printf("%-12s %lld of %lld attached, %s\n", "peers", number_of(answer, "attached"),
+                 number_of(answer, "peers"), circuits);
     print_planes(answer);
     (void)printf("%-12s %.1f MiB queued, %.1f of %.1f MiB allowed\n", "memory",
                  mib(answer, "queued_bytes"), mib(answer, "allowance_bytes"),

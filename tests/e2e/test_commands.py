@@ -569,3 +569,25 @@ def test_inviting_a_joined_slug_needs_replace_and_says_whom(world, hub):
     assert done.returncode == 1 and done.stdout == ""
     assert "web.demo.cbx has joined (ready, attached for" in done.stderr and "--replace" in done.stderr
     assert hub.run(*words, "--replace").stdout.startswith("cbx1_")
+
+
+def test_tables_show_labels_and_wrap_long_lists(world, hub):
+    ports = [str(port) for port in range(10001, 10026)]
+    web = Agent(world, "web", hub).up(token=hub.invite("web", "--label", "lang=c", "--label", "gpu=no", expose=ports))
+    Agent(world, "cli", hub).up()
+    for text in (hub.run("peers").stdout, web.run("peers").stdout, web.run("status").stdout):
+        assert all(port in text for port in ports)
+        assert max(len(line) for line in text.splitlines()) < 200, text
+    for text in (hub.run("peers").stdout, web.run("peers").stdout):
+        assert "LABELS" in text and "lang=c,gpu=no" in text
+    assert len(completed(world, AGENT, web.state, "dial", "web")) == len(ports)
+    status = web.run("status").stdout
+    assert "carrier" not in status and "plane" in status
+    hub.run("revoke", "web")
+    assert "LABELS" not in hub.run("peers").stdout
+
+
+def test_one_of_a_thing_is_not_said_in_the_plural(pair):
+    pair.cli.wait("web.cbx:8080")
+    text = "".join(pair.hub.run("status").stdout + agent.run("status").stdout for agent in (pair.cli, pair.web))
+    assert not re.search(r"\b1 (lanes|links|circuits|connections|streams)\b", text), text

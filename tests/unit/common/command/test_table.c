@@ -39,7 +39,27 @@ columns_have_their_widest_cells_width(void **state)
     cbx_table_row(table, (const char *const[]){"A", "LONG", "LAST"});
     cbx_table_row(table, (const char *const[]){"wide one", "x", ""});
     assert_true(printed(table, text, sizeof text));
-    assert_string_equal(text, "A         LONG  LAST\nwide one  x     \n");
+    assert_string_equal(text, "A         LONG  LAST\nwide one  x\n");
+}
+
+static void
+long_lists_go_on_below(void **state)
+{
+    (void)state;
+    char text[400];
+    struct cbx_table *table = cbx_table_new(3);
+    cbx_table_row(table, (const char *const[]){"NAME", "PORTS", "NOTE"});
+    cbx_table_row(
+        table, (const char *const[]){"web", "10001,10002,10003,10004,10005,10006,10007", "a, b"});
+    cbx_table_row(
+        table, (const char *const[]){"x", "-",
+                                     "a sentence, however long, stays in one line, as it is said"});
+    assert_true(printed(table, text, sizeof text));
+    assert_string_equal(text, "NAME  PORTS                           NOTE\n"
+                              "web   10001,10002,10003,10004,10005,  a, b\n"
+                              "      10006,10007\n"
+                              "x     -                               a sentence, however long, "
+                              "stays in one line, as it is said\n");
 }
 
 static void
@@ -78,6 +98,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(columns_have_their_widest_cells_width),
+        cmocka_unit_test(long_lists_go_on_below),
         cmocka_unit_test(control_bytes_are_shown_as_question_marks),
         cmocka_unit_test(many_rows_are_kept),
         cmocka_unit_test(no_table_prints_nothing_and_says_so),
