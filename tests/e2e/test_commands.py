@@ -522,9 +522,10 @@ def test_readiness_is_told_to_systemd(world):
 
 
 def test_revoke_finds_the_only_pond_that_has_the_slug(world, hub):
-    Agent(world, "web", hub).up()
+    web = Agent(world, "web", hub).up()
     done = hub.run("revoke", "web")
     assert "web of pond demo revoked" in done.stderr
+    assert web.process.ends() == 1
 
 
 def test_revoke_names_the_ponds_when_there_is_a_choice(world, hub):
@@ -585,6 +586,7 @@ def test_tables_show_labels_and_wrap_long_lists(world, hub):
     assert "carrier" not in status and "plane" in status
     hub.run("revoke", "web")
     assert "LABELS" not in hub.run("peers").stdout
+    assert web.process.ends() == 1
 
 
 def test_one_of_a_thing_is_not_said_in_the_plural(pair):
