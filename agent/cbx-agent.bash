@@ -17,7 +17,7 @@ _cbx_agent() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="join run up down leave status peers netcheck wait dial"
     local settings="--config --proxy --expose --via --ssh-command --lanes --direct --key-file --passphrase-file
-        --receive-budget --send-budget --keepalive --gone --dial-timeout --tcp-keepalive"
+        --receive-budget --send-budget --keepalive --gone --dial-timeout --tcp-keepalive --log-times"
     local command="" options="--state --help" state="" word words="" i
 
     for ((i = 1; i < COMP_CWORD; i++)); do
@@ -42,6 +42,7 @@ _cbx_agent() {
     help) words=$commands ;;
     --lanes) words="auto off require" ;;
     --direct) words="auto off" ;;
+    --log-times) words="auto yes no" ;;
     --timeout | --keepalive | --gone | --dial-timeout | --tcp-keepalive) words="5s 30s 60s" ;;
     --expose | --via | --ssh-command | --receive-budget | --send-budget) return ;;
     esac

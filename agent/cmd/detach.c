@@ -55,7 +55,7 @@ run_child(struct agent_start *start)
         cbx_log_error("cannot write %s/log: %s", start->settings->state_dir, strerror(errno));
         return CBX_EXIT_FAILURE;
     }
-    cbx_log_times(true);
+    cbx_log_times(start->settings->log_times != AGENT_LOG_TIMES_NO);
     return agent_run(start);
 }
 

@@ -46,6 +46,16 @@ prepare_token(struct prepared *p, const struct cbx_args *args)
     return agent_fail(args, result, p->missing.text);
 }
 
+/* Not in the background: who keeps what we say may want to know when. */
+static int
+run_here(struct prepared *p)
+{
+    enum agent_log_times times = p->settings.log_times;
+    cbx_log_times(times == AGENT_LOG_TIMES_AUTO ? cbx_log_wants_times()
+                                                : times == AGENT_LOG_TIMES_YES);
+    return agent_run(&p->start);
+}
+
 static void
 dispose(struct prepared *p)
 {
@@ -79,7 +89,7 @@ agent_cmd_run(const struct cbx_command *command, void *parsed)
     struct prepared p = {0};
     int status = prepare_settings(&p, parsed);
     if (status == CBX_EXIT_OK)
-        status = agent_run(&p.start);
+        status = run_here(&p);
     dispose(&p);
     return status;
 }
@@ -97,7 +107,7 @@ agent_cmd_up(const struct cbx_command *command, void *parsed)
     if (status == CBX_EXIT_OK)
         status = agent_read_timeout(parsed, &p.start.timeout_ms);
     if (status == CBX_EXIT_OK)
-        status = detach ? agent_detach(&p.start) : agent_run(&p.start);
+        status = detach ? agent_detach(&p.start) : run_here(&p);
     dispose(&p);
     return status;
 }

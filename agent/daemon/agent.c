@@ -372,6 +372,8 @@ agent_run(const struct agent_start *start)
         agent_want(agent, agent_first_phase(agent));
         ev_run(agent->loop, 0);
     } else {
+        if (agent->report_fd < 0)
+            cbx_log_times(false); /* the command's answer, not a line of a log */
         agent_stop(agent, cbx_exit_of(result), error.text);
     }
     int status = agent->exit_status;

@@ -124,6 +124,17 @@ set_lanes(struct agent_settings *settings, const char *value, struct cbx_error *
 }
 
 static int
+set_log_times(struct agent_settings *settings, const char *value, struct cbx_error *error)
+{
+    static const char *const names[] = {"auto", "yes", "no", NULL}; /* enum agent_log_times */
+    size_t index;
+    int result = cbx_value_choice(value, names, &index, error);
+    if (result == CBX_OK)
+        settings->log_times = (enum agent_log_times)index;
+    return result;
+}
+
+static int
 set_via(struct agent_settings *settings, const char *value, struct cbx_error *error)
 {
     static const char *const schemes[] = {"http://",    "https://",  "socks4://",
@@ -173,6 +184,8 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
         return set_lanes(settings, value, error);
     if (strcmp(name, "direct") == 0)
         return set_direct(settings, value, error);
+    if (strcmp(name, "log-times") == 0)
+        return set_log_times(settings, value, error);
     if (strcmp(name, "key-file") == 0)
         return set_path(&settings->key_file, value, error);
     if (strcmp(name, "passphrase-file") == 0)

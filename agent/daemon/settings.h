@@ -12,8 +12,12 @@
 
 #define AGENT_PROXY_DEFAULT "127.0.0.1:1080"
 
+/* AUTO: where nobody else adds them (cbx_log_wants_times). */
+enum agent_log_times { AGENT_LOG_TIMES_AUTO, AGENT_LOG_TIMES_YES, AGENT_LOG_TIMES_NO };
+
 struct agent_settings {
-    char *state_dir;      /* absolute */
+    char *state_dir; /* absolute */
+    enum agent_log_times log_times;
     char *proxy;          /* NULL: off */
     bool proxy_required;  /* asked for by name */
     char *direct;         /* "auto", "off" or ADDR:PORT; the default as for lanes */
@@ -46,6 +50,7 @@ struct agent_settings {
     {"send-budget", "SIZE", "limit of sent bytes kept until peers acknowledge them (64M)", false},                 \
     {"keepalive", "TIME", "ping after this much silence (15s)", false},                            \
     {"gone", "TIME", "a link is dead after this much silence (45s)", false},                       \
+    {"log-times", "auto|yes|no", "begin log lines with the time (auto: not on a terminal)", false}, \
     {"dial-timeout", "TIME", "how long a dial may take (30s)", false},                              \
     {"tcp-keepalive", "TIME", "probe silent connections of programs after this long (60s)", false}
 /* clang-format on */

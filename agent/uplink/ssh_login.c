@@ -220,7 +220,8 @@ step(struct ssh_login *login)
             fail(login, SSH_HOST_KEY, &text);
             return;
         }
-        if (login->stage == STAGE_AUTH && login->login_only) {
+        /* Not right after AUTH: sshd still writes then, and would log that it cannot. */
+        if (login->stage == STAGE_OPEN && login->login_only) {
             set_stage(login, STAGE_OVER);
             tcp_buffer_watch(login->tcp, false, false);
             login->ops->up(login->arg, NULL);

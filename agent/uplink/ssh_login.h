@@ -28,7 +28,8 @@ struct ssh_config {
     const uint8_t *host_key_sha256; /* 32 bytes, copied */
     const struct cbx_keypair *key;  /* copied, wiped when the login is over */
     int64_t keepalive_ms;           /* a sign of life of a connection that stands by; 0: 15 s */
-    bool login_only;                /* up() comes, without a carrier, once the login was taken */
+    bool login_only; /* up() comes, without a carrier, once the login was taken and sshd
+                      * is done with it (a channel is open, nothing runs on it) */
 };
 
 /* Exactly one of the two is called, from the loop, never inside ssh_login_new. The login does

@@ -16,6 +16,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -51,6 +52,12 @@ void
 cbx_log_times(bool on)
 {
     log_times = on;
+}
+
+bool
+cbx_log_wants_times(void)
+{
+    return !isatty(STDERR_FILENO) && !getenv("JOURNAL_STREAM");
 }
 
 bool

@@ -15,6 +15,9 @@ void cbx_log_init(const char *name, enum cbx_log_level level);
 /* "error", "warn", "info", "debug"; NULL and others: otherwise. */
 enum cbx_log_level cbx_log_level_of(const char *name, enum cbx_log_level otherwise);
 void cbx_log_times(bool on);
+/* Whether lines of a long-running process need times by themselves: standard error is kept (a file,
+ * a pipe) and not by the system's journal, which adds its own. */
+bool cbx_log_wants_times(void);
 void cbx_log(enum cbx_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Whether a line of that level is written: for callers that would have to prepare it. */

@@ -45,7 +45,7 @@ cmd_revoke(const struct cbx_command *command, void *parsed)
     if (!pond)
         return CBX_EXIT_USAGE;
     if (!cbx_slug_valid(slug, strlen(slug)))
-        return cbx_usage(args, "%s is not a slug (see cbx-hub peers)", slug);
+        return cbx_usage(args, "'%s' is not a slug; `cbx-hub peers` lists them", slug);
     int status = cmd_begin(command, args, 0, state_dir);
     if (status == CBX_EXIT_OK && !cbx_arg(args, "pond")) {
         status = cmd_find_pond(command, state_dir, slug, only);

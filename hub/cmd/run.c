@@ -234,7 +234,7 @@ cmd_run(const struct cbx_command *command, void *parsed)
     if (result == 0)
         result = settle_account(run, &error);
     if (result == 0) {
-        cbx_log_times(run->config.log_times);
+        cbx_log_times(run->config.log_times || cbx_log_wants_times());
         result = settle_names(run, &error);
     }
     if (result == 0)

@@ -33,8 +33,8 @@ hub_core_revoke(struct hub_core *core, const char *pond, const char *slug, uint6
 {
     struct reg_peer *peer = registry_remove_peer(core->registry, pond, slug);
     if (!peer)
-        return cbx_fail(error, CBX_ERR_NOTFOUND, "no peer %s in pond %s (see cbx-hub peers)", slug,
-                        pond);
+        return cbx_fail(error, CBX_ERR_NOTFOUND,
+                        "no peer %s in pond %s; `cbx-hub peers` lists them", slug, pond);
     struct hub_link *link = peer->live;
     peer->live = NULL;
     if (link) {

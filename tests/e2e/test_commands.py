@@ -593,3 +593,28 @@ def test_one_of_a_thing_is_not_said_in_the_plural(pair):
     pair.cli.wait("web.cbx:8080")
     text = "".join(pair.hub.run("status").stdout + agent.run("status").stdout for agent in (pair.cli, pair.web))
     assert not re.search(r"\b1 (lanes|links|circuits|connections|streams)\b", text), text
+
+
+TIMED = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z cbx-"
+
+
+def test_log_has_times_where_nobody_else_adds_them(world, hub):
+    agent = Agent(world, "web", hub).up()
+    assert hub.process.expect(TIMED + "hub: invite", stream="stderr")
+    assert agent.process.expect(TIMED + "agent: attached as web.demo.cbx", stream="stderr")
+    agent.process.terminate()
+    agent.up(options=["--log-times", "no"])
+    assert agent.process.expect("^cbx-agent: attached as web.demo.cbx", stream="stderr")
+    agent.process.terminate()
+    world.environment["JOURNAL_STREAM"] = "8:1"
+    agent.up()
+    assert agent.process.expect("^cbx-agent: attached as web.demo.cbx", stream="stderr")
+
+
+def test_netcheck_leaves_no_complaint_in_the_hubs_log(world, hub):
+    agent = Agent(world, "web", hub).up()
+    for _ in range(5):
+        agent.run("netcheck")
+    agent.process.terminate()
+    until("the hub knows", lambda: hub.json("status")["attached"] == 0)
+    assert "Broken pipe" not in hub.process.stderr() and "ssh_packet" not in hub.process.stderr()

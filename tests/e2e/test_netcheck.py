@@ -255,7 +255,7 @@ def test_nothing_to_check_is_said(world, hub):
     assert cli.run("netcheck", "--timeout", "soon", check=False).returncode == 2
     bad = Agent(world, "bad", hub)
     done = bad.run("netcheck", "@/nonexistent", check=False)
-    assert done.returncode == 1 and "/nonexistent" in done.stderr
+    assert done.returncode == 2 and "/nonexistent" in done.stderr
 
 
 def test_a_state_that_cannot_be_opened(world, hub):
