@@ -16,6 +16,7 @@ SECRET = "bench-only-not-secret"
 
 class Peer(Path):
     tool = ()  # programs
+    made_as = ""  # its name in bench/get-peers, where it is not the program's
     emulated = False
     one_less = False  # the dialer connects to the hub itself
 
@@ -27,9 +28,13 @@ class Peer(Path):
 
     @classmethod
     def missing(cls, build):
-        return next(
-            (f"{str(word)} is not installed" for word in cls.programs(build) if not find(str(word))), None
-        )
+        """What is not there, and why make bench-peers could not build it where that tried."""
+        word = next((str(word) for word in cls.programs(build) if not find(str(word))), None)
+        if not word:
+            return None
+        failed = build / "peers" / "failed" / (cls.made_as or word)
+        why = failed.read_text().strip() if failed.exists() else ""
+        return f"{word} is not installed" + (f": make bench-peers: {why}" if why else "")
 
     def program(self, name):
         return next(word for word in self.programs(self.build) if str(word).rsplit("/", 1)[-1] == name)
@@ -139,6 +144,7 @@ class Frp(Peer):
     name, title = "frp", "frp, stcp, TLS on (its default)"
     sealed = "each leg; the hub sees plaintext"
     tool = ("frps", "frpc")
+    made_as = "frp"
 
     def start_all(self):
         server = self.write(

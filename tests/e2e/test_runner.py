@@ -11,6 +11,7 @@ from spaces import needs_spaces
 from world import until
 
 LIB = Path(__file__).resolve().parents[1] / "lib"
+BENCH = LIB.parents[1] / "bench"
 LEAVE = """
 import os, subprocess, sys, tempfile
 sys.path.insert(0, sys.argv[1])
@@ -97,3 +98,35 @@ def test_a_file_of_the_product_without_a_test_is_found(world):
     found = lint(world, "tested.py", hub__core__d="/* Tested by\n * sim_none. */\n", hub__core__e="")
     assert "hub/core/d.c:1: is said to be tested by sim_none" in found
     assert "hub/core/e.c:1: has no unit test" in found
+
+
+# Stand-ins for compilers: bore builds, rathole and go do not.
+CARGO = """#!/bin/sh
+root=; for word; do [ "$last" = --root ] && root=$word; last=$word; done
+[ "$last" = bore-cli ] || { echo "warning: old"; echo "error[E0282]: type annotations needed"; exit 101; }
+echo '#!/bin/sh' >"$root/bin/bore"; chmod +x "$root/bin/bore"
+"""
+GO = '#!/bin/sh\necho "proxy unreachable" >&2\nexit 1\n'
+
+
+def test_peers_of_the_benchmark_are_built_each_for_itself(world):
+    tools, folder = world.dir / "tools", world.dir / "build" / "peers"
+    tools.mkdir()
+    for name, text in (("cargo", CARGO), ("go", GO)):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    environment = {"PATH": f"{tools}:{world.environment['PATH']}"}
+    done = world.run([BENCH / "get-peers", folder], check=False, environment=environment)
+    assert done.returncode == 1
+    assert "bench-peers: rathole: error[E0282]: type annotations needed" in done.stderr
+    assert done.stderr.splitlines()[-1] == "bench-peers: not built: rathole, chisel, frp"
+    assert os.access(folder / "bin" / "bore", os.X_OK)
+    assert (folder / "failed" / "frp").read_text() == "proxy unreachable\n"
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import peers\n"
+    script += "for one in peers.PEER_CLASSES: print(one.tool[0], one.missing(Path(sys.argv[2])))"
+    empty = {"PATH": f"{world.dir}"}
+    said = world.run([sys.executable, "-B", "-c", script, BENCH / "lib", world.dir / "build"], environment=empty).stdout
+    assert "type annotations needed" in said and "make bench-peers: proxy unreachable" in said and "bore None" in said
+    (tools / "cargo").unlink()  # what was built stays, what has failed is tried again
+    done = world.run([BENCH / "get-peers", folder], check=False, environment=environment | {"PATH": f"{tools}:/usr/bin:/bin"})
+    assert "rathole: " in done.stderr and "bore" not in done.stderr
