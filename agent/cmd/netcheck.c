@@ -7,6 +7,7 @@
 #include "agent/cmd/commands.h"
 
 #include "agent/cmd/token_input.h"
+#include "agent/daemon/learned.h"
 #include "agent/daemon/state.h"
 #include "agent/netcheck/netcheck.h"
 #include "agent/uplink/proxy_choice.h"
@@ -62,13 +63,15 @@ on_checks(void *arg, json_t *checks)
     ev_break(EV_DEFAULT, EVBREAK_ALL);
 }
 
+/* places: NULL for the token's addresses alone. */
 static json_t *
 check_here(const struct agent_settings *settings, const struct cbx_token *where,
-           const struct cbx_keypair *key, int64_t timeout_ms)
+           const struct places *places, const struct cbx_keypair *key, int64_t timeout_ms)
 {
     json_t *checks = NULL;
     const struct netcheck_config config = {
         .where = where,
+        .places = places,
         .key = key,
         .via = settings->via,
         .ssh_command = settings->ssh_command,
@@ -93,10 +96,24 @@ check_here(const struct agent_settings *settings, const struct cbx_token *where,
     return json_pack("{s:s, s:o}", "agent", "not running", "checks", checks);
 }
 
+/* What the hub said of its addresses the last time, as the agent would go by it. */
+static void
+read_places(const struct agent_settings *settings, const struct cbx_token *where,
+            const struct cbx_vault_key *key, struct places *places)
+{
+    struct agent_learned learned = {0};
+    struct cbx_error error;
+    char *path = agent_learned_path(settings->state_dir);
+    if (path && agent_learned_load(&learned, where, key, path, &error) != CBX_OK)
+        cbx_log_warn("%s", error.text);
+    free(path);
+    places_set(places, where, &learned.list, learned.worked);
+}
+
 /* Where the hub is and with which key this lease would log in, from its sealed state. */
 static int
 read_state(const struct agent_settings *settings, struct agent_state *state,
-           struct cbx_error *error)
+           struct places *places, struct cbx_error *error)
 {
     char path[PATH_MAX], key_path[PATH_MAX];
     struct cbx_vault_key key = {0};
@@ -112,6 +129,8 @@ read_state(const struct agent_settings *settings, struct agent_state *state,
         cbx_vault_key_init(&key, settings->passphrase_file, settings->key_file, key_path, 0, error);
     if (result == CBX_OK)
         result = agent_state_load(state, &key, path, error);
+    if (result == CBX_OK)
+        read_places(settings, &state->joined.where, &key, places);
     cbx_vault_key_wipe(&key);
     if (result == CBX_OK && !state->joined.set && !state->has_pending)
         result = cbx_fail(error, CBX_ERR_NOTFOUND, "not joined yet: give a token as @FILE");
@@ -122,16 +141,17 @@ static json_t *
 check_by_state(const struct agent_settings *settings, int64_t timeout_ms)
 {
     struct agent_state state = {0};
+    struct places places = {0};
     struct cbx_error error;
     json_t *document = NULL;
-    if (read_state(settings, &state, &error) != CBX_OK) {
+    if (read_state(settings, &state, &places, &error) != CBX_OK) {
         cbx_log_error("%s", error.text);
     } else if (state.joined.set) {
-        document = check_here(settings, &state.joined.where, &state.identity.sign, timeout_ms);
+        document = check_here(settings, &state.joined.where, &places, &state.identity.sign, timeout_ms);
     } else {
         struct cbx_keypair login, signing;
         cbx_invite_keys(state.pending.secret, &login, &signing);
-        document = check_here(settings, &state.pending, &login, timeout_ms);
+        document = check_here(settings, &state.pending, NULL, &login, timeout_ms);
         cbx_keypair_wipe(&login);
         cbx_keypair_wipe(&signing);
     }
@@ -145,7 +165,7 @@ check_by_token(const struct agent_settings *settings, const struct cbx_token *to
 {
     struct cbx_keypair login, signing;
     cbx_invite_keys(token->secret, &login, &signing);
-    json_t *document = check_here(settings, token, &login, timeout_ms);
+    json_t *document = check_here(settings, token, NULL, &login, timeout_ms);
     cbx_keypair_wipe(&login);
     cbx_keypair_wipe(&signing);
     return document;

@@ -160,6 +160,21 @@ print_warnings(const json_t *warnings)
     }
 }
 
+/* Where else the hub is looked for, when there is more than the one of the row above. */
+static void
+print_addresses(const json_t *addresses)
+{
+    size_t index;
+    const json_t *one;
+    const char *name = "looks at";
+    json_array_foreach(addresses, index, one) {
+        if (json_array_size(addresses) < 2)
+            return;
+        printf("%-9s %s, from the %s\n", name, text_of(one, "address"), text_of(one, "from"));
+        name = "";
+    }
+}
+
 static int
 print_status(json_t *answer)
 {
@@ -171,6 +186,7 @@ print_status(json_t *answer)
     print_row("slug", text_of(answer, "slug"));
     print_row("pond", text_of(answer, "pond"));
     print_row("hub", text_of(answer, "hub"));
+    print_addresses(json_object_get(answer, "addresses"));
     print_row("uplink", text_of(answer, "uplink"));
     /* The first stretch of every link is SSH; which plane it is on stands below. */
     if (strcmp(text_of(answer, "carrier"), "ssh") != 0)

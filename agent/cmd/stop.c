@@ -91,7 +91,7 @@ agent_cmd_down(const struct cbx_command *command, void *parsed)
 static int
 remove_state(const char *state_dir)
 {
-    static const char *const names[] = {"agent", "key", "log", "control.sock", "lock"};
+    static const char *const names[] = {"agent", "addresses", "key", "log", "control.sock", "lock"};
     int status = CBX_EXIT_OK;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[PATH_MAX + 16];

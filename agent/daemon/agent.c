@@ -206,10 +206,11 @@ open_state(struct agent *agent, struct cbx_error *error)
 {
     const struct agent_settings *settings = agent->settings;
     char key_path[PATH_MAX];
-    if (asprintf(&agent->state_path, "%s/agent", settings->state_dir) < 0) {
+    if (asprintf(&agent->state_path, "%s/agent", settings->state_dir) < 0)
         agent->state_path = NULL;
+    agent->learned_path = agent_learned_path(settings->state_dir);
+    if (!agent->state_path || !agent->learned_path)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    }
     if (snprintf(key_path, sizeof key_path, "%s/key", settings->state_dir) >= (int)sizeof key_path)
         return cbx_fail(error, CBX_ERR_LIMIT, "the path of the state folder is too long");
     int create = access(agent->state_path, F_OK) != 0;
@@ -334,6 +335,7 @@ agent_dispose(struct agent *agent)
     /* A command that waits for the end sees its connection close, then takes the lock. */
     cbx_control_free(agent->control);
     free(agent->state_path);
+    free(agent->learned_path);
     if (agent->report_fd >= 0)
         close(agent->report_fd);
     if (agent->lock_fd >= 0)

@@ -2,6 +2,7 @@
 /* Tested by test_rules.py and test_restart.py. */
 #include "agent/daemon/engine.h"
 
+#include "agent/daemon/addresses.h"
 #include "agent/daemon/status.h"
 #include "agent/front/front.h"
 #include "agent/lanes/direct.h"
@@ -34,10 +35,9 @@ on_attached(void *arg)
     }
     char name[AGENT_NAME_MAX];
     agent_name(agent, name);
-    const struct cbx_token *where = &agent->state.joined.where;
     if (agent->start->goal == AGENT_GOAL_RUN)
-        cbx_log_info("attached as %s (hub %s)", name,
-                     agent->uplink ? uplink_address(agent->uplink) : where->address[0]);
+        cbx_log_info("attached as %s (hub %s)", name, uplink_address(agent->uplink));
+    agent_addresses_attached(agent);
     agent->denials = 0;
     agent->said_kind = -1;
     agent->trouble[0] = '\0';
@@ -77,6 +77,12 @@ final_words(enum cbx_reason reason)
     default:
         return NULL;
     }
+}
+
+static void
+on_addresses(void *arg, const struct cbx_addresses *list)
+{
+    agent_addresses_heard(arg, list);
 }
 
 static void
@@ -190,6 +196,7 @@ static const struct mesh_ops mesh_callbacks = {
     .direct_expect = on_direct_expect,
     .direct_connect = on_direct_connect,
     .direct_forget = on_direct_forget,
+    .addresses = on_addresses,
     .lane = on_lane,
     .no_lane = on_no_lane,
     .lane_trouble = on_lane_trouble,

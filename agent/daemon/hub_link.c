@@ -9,6 +9,7 @@
  */
 #include "agent/daemon/hub_link.h"
 
+#include "agent/daemon/addresses.h"
 #include "agent/daemon/engine.h"
 #include "agent/daemon/join.h"
 #include "agent/mesh/joiner.h"
@@ -87,8 +88,12 @@ static const struct uplink_ops uplink_callbacks = {.up = on_up, .failed = on_upl
 static bool
 begin_uplink(struct agent *agent, const struct cbx_token *where, const struct cbx_keypair *key)
 {
+    struct places places;
+    agent_addresses_begin(agent, where);
+    agent_addresses_list(agent, &places);
     struct uplink_config config = {
         .where = where,
+        .places = &places,
         .via = agent->settings->via,
         .ssh_command = agent->settings->ssh_command,
         .folder = agent->settings->state_dir,

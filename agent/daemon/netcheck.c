@@ -2,6 +2,7 @@
 /* Tested by test_netcheck.py. */
 #include "agent/daemon/netcheck.h"
 
+#include "agent/daemon/addresses.h"
 #include "agent/daemon/process.h"
 #include "agent/lanes/direct.h"
 #include "agent/mesh/mesh.h"
@@ -229,13 +230,17 @@ agent_netcheck_new(struct agent *agent, int64_t timeout_ms,
                    void (*done)(void *arg, json_t *document), void *arg)
 {
     const struct agent_state *state = &agent->state;
-    bool joining = agent->phase == AGENT_PHASE_JOIN || agent->phase == AGENT_PHASE_TRIAL;
-    const struct cbx_token *where = joining ? &state->pending : &state->joined.where;
+    const struct cbx_token *where = agent_where(agent);
+    struct places places;
     struct agent_netcheck *check = where->address_count > 0 ? calloc(1, sizeof *check) : NULL;
     if (!check)
         return NULL;
+    agent_addresses_list(agent, &places);
+    if (agent->uplink)
+        places = *uplink_places(agent->uplink);
     const struct netcheck_config config = {
         .where = where,
+        .places = &places,
         .key = agent->phase == AGENT_PHASE_JOIN ? &agent->login : &state->identity.sign,
         .via = agent->settings->via,
         .ssh_command = agent->settings->ssh_command,

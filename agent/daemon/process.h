@@ -8,6 +8,7 @@
 #ifndef AGENT_DAEMON_PROCESS_H
 #define AGENT_DAEMON_PROCESS_H
 
+#include "agent/daemon/learned.h"
 #include "agent/daemon/start.h"
 #include "agent/daemon/state.h"
 #include "common/disk/store.h"
@@ -47,6 +48,8 @@ struct agent {
     struct cbx_vault_key key;
     struct agent_state state;
     char *state_path;
+    struct agent_learned learned; /* of the hub that the uplink is for */
+    char *learned_path;
     int lock_fd;
 
     struct cbx_store *store;

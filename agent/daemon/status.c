@@ -79,6 +79,19 @@ targets_json(const struct agent *agent)
     return targets;
 }
 
+/* Where the hub is looked for, in the order of the tries but for what worked last. */
+static json_t *
+addresses_json(const struct agent *agent)
+{
+    json_t *list = json_array();
+    const struct places *places = agent->uplink ? uplink_places(agent->uplink) : NULL;
+    for (uint32_t i = 0; places && i < places->count; i++)
+        (void)json_array_append_new(
+            list, json_pack("{s:s, s:s}", "address", places->item[i].address, "from",
+                            place_from_text(places->item[i].from)));
+    return list;
+}
+
 json_t *
 agent_status_json(const struct agent *agent)
 {
@@ -89,7 +102,7 @@ agent_status_json(const struct agent *agent)
     return json_pack(
         "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:I, s:s, s:s, s:s, s:o?, "
         "s:o?, "
-        "s:o?, s:o}",
+        "s:o?, s:o, s:o}",
         "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
         "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
         (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
@@ -100,7 +113,7 @@ agent_status_json(const struct agent *agent)
         "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",
         agent_direct_json(agent->direct), "mesh",
         agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL, "warnings",
-        warnings_json(agent));
+        warnings_json(agent), "addresses", addresses_json(agent));
 }
 
 json_t *

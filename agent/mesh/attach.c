@@ -67,8 +67,24 @@ take_welcome(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error 
     cbx_field_copy(mesh->seen_address, sizeof mesh->seen_address,
                    &frame->field[CBX_WELCOME_ADDRESS]);
     mesh->hub_direct = frame->field[CBX_WELCOME_DIRECT].u == 1;
+    mesh->addresses_told = false;
     mesh_set_phase(mesh, MESH_SYNCING);
     mesh_peers_begin(mesh);
+    return 0;
+}
+
+/* Once, before the directory: each may cost a write to disk. */
+static int
+take_addresses(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *error)
+{
+    const struct cbx_field *field = &frame->field[CBX_ADDRESSES_LIST];
+    struct cbx_addresses list;
+    if (mesh->addresses_told || mesh->synced)
+        return cbx_fail(error, CBX_ERR_STATE, "unexpected ADDRESSES from the hub");
+    mesh->addresses_told = true;
+    cbx_addresses_read(&list, (const char *)field->p, field->n);
+    if (mesh->ops->addresses)
+        mesh->ops->addresses(mesh->arg, &list);
     return 0;
 }
 
@@ -151,6 +167,8 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     switch (frame.type) {
     case CBX_FRAME_ALLOW:
         return take_allow(mesh, &frame);
+    case CBX_FRAME_ADDRESSES:
+        return take_addresses(mesh, &frame, error);
     case CBX_FRAME_PEER:
     case CBX_FRAME_SYNCED:
         return take_directory(mesh, &frame, error);

@@ -302,6 +302,7 @@ struct mesh {
     struct cbx_pump pump;
     bool has_pump;
     enum mesh_phase phase;        /* mesh_set_phase sets it */
+    bool addresses_told;          /* ADDRESSES came */
     bool synced;                  /* the directory is complete */
     bool hub_direct;              /* the hub allows direct lanes */
     int64_t greet_by;             /* GREETING: the hub says HUB_HELLO until then */

@@ -11,6 +11,7 @@
 #include "common/base/names.h"
 #include "common/link/carrier.h"
 #include "common/link/lane.h"
+#include "common/trust/addresses.h"
 #include "common/trust/expose.h"
 #include "common/trust/identity.h"
 #include "common/trust/trust.h"
@@ -83,6 +84,9 @@ struct mesh_ops {
     void (*link_lost)(void *arg, enum cbx_reason reason, uint32_t retry_ms, const char *text);
     /* Attached: the directory is complete. */
     void (*attached)(void *arg);
+    /* Where the hub says that it is reached (--public); once for each WELCOME at most, before
+     * attached. May be NULL. */
+    void (*addresses)(void *arg, const struct cbx_addresses *list);
     /* The hub promises a lane: whoever connects to it with this ticket within 30 s gets it; then
      * mesh_lane_attach. Never called unless mesh_lane_ask was. May be NULL where lanes are off. */
     void (*lane)(void *arg, const struct cbx_lane_ticket *ticket);

@@ -18,7 +18,7 @@
 #include <string.h>
 
 static const char ask_operator[] = "ask the operator whether cbx-hub runs there, and for a new "
-                                   "invite if its address has changed";
+                                   "invite if its address has changed while this agent was away";
 
 struct netcheck {
     struct ev_loop *loop;
@@ -26,8 +26,9 @@ struct netcheck {
     void (*done)(void *arg, json_t *checks);
     void *arg;
     struct cbx_token where;
+    struct places places;
     struct cbx_keypair key;
-    struct netcheck_probe *probe[CBX_TOKEN_ADDRESSES_MAX];
+    struct netcheck_probe *probe[PLACES_MAX];
     uint32_t waiting; /* probes that are not over */
     struct netcheck_lane *lane;
     ev_timer first; /* begins the probes: done is never called inside netcheck_new */
@@ -93,7 +94,7 @@ best_address(const struct netcheck *check)
 {
     uint32_t best = 0;
     unsigned best_score = 0;
-    for (uint32_t i = 0; i < check->where.address_count; i++) {
+    for (uint32_t i = 0; i < check->places.count; i++) {
         const struct netcheck_found *found = found_at(check, i);
         unsigned score =
             (found->connected ? 1u : 0) + (found->greeted ? 1u : 0) + (found->logged_in ? 1u : 0);
@@ -119,12 +120,13 @@ static void
 add_addresses(const struct netcheck *check, json_t *hub)
 {
     json_t *list = json_array();
-    for (uint32_t i = 0; i < check->where.address_count; i++) {
+    for (uint32_t i = 0; i < check->places.count; i++) {
         const struct netcheck_found *found = found_at(check, i);
         const char *text = found->logged_in ? "" : found->text.text;
-        json_t *one = json_pack("{s:s, s:b, s:I, s:s}", "address", check->where.address[i],
-                                "connected", found->connected, "connect_us",
-                                (json_int_t)found->connect_us, "peer", found->peer);
+        const struct place *place = &check->places.item[i];
+        json_t *one = json_pack("{s:s, s:s, s:b, s:I, s:s}", "address", place->address, "from",
+                                place_from_text(place->from), "connected", found->connected,
+                                "connect_us", (json_int_t)found->connect_us, "peer", found->peer);
         json_object_set_new(one, "trouble", json_string(text));
         json_array_append_new(list, one);
     }
@@ -143,7 +145,7 @@ check_hub(const struct netcheck *check, json_t *checks, uint32_t best)
     json_t *hub;
     if (found->connected)
         hub = netcheck_add(checks, "hub", NETCHECK_OK, "", "%s%s%s answered in %s",
-                           check->where.address[best], through ? " through the proxy " : "",
+                           check->places.item[best].address, through ? " through the proxy " : "",
                            through ? proxy.name : "", took);
     else
         hub = netcheck_add(checks, "hub", NETCHECK_FAILED,
@@ -153,7 +155,7 @@ check_hub(const struct netcheck *check, json_t *checks, uint32_t best)
                                                  : "let TCP out to that address, or name a proxy "
                                                    "with --via URL or https_proxy",
                            "%s", found->text.text);
-    json_object_set_new(hub, "address", json_string(check->where.address[best]));
+    json_object_set_new(hub, "address", json_string(check->places.item[best].address));
     add_addresses(check, hub);
     if (proxy.name[0] == '\0') {
         (void)netcheck_add(checks, "proxy", NETCHECK_SKIPPED, "", "%s%s",
@@ -304,7 +306,7 @@ probe_done(void *arg)
         return;
     uint32_t best = best_address(check);
     if (check->config.try_lane && found_at(check, best)->logged_in)
-        check->lane = netcheck_lane_new(check->loop, check->where.address[best], check->config.via,
+        check->lane = netcheck_lane_new(check->loop, check->places.item[best].address, check->config.via,
                                         check->config.timeout_ms, lane_done, check);
     if (!check->lane)
         finish(check, NULL);
@@ -313,7 +315,7 @@ probe_done(void *arg)
 static void
 drop_probes(struct netcheck *check)
 {
-    for (uint32_t i = 0; i < CBX_TOKEN_ADDRESSES_MAX; i++) {
+    for (uint32_t i = 0; i < PLACES_MAX; i++) {
         netcheck_probe_free(check->probe[i]);
         check->probe[i] = NULL;
     }
@@ -324,10 +326,10 @@ on_first(struct ev_loop *loop, ev_timer *timer, int events)
 {
     (void)events;
     struct netcheck *check = timer->data;
-    uint32_t count = check->config.ssh_command != NULL ? 0 : check->where.address_count;
+    uint32_t count = check->config.ssh_command != NULL ? 0 : check->places.count;
     for (uint32_t i = 0; i < count && !check->short_of_memory; i++) {
         const struct netcheck_probe_config config = {
-            .address = check->where.address[i],
+            .address = check->places.item[i].address,
             .via = check->config.via,
             .user = check->where.user,
             .host_key_sha256 = check->where.host_key_sha256,
@@ -356,6 +358,9 @@ netcheck_new(struct ev_loop *loop, const struct netcheck_config *config,
     if (check->config.timeout_ms <= 0)
         check->config.timeout_ms = NETCHECK_TIMEOUT_MS;
     check->where = *config->where;
+    places_set(&check->places, config->where, NULL, NULL);
+    if (config->places)
+        check->places = *config->places;
     check->key = *config->key;
     check->config.where = NULL;
     check->config.key = NULL;

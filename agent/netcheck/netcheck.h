@@ -7,6 +7,7 @@
 #ifndef AGENT_NETCHECK_NETCHECK_H
 #define AGENT_NETCHECK_NETCHECK_H
 
+#include "agent/uplink/places.h"
 #include "common/base/err.h"
 #include "common/trust/identity.h"
 #include "common/trust/token.h"
@@ -21,6 +22,7 @@ enum { NETCHECK_TIMEOUT_MS = 10000 };
 
 struct netcheck_config {
     const struct cbx_token *where; /* addresses, host key, user; copied */
+    const struct places *places;   /* all there is to try; copied; NULL: the token's addresses */
     const struct cbx_keypair *key; /* to log in with; copied, wiped at the end */
     const char *via;               /* proxy URL, NULL: environment; borrowed */
     const char *ssh_command;       /* its program makes the connection: nothing to try here */

@@ -62,8 +62,8 @@ struct uplink {
     struct backoff backoff;
     int64_t connect_timeout_ms, keepalive_ms;
     int64_t up_since_us;
-    uint32_t address_count;
-    uint32_t address; /* tried now */
+    struct places places;
+    uint32_t address; /* tried now, or the one that works */
     uint32_t tried;   /* addresses in this round, the current one included */
     bool by_hub;      /* the wait is the hub's wish */
     bool any_refused; /* in this round */
@@ -76,7 +76,6 @@ struct uplink {
     char *via;
     char *ssh_command, *folder;
     char user[CBX_USER_MAX + 1];
-    char addresses[CBX_TOKEN_ADDRESSES_MAX][CBX_ADDRESS_TEXT_MAX];
     char waiting_text[32];
 };
 
@@ -85,7 +84,7 @@ static void next_address(struct uplink *uplink);
 static void
 set_state(struct uplink *uplink, enum state state)
 {
-    if (cbx_states_allow(&states, uplink->addresses[uplink->address], uplink->state, state))
+    if (cbx_states_allow(&states, uplink_address(uplink), uplink->state, state))
         uplink->state = state;
 }
 
@@ -151,8 +150,8 @@ round_failed(struct uplink *uplink)
     uplink->by_hub = false;
     wait_for(uplink, retry_ms);
     struct cbx_error text = uplink->text;
-    if (uplink->address_count > 1)
-        cbx_fail(&text, 0, "%s (%u addresses tried)", uplink->text.text, uplink->address_count);
+    if (uplink->places.count > 1)
+        cbx_fail(&text, 0, "%s (%u addresses tried)", uplink->text.text, uplink->places.count);
     uplink->ops->failed(uplink->arg, uplink->error, retry_ms, text.text);
 }
 
@@ -172,6 +171,7 @@ on_attempt_up(void *arg, struct cbx_carrier *carrier)
     struct uplink *uplink = arg;
     drop_attempt(uplink);
     uplink->up_since_us = cbx_clock_us();
+    uplink->places.first = uplink->address;
     set_state(uplink, UP);
     uplink->ops->up(uplink->arg, carrier);
 }
@@ -187,7 +187,7 @@ begin_attempt(struct uplink *uplink)
     const struct attempt_config config = {
         .to =
             {
-                .address = uplink->addresses[uplink->address],
+                .address = uplink_address(uplink),
                 .user = uplink->user,
                 .host_key_sha256 = uplink->host_key_sha256,
                 .key = &uplink->key,
@@ -202,12 +202,20 @@ begin_attempt(struct uplink *uplink)
     return uplink->attempt != NULL;
 }
 
+/* The one that worked last, then the others in their order. */
+static uint32_t
+place_in_turn(const struct places *places, uint32_t turn)
+{
+    if (turn == 0)
+        return places->first;
+    return turn <= places->first ? turn - 1 : turn;
+}
+
 static void
 next_address(struct uplink *uplink)
 {
-    while (uplink->tried < uplink->address_count) {
-        if (uplink->tried++ > 0)
-            uplink->address = (uplink->address + 1) % uplink->address_count;
+    while (uplink->tried < uplink->places.count) {
+        uplink->address = place_in_turn(&uplink->places, uplink->tried++);
         if (begin_attempt(uplink))
             return;
         note_failure(uplink, UPLINK_UNREACHABLE, "out of memory");
@@ -228,7 +236,7 @@ on_timer(struct ev_loop *loop, ev_timer *timer, int events)
     uplink->error = UPLINK_PROTOCOL;
     cbx_fail(&uplink->text, 0, "no address of the hub, or no key to log in with");
     if (!uplink->has_key)
-        uplink->tried = uplink->address_count;
+        uplink->tried = uplink->places.count;
     next_address(uplink);
 }
 
@@ -245,10 +253,6 @@ network_changed(void *arg)
 static void
 copy_token(struct uplink *uplink, const struct cbx_token *where)
 {
-    uplink->address_count = where->address_count < CBX_TOKEN_ADDRESSES_MAX
-                                ? where->address_count
-                                : CBX_TOKEN_ADDRESSES_MAX;
-    memcpy(uplink->addresses, where->address, sizeof uplink->addresses);
     memcpy(uplink->host_key_sha256, where->host_key_sha256, sizeof uplink->host_key_sha256);
     memcpy(uplink->user, where->user, sizeof uplink->user);
 }
@@ -271,6 +275,10 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
     backoff_init(&uplink->backoff, config->backoff_min_ms, config->backoff_refused_max_ms,
                  config->backoff_max_ms);
     copy_token(uplink, config->where);
+    places_set(&uplink->places, config->where, NULL, NULL);
+    if (config->places)
+        uplink->places = *config->places;
+    uplink->address = uplink->places.first;
     ev_init(&uplink->timer, on_timer);
     uplink->timer.data = uplink;
     uplink->via = config->via != NULL ? strdup(config->via) : NULL;
@@ -362,5 +370,19 @@ uplink_state(const struct uplink *uplink)
 const char *
 uplink_address(const struct uplink *uplink)
 {
-    return uplink->addresses[uplink->address];
+    return uplink->places.item[uplink->address].address;
+}
+
+void
+uplink_move(struct uplink *uplink, const struct places *places)
+{
+    uint32_t now = places_find(places, uplink_address(uplink));
+    uplink->places = *places;
+    uplink->address = now < places->count ? now : places->first;
+}
+
+const struct places *
+uplink_places(const struct uplink *uplink)
+{
+    return &uplink->places;
 }

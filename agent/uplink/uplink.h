@@ -2,12 +2,14 @@
 /*
  * The way to the hub: TCP by libcurl (proxies, IPv6 and IPv4 raced), SSH by libssh2 with the host
  * key pinned and the login signed by libsodium, one exec channel, handed over as a carrier. Tries
- * the hub's addresses in order, backs off with full jitter, starts at once after a network change.
+ * the hub's addresses in order, the one that worked last before all others, backs off with full
+ * jitter, starts at once after a network change.
  */
 #ifndef AGENT_UPLINK_UPLINK_H
 #define AGENT_UPLINK_UPLINK_H
 
 #include "agent/uplink/attempt.h"
+#include "agent/uplink/places.h"
 #include "common/base/err.h"
 #include "common/link/carrier.h"
 #include "common/trust/identity.h"
@@ -18,6 +20,7 @@ struct ev_loop;
 
 struct uplink_config {
     const struct cbx_token *where;  /* addresses, host key, user; copied */
+    const struct places *places;    /* all there is to try; copied; NULL: the token's addresses */
     const char *via;                /* proxy URL, NULL: environment */
     const char *ssh_command;        /* runs in place of TCP and SSH (ssh_command.h); NULL: none */
     const char *folder;             /* for its socket; may be NULL without it */
@@ -50,6 +53,10 @@ void uplink_stop(struct uplink *uplink);
 void uplink_free(struct uplink *uplink);
 /* The hub's address that is tried, or that worked last. */
 const char *uplink_address(const struct uplink *uplink);
+/* Others to try from the next round on; what stands goes on. */
+void uplink_move(struct uplink *uplink, const struct places *places);
+/* Which addresses there are; `first` worked last. */
+const struct places *uplink_places(const struct uplink *uplink);
 /* "connecting to 1.2.3.4:22", "logging in", "up", "waiting 3 s": for status. */
 const char *uplink_state(const struct uplink *uplink);
 

@@ -37,6 +37,7 @@ enum cbx_pace_field { CBX_PACE_EVERY };
 enum cbx_allow_field { CBX_ALLOW_SEQUENCE, CBX_ALLOW_ALLOWANCE };
 enum cbx_allowed_field { CBX_ALLOWED_SEQUENCE };
 enum cbx_want_field { CBX_WANT_ALLOWANCE };
+enum cbx_addresses_field { CBX_ADDRESSES_LIST };
 enum cbx_peer_field {
     CBX_PEER_SLUG,
     CBX_PEER_STATE,

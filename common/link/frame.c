@@ -43,6 +43,7 @@ static const struct shape shapes[CBX_FRAME_TYPE_MAX + 1] = {
     [CBX_FRAME_ALLOW] = {"ALLOW", "uu", false},
     [CBX_FRAME_ALLOWED] = {"ALLOWED", "u", false},
     [CBX_FRAME_WANT] = {"WANT", "u", false},
+    [CBX_FRAME_ADDRESSES] = {"ADDRESSES", "t", false},
     [CBX_FRAME_PEER] = {"PEER", "scuulhtt", false},
     [CBX_FRAME_SYNCED] = {"SYNCED", "u", false},
     [CBX_FRAME_CHAIN_GET] = {"CHAIN_GET", "s", false},

@@ -38,6 +38,7 @@ enum cbx_frame_type { /* wire numbers */
                       CBX_FRAME_ALLOW = 12,
                       CBX_FRAME_ALLOWED = 13,
                       CBX_FRAME_WANT = 14,
+                      CBX_FRAME_ADDRESSES = 15,
                       CBX_FRAME_PEER = 16,
                       CBX_FRAME_SYNCED = 17,
                       CBX_FRAME_CHAIN_GET = 18,

@@ -12,7 +12,6 @@ enum {
     CHECKSUM_SIZE = 4,
     /* What fits behind the prefix in CBX_TOKEN_TEXT_MAX with its NUL. */
     BYTES_MAX = (CBX_TOKEN_TEXT_MAX - 1 - PREFIX_LENGTH) / 4 * 3,
-    HOST_MAX = 253,
 };
 
 /* Elements of a token's array, in their order. */
@@ -43,14 +42,6 @@ checksum(const uint8_t *payload, size_t length, uint8_t out[CHECKSUM_SIZE])
     sodium_memzero(&state, sizeof state);
 }
 
-static bool
-address_valid(const char *address)
-{
-    char host[HOST_MAX + 1];
-    uint16_t port;
-    return cbx_host_port_parse(address, host, sizeof host, &port) == 0;
-}
-
 /* A leading "-" could be taken for an option by a program that is given the name. */
 static bool
 user_valid(const char *user)
@@ -70,7 +61,7 @@ token_valid(const struct cbx_token *token)
     if (token->address_count < 1 || token->address_count > CBX_TOKEN_ADDRESSES_MAX)
         return false;
     for (uint32_t i = 0; i < token->address_count; i++) {
-        if (!address_valid(token->address[i]))
+        if (!cbx_address_valid(token->address[i]))
             return false;
     }
     return user_valid(token->user);

@@ -7,6 +7,7 @@
 #define COMMON_TRUST_TOKEN_H
 
 #include "common/base/err.h"
+#include "common/trust/addresses.h"
 #include "common/trust/identity.h"
 #include "common/trust/trust.h"
 #include <stddef.h>
@@ -14,8 +15,7 @@
 
 enum {
     CBX_TOKEN_TEXT_MAX = 2048,
-    CBX_TOKEN_ADDRESSES_MAX = 8,
-    CBX_ADDRESS_TEXT_MAX = 272, /* host (at most 253) : port */
+    CBX_TOKEN_ADDRESSES_MAX = CBX_ADDRESSES_MAX,
     CBX_USER_MAX = 32,
 };
 

@@ -4,6 +4,7 @@
 #define HUB_CORE_CONFIG_H
 
 #include "common/link/lane.h"
+#include "common/trust/addresses.h"
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -16,6 +17,8 @@ struct hub_core_config {
     enum cbx_lanes lanes;
     bool direct;          /* agents may meet for lanes of their own */
     const char *software; /* "cbx-hub 0.1.0" */
+    /* Where agents should look for this hub, as cbx_addresses_write has it; "": nothing is said. */
+    char addresses[CBX_ADDRESSES_TEXT_MAX];
 };
 
 struct hub_core_ops {

@@ -83,6 +83,16 @@ hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_
     return 0;
 }
 
+/* What the operator gave as --public; agents keep it for the day when their tokens' are no good. */
+static void
+say_addresses(struct hub_link *link)
+{
+    const struct cbx_field fields[] = {
+        [CBX_ADDRESSES_LIST] = cbx_field_text(link->core->config.addresses)};
+    if (link->core->config.addresses[0] != '\0')
+        cbx_link_send(&link->pump.link, CBX_FRAME_ADDRESSES, 0, fields, 1);
+}
+
 void
 hub_hello_welcome(struct hub_link *link)
 {
@@ -98,6 +108,7 @@ hub_hello_welcome(struct hub_link *link)
     link->since_unix = hub_now_unix(core);
     core->count.attached++;
     cbx_link_send(&link->pump.link, CBX_FRAME_WELCOME, 0, fields, 6);
+    say_addresses(link);
     cbx_link_ping(&link->pump.link, hub_now(core));
     if (hub_directory_snapshot(link) < 0) {
         hub_link_bye(link, CBX_REASON_OVERLOADED, 5000, "the pond is too large for one link");

@@ -167,6 +167,16 @@ open_door(struct serve *serve, struct cbx_error *error)
                         run->public_addresses.count, &addresses, error);
 }
 
+static void
+write_public(const struct run_config *run, char out[CBX_ADDRESSES_TEXT_MAX])
+{
+    struct cbx_addresses list = {0};
+
+    for (uint32_t i = 0; i < run->public_addresses.count; i++)
+        (void)cbx_addresses_add(&list, run->public_addresses.item[i]);
+    cbx_addresses_write(&list, out);
+}
+
 static int
 make_core(struct serve *serve, struct cbx_error *error)
 {
@@ -176,15 +186,16 @@ make_core(struct serve *serve, struct cbx_error *error)
                                          .program = config->program,
                                          .state_dir = config->state_dir,
                                          .authorized_keys = config->files->authorized_keys};
-    const struct hub_core_config core = {.keepalive_us = config->run->keepalive_ms * 1000,
-                                         .gone_us = config->run->gone_ms * 1000,
-                                         .hello_us = config->run->login_grace_ms * 1000,
-                                         .allowed_us = config->run->allowance_grace_ms * 1000,
-                                         .queue_max = config->run->queue_max,
-                                         .lanes = config->run->lanes,
-                                         .direct = config->run->direct,
-                                         .software = "cbx-hub " CBX_VERSION};
+    struct hub_core_config core = {.keepalive_us = config->run->keepalive_ms * 1000,
+                                   .gone_us = config->run->gone_ms * 1000,
+                                   .hello_us = config->run->login_grace_ms * 1000,
+                                   .allowed_us = config->run->allowance_grace_ms * 1000,
+                                   .queue_max = config->run->queue_max,
+                                   .lanes = config->run->lanes,
+                                   .direct = config->run->direct,
+                                   .software = "cbx-hub " CBX_VERSION};
 
+    write_public(config->run, core.addresses);
     serve->commit = commit_new(&commit, on_committed, serve);
     serve->core =
         serve->commit != NULL ? hub_core_new(&core, config->registry, &core_ops, serve) : NULL;

@@ -43,6 +43,7 @@ FRAMES = {
     12: ("ALLOW", "uu"),
     13: ("ALLOWED", "u"),
     14: ("WANT", "u"),
+    15: ("ADDRESSES", "t"),
     16: ("PEER", "scuulhtt"),
     17: ("SYNCED", "u"),
     18: ("CHAIN_GET", "s"),

@@ -72,6 +72,76 @@ a_greeting_that_is_not_ours_ends_the_link(void **state)
     }
 }
 
+static const char *address_text;
+
+/* The hub's addresses, before the first peer of the directory, or behind all of it. */
+static enum world_verdict
+name_addresses(struct world_flow *flow, struct cbx_frame *frame)
+{
+    struct cbx_field list = cbx_field_text(address_text);
+    enum cbx_frame_type before = twist == 2 ? CBX_FRAME_PONG : CBX_FRAME_PEER;
+    bool late = twist == 2 && !hostile.cli->up;
+    if (!hostile_goes_to(flow, "cli", frame, before, 0) || late || !hostile_turn())
+        return WORLD_PASS;
+    for (int i = 0; i < (twist == 1 ? 2 : 1); i++)
+        world_inject(flow, CBX_FRAME_ADDRESSES, 0, &list, 1);
+    return WORLD_PASS;
+}
+
+static void
+attach_with_addresses(int how, const char *text)
+{
+    twist = how;
+    address_text = text;
+    world_cut(hostile.cli);
+    world_run(hostile.world, 100000);
+    hostile_set(name_addresses, 1);
+    world_begin(hostile.cli);
+    assert_true(world_until(hostile.world, 10000000, world_attach_is_over, hostile.cli));
+}
+
+static void
+addresses_that_no_token_could_hold_are_left_out(void **state)
+{
+    (void)state;
+    attach_with_addresses(0, "hub.example.org:7000,,nowhere,10.0.0.1:0,[fd00::1]:7001,a b:1,"
+                             "hub.example.org:7000,-x:99999");
+    assert_true(hostile.cli->up);
+    assert_int_equal(hostile.cli->heard_count, 1);
+    assert_int_equal(hostile.cli->heard.count, 2);
+    assert_string_equal(hostile.cli->heard.text[0], "hub.example.org:7000");
+    assert_string_equal(hostile.cli->heard.text[1], "[fd00::1]:7001");
+    hostile_untouched(hostile_try("web", VICTIM));
+    char many[CBX_ADDRESSES_TEXT_MAX] = "";
+    for (int i = 1; i <= 60; i++)
+        (void)snprintf(many + strlen(many), sizeof many - strlen(many), "%s10.0.0.%d:7000",
+                       i > 1 ? "," : "", i);
+    attach_with_addresses(0, many);
+    assert_true(hostile.cli->up);
+    assert_int_equal(hostile.cli->heard.count, CBX_ADDRESSES_MAX);
+}
+
+static void
+addresses_are_said_once_and_before_the_directory(void **state)
+{
+    (void)state;
+    for (int how = 1; how <= 2; how++) {
+        uint64_t heard = hostile.cli->heard_count;
+        attach_with_addresses(how, "10.0.0.1:7000");
+        if (how == 2) { /* its next ping comes after a while of silence */
+            assert_true(hostile.cli->up);
+            world_run(hostile.world, 60000000);
+        }
+        assert_int_equal(hostile_done, 1);
+        assert_int_equal(hostile.cli->lost_reason, CBX_REASON_PROTOCOL);
+        assert_non_null(strstr(hostile.cli->lost_text, "unexpected ADDRESSES"));
+        assert_int_equal(hostile.cli->heard_count, heard + (how == 1));
+        hostile_set(NULL, 0);
+        world_connect(hostile.cli);
+        hostile_untouched(hostile_try("web", VICTIM));
+    }
+}
+
 static enum world_verdict
 lie_about_acks(struct world_flow *flow, struct cbx_frame *frame)
 {
@@ -472,6 +542,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         HOSTILE_TEST(a_greeting_that_is_not_ours_ends_the_link),
+        HOSTILE_TEST(addresses_that_no_token_could_hold_are_left_out),
+        HOSTILE_TEST(addresses_are_said_once_and_before_the_directory),
         HOSTILE_TEST(acknowledged_bytes_that_were_never_sent_end_the_link),
         HOSTILE_TEST(a_lie_about_a_life_is_corrected_by_the_peer),
         HOSTILE_TEST(a_directory_that_loses_a_peer_does_not_touch_its_streams),

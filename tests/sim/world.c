@@ -175,7 +175,16 @@ agent_no_lane(void *arg, bool lost, const char *text)
     snprintf(agent->lost_text, sizeof agent->lost_text, "%s", text);
 }
 
+static void
+agent_addresses(void *arg, const struct cbx_addresses *list)
+{
+    struct world_agent *agent = arg;
+    agent->heard = *list;
+    agent->heard_count++;
+}
+
 static const struct mesh_ops agent_ops = {.incoming = agent_incoming,
+                                          .addresses = agent_addresses,
                                           .lane = agent_lane,
                                           .no_lane = agent_no_lane,
                                           .link_lost = agent_lost,

@@ -55,6 +55,8 @@ struct world_agent {
     enum cbx_reason lost_reason;
     uint32_t lost_retry_ms;
     char lost_text[400];
+    struct cbx_addresses heard; /* of the hub, as it said last */
+    uint64_t heard_count;
     struct joiner *joiner;
     struct mesh *mesh;
     struct world_pipe *pipe;       /* the newest one, while an end has it */

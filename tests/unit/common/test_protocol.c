@@ -81,6 +81,7 @@ link_frames_are_as_documented(void **state)
     PLAIN(CBX_FRAME_ALLOW, U(1), U(8388608));
     PLAIN(CBX_FRAME_ALLOWED, U(1));
     PLAIN(CBX_FRAME_WANT, U(8388608));
+    PLAIN(CBX_FRAME_ADDRESSES, T("hub.example.org:7000,[2001:db8::1]:7000"));
     PLAIN(CBX_FRAME_PEER, T("web"), U(1), U(7), U(9), B(16), B(32), T("8080"), T("os=linux"));
     PLAIN(CBX_FRAME_SYNCED, U(2));
     PLAIN(CBX_FRAME_CHAIN_GET, T("web"));

@@ -170,7 +170,9 @@ welcome(int to)
         cbx_field_uint(1 << 20), cbx_field_text("192.0.2.1:40022"), cbx_field_uint(1)};
     struct cbx_field count = cbx_field_uint(2);
     side[to].greeted = true;
+    struct cbx_field addresses = cbx_field_text("192.0.2.1:7000,hub.example.org:7000");
     say(to, CBX_FRAME_WELCOME, fields, 6);
+    say(to, CBX_FRAME_ADDRESSES, &addresses, 1);
     list_peer(to, WEB, 1);
     list_peer(to, CLI, 1);
     say(to, CBX_FRAME_SYNCED, &count, 1);

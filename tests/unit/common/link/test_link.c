@@ -135,7 +135,7 @@ a_failed_link_takes_and_says_nothing_more(void **state)
     (void)state;
     greet();
     send_number(&hub, CBX_FRAME_SYNCED, 3);
-    assert_int_equal(give(&hub, "\0\0\0\2\x91\x0f", 6), CBX_ERR_NOTFOUND);
+    assert_int_equal(give(&hub, "\0\0\0\2\x91\x1d", 6), CBX_ERR_NOTFOUND);
     struct iovec vector[4];
     assert_int_equal(cbx_link_output(&hub.link, vector, 4, now), 0);
     assert_false(cbx_link_has_output(&hub.link));
