@@ -112,8 +112,8 @@ read_places(const struct agent_settings *settings, const struct cbx_token *where
 
 /* Where the hub is and with which key this lease would log in, from its sealed state. */
 static int
-read_state(const struct agent_settings *settings, struct agent_state *state,
-           struct places *places, struct cbx_error *error)
+read_state(const struct agent_settings *settings, struct agent_state *state, struct places *places,
+           struct cbx_error *error)
 {
     char path[PATH_MAX], key_path[PATH_MAX];
     struct cbx_vault_key key = {0};
@@ -147,7 +147,8 @@ check_by_state(const struct agent_settings *settings, int64_t timeout_ms)
     if (read_state(settings, &state, &places, &error) != CBX_OK) {
         cbx_log_error("%s", error.text);
     } else if (state.joined.set) {
-        document = check_here(settings, &state.joined.where, &places, &state.identity.sign, timeout_ms);
+        document =
+            check_here(settings, &state.joined.where, &places, &state.identity.sign, timeout_ms);
     } else {
         struct cbx_keypair login, signing;
         cbx_invite_keys(state.pending.secret, &login, &signing);

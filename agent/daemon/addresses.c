@@ -69,8 +69,8 @@ agent_addresses_attached(struct agent *agent)
     agent->learned.changed = false;
     int result = agent_learned_seal(&agent->learned, &agent->key, &bytes, &length, &error);
     if (result == CBX_OK) {
-        result = cbx_store_put(agent->store, agent->learned_path, bytes, length, 0600, on_saved,
-                               agent);
+        result =
+            cbx_store_put(agent->store, agent->learned_path, bytes, length, 0600, on_saved, agent);
         (void)cbx_fail(&error, result, "%s", cbx_err_name(result));
     }
     if (result != CBX_OK)

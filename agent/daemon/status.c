@@ -86,9 +86,9 @@ addresses_json(const struct agent *agent)
     json_t *list = json_array();
     const struct places *places = agent->uplink ? uplink_places(agent->uplink) : NULL;
     for (uint32_t i = 0; places && i < places->count; i++)
-        (void)json_array_append_new(
-            list, json_pack("{s:s, s:s}", "address", places->item[i].address, "from",
-                            place_from_text(places->item[i].from)));
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s, s:s}", "address", places->item[i].address,
+                                              "from", place_from_text(places->item[i].from)));
     return list;
 }
 

@@ -306,8 +306,9 @@ probe_done(void *arg)
         return;
     uint32_t best = best_address(check);
     if (check->config.try_lane && found_at(check, best)->logged_in)
-        check->lane = netcheck_lane_new(check->loop, check->places.item[best].address, check->config.via,
-                                        check->config.timeout_ms, lane_done, check);
+        check->lane =
+            netcheck_lane_new(check->loop, check->places.item[best].address, check->config.via,
+                              check->config.timeout_ms, lane_done, check);
     if (!check->lane)
         finish(check, NULL);
 }

@@ -87,8 +87,8 @@ hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_
 static void
 say_addresses(struct hub_link *link)
 {
-    const struct cbx_field fields[] = {
-        [CBX_ADDRESSES_LIST] = cbx_field_text(link->core->config.addresses)};
+    const struct cbx_field fields[] = {[CBX_ADDRESSES_LIST] =
+                                           cbx_field_text(link->core->config.addresses)};
     if (link->core->config.addresses[0] != '\0')
         cbx_link_send(&link->pump.link, CBX_FRAME_ADDRESSES, 0, fields, 1);
 }
