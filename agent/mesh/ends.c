@@ -11,8 +11,18 @@
 #include <string.h>
 
 static void
-bury(struct mesh_stream *stream)
+leave_incoming(struct mesh_stream *stream)
 {
+    if (!stream->core.dialer && stream->hh.tbl)
+        HASH_DELETE(hh, stream->mesh->incoming, stream);
+    stream->hh.tbl = NULL;
+}
+
+/* At its end, not when it is freed: a RESUME may come in the turn between. */
+void
+mesh_stream_bury(struct mesh_stream *stream)
+{
+    leave_incoming(stream);
     struct mesh *mesh = stream->mesh;
     struct mesh_tombstone *stone = &mesh->tombstone[mesh->tombstone_next++ % MESH_TOMBSTONES_MAX];
     memcpy(stone->id, stream->core.id, sizeof stone->id);
@@ -29,8 +39,7 @@ leave_core(struct mesh_stream *stream)
 {
     struct mesh *mesh = stream->mesh;
     mesh_move_forget(stream);
-    if (!stream->core.dialer && stream->hh.tbl)
-        HASH_DELETE(hh, mesh->incoming, stream);
+    leave_incoming(stream);
     TAILQ_REMOVE(&mesh->streams, stream, entry);
     stream->peer->stream_count--;
     mesh_rendezvous_streams(stream->peer);
@@ -44,7 +53,6 @@ mesh_streams_free(struct mesh *mesh)
         TAILQ_REMOVE(&mesh->reap, stream, reap_entry);
         mesh_stream_tell_closed(stream, CBX_REASON_LOST, false); /* accepted after its end */
         if (mesh_stream_has_core(stream)) {
-            bury(stream);
             leave_core(stream);
             mesh_stream_leave_delayed_acks(stream);
             mesh_plane_moved(stream);

@@ -8,6 +8,8 @@
 
 #include "agent/mesh/base.h"
 
+/* It has ended: no OPEN or RESUME finds it any more, but its tombstone. */
+void mesh_stream_bury(struct mesh_stream *stream);
 /* What mesh.reap holds. */
 void mesh_streams_free(struct mesh *mesh);
 /* A dial that was not answered goes back to waiting, once: true then. */

@@ -292,6 +292,7 @@ mesh_move_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame
     struct cbx_open open;
     struct cbx_resume theirs;
     cbx_resume_read(frame, &open, &theirs);
+    cbx_stream_flush(&mesh->env, now); /* which may end this very stream */
     struct mesh_peer *peer = mesh_peer_find(mesh, open.source, strlen(open.source));
     struct mesh_session *session = mesh_session_for(mesh, peer, &open);
     if (mesh_link_is_hub(mesh, link) && !mesh_lane_allows(mesh)) {

@@ -3,6 +3,7 @@
 #include "agent/mesh/streams.h"
 
 #include "agent/mesh/dial.h"
+#include "agent/mesh/ends.h"
 #include "agent/mesh/incoming.h"
 #include "agent/mesh/loop.h"
 #include "agent/mesh/move.h"
@@ -81,6 +82,7 @@ on_finished(struct cbx_stream *core)
     struct mesh_stream *stream = mesh_stream_of(core);
     mesh_stream_settle(stream);
     mesh_stream_set_state(stream, MESH_STREAM_ENDED);
+    mesh_stream_bury(stream);
     mesh_stream_reap(stream);
 }
 

@@ -307,36 +307,58 @@ is_ready(const struct world_end *end)
     return end->want_write && (gone || pipe->lane[end->side].held < buffer_of(pipe));
 }
 
+static bool
+call_ready(struct world_pipe *pipe)
+{
+    bool moved = false;
+    for (int side = 0; side < 2; side++) {
+        struct world_end *end = &pipe->end[side];
+        if (!is_ready(end))
+            continue;
+        moved = true;
+        end->base.ready(end->base.arg);
+    }
+    return moved;
+}
+
+/* Nobody points at a pipe that both ends have closed. */
+static void
+drop_closed(struct world *world)
+{
+    struct world_pipe **at = &world->pipes;
+    while (*at) {
+        struct world_pipe *pipe = *at;
+        if (!pipe->end[0].closed || !pipe->end[1].closed) {
+            at = &pipe->next;
+            continue;
+        }
+        *at = pipe->next;
+        if (pipe->owner->pipe == pipe)
+            pipe->owner->pipe = NULL;
+        if (pipe->owner->lane == pipe)
+            pipe->owner->lane = NULL;
+        if (pipe->owner->direct == pipe)
+            pipe->owner->direct = NULL;
+        pipe_free(pipe);
+    }
+}
+
+/* In one turn of an event loop what is ready comes in any order: each pipe by chance in the first
+ * or in the second round. New ones come before the first, and have their turn next time. */
 bool
 world_pipes_deliver(struct world *world)
 {
     bool moved = false;
-    struct world_pipe **at = &world->pipes;
-    while (*at) {
-        struct world_pipe *pipe = *at;
-        for (int side = 0; side < 2; side++) {
-            struct world_end *end = &pipe->end[side];
-            if (!is_ready(end))
-                continue;
-            moved = true;
-            end->base.ready(end->base.arg);
-        }
-        /* Nobody points at a pipe that both ends have closed. New ones come before the first. */
-        while (*at != pipe)
-            at = &(*at)->next;
-        if (pipe->end[0].closed && pipe->end[1].closed) {
-            *at = pipe->next;
-            if (pipe->owner->pipe == pipe)
-                pipe->owner->pipe = NULL;
-            if (pipe->owner->lane == pipe)
-                pipe->owner->lane = NULL;
-            if (pipe->owner->direct == pipe)
-                pipe->owner->direct = NULL;
-            pipe_free(pipe);
-        } else {
-            at = &pipe->next;
+    uint64_t later = world_random(world, UINT64_MAX);
+    struct world_pipe *first = world->pipes;
+    for (uint32_t round = 0; round < 2; round++) {
+        uint32_t place = 0;
+        for (struct world_pipe *pipe = first; pipe; pipe = pipe->next, place++) {
+            if (((later >> place % 64) & 1) == round)
+                moved = call_ready(pipe) || moved;
         }
     }
+    drop_closed(world);
     return moved;
 }
 
