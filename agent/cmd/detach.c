@@ -137,10 +137,12 @@ agent_detach(struct agent_start *start)
     /* What can be told now is told now: a running agent, a folder that cannot be used. */
     struct cbx_error error;
     long pid;
-    int lock = cbx_state_lock(start->settings->state_dir, &pid, &error);
+    int lock = agent_look_ahead(start, &error);
+    if (lock == CBX_OK)
+        lock = cbx_state_lock(start->settings->state_dir, &pid, &error);
     if (lock < 0) {
         cbx_log_error("%s", error.text);
-        return CBX_EXIT_FAILURE;
+        return cbx_exit_of(lock);
     }
     close(lock);
     int report[2];

@@ -164,6 +164,45 @@ watch(struct agent *agent)
 
 /* ---- before the loop ---- */
 
+static int
+not_joined(const struct agent_start *start, struct cbx_error *error)
+{
+    return cbx_fail(error, start->token_missing != NULL ? CBX_ERR_USAGE : CBX_ERR_STATE,
+                    "not joined yet: %s",
+                    start->token_missing != NULL
+                        ? start->token_missing
+                        : "ask the operator for a token, then run \"cbx-agent up @FILE\"");
+}
+
+static int
+check_key(const struct agent_settings *settings, struct cbx_error *error)
+{
+    struct cbx_vault_key key;
+    if (!settings->passphrase_file && !settings->key_file)
+        return CBX_OK;
+    int result =
+        cbx_vault_key_init(&key, settings->passphrase_file, settings->key_file, NULL, 0, error);
+    cbx_vault_key_wipe(&key);
+    return result;
+}
+
+int
+agent_look_ahead(const struct agent_start *start, struct cbx_error *error)
+{
+    char path[PATH_MAX];
+    const char *folder = start->settings->state_dir;
+    int result = cbx_state_look(folder, error);
+    if (result == CBX_OK)
+        result = check_key(start->settings, error);
+    if (result != CBX_OK)
+        return result;
+    if (snprintf(path, sizeof path, "%s/agent", folder) >= (int)sizeof path)
+        return cbx_fail(error, CBX_ERR_LIMIT, "the path of the state folder is too long");
+    if (!start->token && access(path, F_OK) != 0 && errno == ENOENT)
+        return not_joined(start, error);
+    return CBX_OK;
+}
+
 /* What a token changes in the state. *changed: it must be saved. */
 static int
 adopt_token(struct agent *agent, bool *changed, struct cbx_error *error)
@@ -173,11 +212,7 @@ adopt_token(struct agent *agent, bool *changed, struct cbx_error *error)
     if (!token) {
         if (state->joined.set || state->has_pending)
             return CBX_OK;
-        const char *missing = agent->start->token_missing;
-        return cbx_fail(
-            error, missing != NULL ? CBX_ERR_USAGE : CBX_ERR_STATE, "not joined yet: %s",
-            missing != NULL ? missing
-                            : "ask the operator for a token, then run \"cbx-agent up @FILE\"");
+        return not_joined(agent->start, error);
     }
     *changed = true;
     if (agent_membership_is_of(&state->joined, token)) {
@@ -290,7 +325,9 @@ static int
 agent_open(struct agent *agent, struct cbx_error *error)
 {
     long pid;
-    int result = cbx_state_lock(agent->settings->state_dir, &pid, error);
+    int result = agent_look_ahead(agent->start, error);
+    if (result == CBX_OK)
+        result = cbx_state_lock(agent->settings->state_dir, &pid, error);
     if (result < 0)
         return result;
     agent->lock_fd = result;

@@ -46,6 +46,34 @@ make_folders(char *path, struct cbx_error *error)
     }
 }
 
+/* One that is there. */
+static int
+check_folder(const char *state_dir, const struct stat *status, struct cbx_error *error)
+{
+    if (!S_ISDIR(status->st_mode))
+        return cbx_fail(error, CBX_ERR_IO, "%s is not a folder: choose another with --state",
+                        state_dir);
+    char owner[CBX_OWNER_TEXT_MAX];
+    cbx_owner_text(status->st_uid, owner);
+    if (status->st_uid != geteuid())
+        return cbx_fail(error, CBX_ERR_IO,
+                        "the state folder %s belongs to %s: run this command as %s, or choose "
+                        "another folder with --state",
+                        state_dir, owner, owner);
+    /* Readable is harmless, all files in it are 0600, and systemd makes its folders 0755. */
+    if ((status->st_mode & 022) != 0)
+        return cbx_fail(error, CBX_ERR_IO, "others may write to the state folder %s: chmod 700 it",
+                        state_dir);
+    return CBX_OK;
+}
+
+int
+cbx_state_look(const char *state_dir, struct cbx_error *error)
+{
+    struct stat status;
+    return stat(state_dir, &status) == 0 ? check_folder(state_dir, &status, error) : CBX_OK;
+}
+
 static int
 make_state_dir(const char *state_dir, struct cbx_error *error)
 {
@@ -61,21 +89,7 @@ make_state_dir(const char *state_dir, struct cbx_error *error)
     struct stat status;
     if (stat(state_dir, &status) != 0)
         return cbx_fail(error, CBX_ERR_IO, "cannot look at %s: %s", state_dir, strerror(errno));
-    if (!S_ISDIR(status.st_mode))
-        return cbx_fail(error, CBX_ERR_IO, "%s is not a folder: choose another with --state",
-                        state_dir);
-    char owner[CBX_OWNER_TEXT_MAX];
-    cbx_owner_text(status.st_uid, owner);
-    if (status.st_uid != geteuid())
-        return cbx_fail(error, CBX_ERR_IO,
-                        "the state folder %s belongs to %s: run this command as %s, or choose "
-                        "another folder with --state",
-                        state_dir, owner, owner);
-    /* Readable is harmless, all files in it are 0600, and systemd makes its folders 0755. */
-    if ((status.st_mode & 022) != 0)
-        return cbx_fail(error, CBX_ERR_IO, "others may write to the state folder %s: chmod 700 it",
-                        state_dir);
-    return CBX_OK;
+    return check_folder(state_dir, &status, error);
 }
 
 static long
@@ -127,6 +141,20 @@ cbx_state_lock(const char *state_dir, long *pid, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_IO, "cannot write %s: %s", path, strerror(cause));
     }
     return fd;
+}
+
+long
+cbx_state_holder(const char *state_dir)
+{
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/lock", state_dir) >= (int)sizeof path)
+        return 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (fd < 0)
+        return 0;
+    long pid = flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK ? read_pid(fd) : 0;
+    close(fd);
+    return pid;
 }
 
 /* An environment variable that is set and not empty. */

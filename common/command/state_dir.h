@@ -25,6 +25,13 @@ bool cbx_peer_is_uid(int fd, uid_t uid);
  * lock's descriptor, or CBX_ERR_BUSY with *pid set to the holder, or CBX_ERR_IO. */
 int cbx_state_lock(const char *state_dir, long *pid, struct cbx_error *error);
 
+/* Whether the folder, if it is there, can be ours: what cbx_state_lock would say. Makes nothing. */
+int cbx_state_look(const char *state_dir, struct cbx_error *error);
+
+/* The pid of the process that holds the lock, 0 when none does or it cannot be told. Makes nothing.
+ */
+long cbx_state_holder(const char *state_dir);
+
 /* --state, CBX_STATE, $STATE_DIRECTORY, $XDG_STATE_HOME/cbx/<kind>, ~/.local/state/cbx/<kind>.
  * Absolute path into out. 0 or CBX_ERR_*. */
 int cbx_state_dir(const char *option, const char *kind, char *out, size_t size,

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int
-set_environment(const struct passwd *entry)
+int
+cbx_become_environment(const struct passwd *entry)
 {
     const char *home = entry->pw_dir != NULL ? entry->pw_dir : "/";
     const char *shell =
@@ -33,7 +33,7 @@ cbx_become(uid_t uid, gid_t gid, const struct passwd *entry, struct cbx_error *e
         return cbx_fail(error, CBX_ERR_IO, "cannot become %s: %s", name, strerror(errno));
     if (setresuid(0, 0, 0) == 0 || geteuid() != uid || getegid() != gid)
         return cbx_fail(error, CBX_ERR_IO, "cannot drop root privileges for %s", name);
-    if (entry && set_environment(entry) != 0)
+    if (entry && cbx_become_environment(entry) != 0)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     return CBX_OK;
 }

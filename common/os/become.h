@@ -14,6 +14,10 @@ struct passwd;
  * it has no other groups and the environment stays. CBX_ERR_IO, CBX_ERR_NOMEM. */
 int cbx_become(uid_t uid, gid_t gid, const struct passwd *entry, struct cbx_error *error);
 
+/* HOME, USER, LOGNAME and SHELL of the account, and no XDG_... of ours: what folders are named by
+ * before it is become. Other than 0 when memory is short. */
+int cbx_become_environment(const struct passwd *entry);
+
 /* As root, when path belongs to another account: becomes that one. Else nothing. */
 int cbx_become_owner(const char *path, struct cbx_error *error);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The run command up to the loop: who we are, where our files are, whether sshd will work. The
- * spawner is forked as soon as its arguments are known, before keys are opened and threads started.
- * Tested by test_commands.py and test_damage.py.
+ * The run command up to the loop. Checks come before effects: whom we run as, whether that account
+ * can, whether sshd is one and whether the key is there is looked at first; then ports are bound,
+ * root is given up, and only then the first file is made. The spawner is forked before keys are
+ * opened and threads started. Tested by test_commands.py, test_operation.py and test_damage.py.
  */
 #include "common/base/log.h"
 #include "common/command/state_dir.h"
@@ -33,49 +34,14 @@ struct run {
     uint8_t host_key_sha256[32];
     struct cbx_vault_key key;
     bool key_open;
-    int bound[LISTEN_ADDRESSES_MAX]; /* as root, before it became --user */
+    int bound[LISTEN_ADDRESSES_MAX]; /* the first bound_count of --listen */
     uint32_t bound_count;
     struct registry *registry;
     char registry_path[CMD_STATE_MAX + 16];
     char key_path[CMD_STATE_MAX + 16];
 };
 
-static const char *
-state_option(const struct run *run)
-{
-    const char *option = cbx_arg(run->args, "state");
-
-    return option;
-}
-
-/* Root says what it wants to be, or nothing happens. */
-static int
-settle_account(struct run *run, struct cbx_error *error)
-{
-    const char *option = state_option(run);
-    int result = 0;
-
-    if (geteuid() == 0 && !run->config.user && !run->config.as_root)
-        return cbx_fail(error, CBX_ERR_USAGE,
-                        "running as root: use --user NAME to run as that account, or --as-root to "
-                        "stay root");
-    if (!run->config.user)
-        return 0;
-    if (!option)
-        option = getenv("CBX_STATE");
-    /* A port below 1024 is root's to give: 443 is what company proxies let through. */
-    for (uint32_t i = 0; geteuid() == 0 && i < run->config.listen.count && result == 0; i++) {
-        int fd = i < LISTEN_ADDRESSES_MAX ? listen_bind(run->config.listen.item[i], error)
-                                          : CBX_ERR_LIMIT;
-        if (fd >= 0)
-            run->bound[run->bound_count++] = fd;
-        else if (fd != CBX_ERR_LIMIT)
-            result = fd;
-    }
-    if (option && result == 0)
-        result = account_give_folder(option, run->config.user, error);
-    return result != 0 ? result : account_become(run->config.user, error);
-}
+/* ---- who we are and what we need: looked at, nothing made ---- */
 
 static int
 own_path(struct run *run, struct cbx_error *error)
@@ -86,23 +52,23 @@ own_path(struct run *run, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_IO, "cannot read /proc/self/exe: %s",
                         length < 0 ? strerror(errno) : "its name is too long");
     run->program[length] = '\0';
-    if (access(run->program, X_OK) != 0)
-        return cbx_fail(error, CBX_ERR_IO, "%s cannot be run by %s, and sshd must run it: %s",
-                        run->program, run->account.name, strerror(errno));
     return 0;
 }
 
-/* What must be known before the fork, and nothing that costs. */
+/* Root says what it wants to be, or nothing happens. */
 static int
 settle_names(struct run *run, struct cbx_error *error)
 {
-    int result = account_self(&run->account, error);
-
+    if (geteuid() == 0 && !run->config.user && !run->config.as_root)
+        return cbx_fail(error, CBX_ERR_USAGE,
+                        "running as root: use --user NAME to run as that account, or --as-root to "
+                        "stay root");
+    int result = account_choose(run->config.user, &run->account, error);
     if (result == 0)
         result = own_path(run, error);
     if (result == 0)
-        result =
-            cbx_state_dir(state_option(run), "hub", run->state_dir, sizeof run->state_dir, error);
+        result = cbx_state_dir(cbx_arg(run->args, "state"), "hub", run->state_dir,
+                               sizeof run->state_dir, error);
     if (result == 0)
         result = sshd_files_of(run->state_dir, &run->files, error);
     if (result == 0)
@@ -112,6 +78,77 @@ settle_names(struct run *run, struct cbx_error *error)
     return result;
 }
 
+/* A key that was named must be there; our own is made where there is none. */
+static int
+check_key(const struct run *run, struct cbx_error *error)
+{
+    struct cbx_vault_key key;
+
+    if (!run->config.key_file && !run->config.passphrase_file)
+        return 0;
+    int result =
+        cbx_vault_key_init(&key, run->config.passphrase_file, run->config.key_file, NULL, 0, error);
+    cbx_vault_key_wipe(&key);
+    return result;
+}
+
+/* As the account that will run the hub, in a process that is gone afterwards: no key stays in the
+ * memory that the helper is forked from. */
+static int
+look_ahead(void *arg, struct cbx_error *error)
+{
+    const struct run *run = arg;
+
+    if (access(run->program, X_OK) != 0)
+        return cbx_fail(error, CBX_ERR_IO, "%s cannot be run by %s, and sshd must run it: %s",
+                        run->program, run->account.name, strerror(errno));
+    int result = cbx_state_look(run->state_dir, error);
+    if (result == 0)
+        result = preflight_check(&run->account, error);
+    if (result == 0)
+        result = preflight_sshd(run->sshd, error);
+    return result != 0 ? result : check_key(run, error);
+}
+
+/* ---- what is made ---- */
+
+static int
+already_running(const struct run *run, long pid, struct cbx_error *error)
+{
+    return cbx_fail(error, CBX_ERR_BUSY, "a hub is already running on %s (pid %ld)", run->state_dir,
+                    pid);
+}
+
+/* Before root is given up: a port below 1024 is root's to give, and 443 is what company proxies
+ * let through. Before the first file: a port that is taken is the most frequent of all errors. */
+static int
+bind_ports(struct run *run, struct cbx_error *error)
+{
+    const struct run_list *listen = &run->config.listen;
+
+    while (run->bound_count < listen->count) {
+        int fd = listen_bind(listen->item[run->bound_count], error);
+        long pid = fd == CBX_ERR_IO ? cbx_state_holder(run->state_dir) : 0;
+        if (fd < 0)
+            return pid > 0 ? already_running(run, pid, error) : fd;
+        run->bound[run->bound_count++] = fd;
+    }
+    return 0;
+}
+
+static int
+settle_account(struct run *run, struct cbx_error *error)
+{
+    const char *folder = cbx_arg(run->args, "state");
+    int result = bind_ports(run, error);
+
+    if (!folder)
+        folder = getenv("CBX_STATE");
+    if (result == 0 && folder)
+        result = account_give_folder(run->state_dir, &run->account, error);
+    return result != 0 ? result : account_become(&run->account, error);
+}
+
 static int
 lock_state(const struct run *run, struct cbx_error *error)
 {
@@ -119,15 +156,14 @@ lock_state(const struct run *run, struct cbx_error *error)
     int fd = cbx_state_lock(run->state_dir, &pid, error);
 
     if (fd == CBX_ERR_BUSY)
-        return cbx_fail(error, CBX_ERR_BUSY, "a hub is already running on %s (pid %ld)",
-                        run->state_dir, pid);
+        return already_running(run, pid, error);
     return fd < 0 ? fd : 0; /* kept open until the process ends */
 }
 
 static int
 prepare_sshd(struct run *run, struct cbx_error *error)
 {
-    int result = preflight_check(&run->account, error);
+    int result = preflight_make(&run->account, error);
 
     if (result == 0)
         result = sshd_host_key(&run->files, run->host_key_sha256, error);
@@ -231,12 +267,14 @@ cmd_run(const struct cbx_command *command, void *parsed)
     run->args = parsed;
     (void)umask(077);
     int result = run_config_read(&run->config, run->args, &error);
-    if (result == 0)
-        result = settle_account(run, &error);
     if (result == 0) {
         cbx_log_times(run->config.log_times || cbx_log_wants_times());
         result = settle_names(run, &error);
     }
+    if (result == 0)
+        result = account_try(&run->account, look_ahead, run, &error);
+    if (result == 0)
+        result = settle_account(run, &error);
     if (result == 0)
         result = run_hub(run, &error);
     int status = result < 0 ? cmd_exit(command, run->args, result, error.text) : result;

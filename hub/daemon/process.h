@@ -35,7 +35,7 @@ struct serve_config {
     const struct sshd_files *files;
     const uint8_t *host_key_sha256;
     struct registry *registry; /* loaded */
-    /* What --listen names, bound while that was allowed; none: bound now. */
+    /* What --listen names, bound while that was allowed; taken over. */
     int bound[LISTEN_ADDRESSES_MAX];
     uint32_t bound_count;
 };

@@ -158,9 +158,8 @@ open_door(struct serve *serve, struct cbx_error *error)
     if (!serve->recent_logins)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     const struct serve_config *config = serve->config;
-    for (uint32_t i = 0; i < run->listen.count && result == 0; i++)
-        result = i < config->bound_count ? listen_add_bound(serve->listen, config->bound[i], error)
-                                         : listen_add(serve->listen, run->listen.item[i], error);
+    for (uint32_t i = 0; i < config->bound_count && result == 0; i++)
+        result = listen_add(serve->listen, config->bound[i], error);
     if (result != 0)
         return result;
     return addresses_of(serve->listen, (const char *const *)run->public_addresses.item,

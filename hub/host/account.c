@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by test_commands.py. */
+/* Tested by test_commands.py and test_operation.py. */
 #include "hub/host/account.h"
 #include "common/os/become.h"
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static bool
@@ -69,46 +70,94 @@ lookup(const char *name, struct account *out, struct cbx_error *error)
 }
 
 int
-account_become(const char *name, struct cbx_error *error)
+account_choose(const char *name, struct account *out, struct cbx_error *error)
 {
-    struct account account = {0};
-    int result = lookup(name, &account, error);
-
-    if (result != 0)
+    if (!name)
+        return account_self(out, error);
+    int result = lookup(name, out, error);
+    if (result != 0 || (geteuid() == out->uid && out->uid != 0))
         return result;
-    if (geteuid() == account.uid && account.uid != 0)
-        return 0;
-    if (account.uid == 0)
+    if (out->uid == 0)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "--user %s is root: use --as-root if that is intended", name);
     if (geteuid() != 0)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "--user %s: only root can switch to another account; omit it", name);
-    return cbx_become(account.uid, account.gid, getpwuid(account.uid), error);
+    const struct passwd *entry = getpwuid(out->uid);
+    return entry && cbx_become_environment(entry) == 0
+               ? 0
+               : cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
 }
 
 int
-account_give_folder(const char *path, const char *name, struct cbx_error *error)
+account_become(const struct account *account, struct cbx_error *error)
 {
-    struct account account = {0};
+    if (geteuid() == account->uid)
+        return 0;
+    return cbx_become(account->uid, account->gid, getpwuid(account->uid), error);
+}
+
+/* What the checking process says at its end, in one piece. */
+struct verdict {
+    int result;
+    struct cbx_error error;
+};
+
+static _Noreturn void
+check_and_tell(const struct account *account, account_check *check, void *arg, int fd)
+{
+    struct verdict verdict = {0};
+
+    verdict.result = account_become(account, &verdict.error);
+    if (verdict.result == 0)
+        verdict.result = check(arg, &verdict.error);
+    _exit(write(fd, &verdict, sizeof verdict) == (ssize_t)sizeof verdict ? 0 : 1);
+}
+
+int
+account_try(const struct account *account, account_check *check, void *arg, struct cbx_error *error)
+{
+    struct verdict verdict;
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return cbx_fail(error, CBX_ERR_IO, "cannot make a pipe: %s", strerror(errno));
+    (void)fflush(NULL); /* nothing buffered may be written twice */
+    pid_t child = fork();
+    if (child == 0)
+        check_and_tell(account, check, arg, ends[1]);
+    int code = errno;
+    (void)close(ends[1]);
+    ssize_t got = child > 0 ? read(ends[0], &verdict, sizeof verdict) : -1;
+    (void)close(ends[0]);
+    if (child < 0)
+        return cbx_fail(error, CBX_ERR_IO, "cannot fork: %s", strerror(code));
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    if (got != (ssize_t)sizeof verdict)
+        return cbx_fail(error, CBX_ERR_IO, "the process that looked whether %s can run a hub died",
+                        account->name);
+    return verdict.result == 0 ? 0 : cbx_fail(error, verdict.result, "%s", verdict.error.text);
+}
+
+int
+account_give_folder(const char *path, const struct account *account, struct cbx_error *error)
+{
     struct stat status;
 
-    if (geteuid() != 0)
+    if (geteuid() != 0 || account->uid == 0)
         return 0;
-    int result = lookup(name, &account, error);
-    if (result != 0)
-        return result;
     /* A folder that is there, or whose parents are not, is the account's own affair. */
     if (mkdir(path, 0700) != 0)
         return 0;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool given = fd >= 0 && fstat(fd, &status) == 0 && status.st_uid == 0 &&
-                 fchown(fd, account.uid, account.gid) == 0;
+                 fchown(fd, account->uid, account->gid) == 0;
     int code = errno;
     if (fd >= 0)
         (void)close(fd);
     if (!given)
-        return cbx_fail(error, CBX_ERR_IO, "cannot change the owner of %s to %s: %s", path, name,
-                        strerror(code));
+        return cbx_fail(error, CBX_ERR_IO, "cannot change the owner of %s to %s: %s", path,
+                        account->name, strerror(code));
     return 0;
 }

@@ -26,11 +26,22 @@ struct account {
  * that a token or sshd's configuration cannot carry. */
 int account_self(struct account *out, struct cbx_error *error);
 
-/* Becomes the account for good: groups, gid, uid, and HOME, USER, LOGNAME, SHELL. Only root can;
- * no effect when we are it already. CBX_ERR_USAGE when the name will not do. */
-int account_become(const char *name, struct cbx_error *error);
+/* Whom to run as: the account of that name, or NULL for our own. HOME, USER, LOGNAME and SHELL
+ * become that account's, nothing else yet. CBX_ERR_USAGE when the name will not do, or when only
+ * root could become it. */
+int account_choose(const char *name, struct account *out, struct cbx_error *error);
+
+/* Becomes the account for good: groups, gid, uid. No effect when we are it already. */
+int account_become(const struct account *account, struct cbx_error *error);
+
+/* Runs check(arg, error) in a process of its own that is the account already, and returns what it
+ * returned: what the account may not do is known before anything is made for it. Not beside
+ * threads. */
+typedef int account_check(void *arg, struct cbx_error *error);
+int account_try(const struct account *account, account_check *check, void *arg,
+                struct cbx_error *error);
 
 /* As root: makes the last part of a state folder that is missing, for the account to use. */
-int account_give_folder(const char *path, const char *name, struct cbx_error *error);
+int account_give_folder(const char *path, const struct account *account, struct cbx_error *error);
 
 #endif

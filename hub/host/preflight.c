@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SHELL_SLOW_MS = 100, SHELL_GIVE_UP_MS = 3000, DAY_S = 86400 };
+enum { SHELL_SLOW_MS = 100, SHELL_GIVE_UP_MS = 3000, SSHD_GIVE_UP_MS = 5000, DAY_S = 86400 };
 
 static int
 check_shell(const struct account *account, struct cbx_error *error)
@@ -89,17 +89,17 @@ check_run_sshd(struct cbx_error *error)
 {
     struct stat status;
 
-    /* chmod, since our umask leaves nothing to others. */
-    bool made = mkdir("/run/sshd", 0755) == 0 && chmod("/run/sshd", 0755) == 0;
-    if (!made && errno != EEXIST)
-        return cbx_fail(error, CBX_ERR_IO,
-                        "/run/sshd is missing and cannot be created (%s): mkdir -m 755 /run/sshd",
-                        strerror(errno));
-    if (stat("/run/sshd", &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != 0 ||
-        (status.st_mode & 022) != 0)
+    if (stat("/run/sshd", &status) != 0) {
+        if (access("/run", W_OK | X_OK) != 0)
+            return cbx_fail(error, CBX_ERR_IO,
+                            "/run/sshd is missing and cannot be created (%s): "
+                            "mkdir -m 755 /run/sshd",
+                            strerror(errno));
+    } else if (!S_ISDIR(status.st_mode) || status.st_uid != 0 || (status.st_mode & 022) != 0) {
         return cbx_fail(error, CBX_ERR_STATE,
                         "/run/sshd must be owned by root and writable by nobody else: "
                         "chown root /run/sshd && chmod 755 /run/sshd");
+    }
     if (!getpwnam("sshd"))
         return cbx_fail(error, CBX_ERR_STATE,
                         "the account sshd is missing, and sshd as root needs it: useradd --system "
@@ -141,6 +141,37 @@ preflight_check(const struct account *account, struct cbx_error *error)
     if (result == 0)
         result = check_run_sshd(error);
     return result != 0 ? result : check_shadow(account, error);
+}
+
+int
+preflight_make(const struct account *account, struct cbx_error *error)
+{
+    if (account->uid != 0 || access("/run/sshd", F_OK) == 0)
+        return 0;
+    /* chmod, since our umask leaves nothing to others. */
+    if (mkdir("/run/sshd", 0755) != 0 || chmod("/run/sshd", 0755) != 0)
+        return cbx_fail(error, CBX_ERR_IO,
+                        "/run/sshd is missing and cannot be created (%s): mkdir -m 755 /run/sshd",
+                        strerror(errno));
+    return 0;
+}
+
+int
+preflight_sshd(const char *sshd, struct cbx_error *error)
+{
+    struct proc_result said;
+    const char *argv[] = {sshd, "-V", NULL};
+    int result = proc_run(argv, NULL, SSHD_GIVE_UP_MS, &said, error);
+
+    if (result != 0)
+        return cbx_fail(error, CBX_ERR_STATE, "%s -V does not end: is it OpenSSH's sshd?", sshd);
+    /* Older ones do not know -V: they say their version beside that. */
+    if (!strstr(said.output, "OpenSSH_"))
+        return cbx_fail(error, CBX_ERR_STATE,
+                        "%s is not OpenSSH's sshd (%s -V says: %.80s): install openssh-server, or "
+                        "give its path with --sshd",
+                        sshd, sshd, proc_first_line(&said));
+    return 0;
 }
 
 /* The environment of a login, with what makes bash believe that it is one over the network. */

@@ -9,8 +9,14 @@
 #include "common/base/err.h"
 #include "hub/host/account.h"
 
-/* As the account that will run sshd. Makes /run/sshd when root lacks it. */
+/* As the account that will run sshd. Looks only. */
 int preflight_check(const struct account *account, struct cbx_error *error);
+
+/* Whether that program is an sshd that understands what we tell it. Runs it. */
+int preflight_sshd(const char *sshd, struct cbx_error *error);
+
+/* Makes /run/sshd when root lacks it. */
+int preflight_make(const struct account *account, struct cbx_error *error);
 
 /* Runs the login shell as sshd will for every login and warns when it prints or is slow. */
 void preflight_shell(const struct account *account);

@@ -199,14 +199,7 @@ listen_free(struct listen *listen)
 }
 
 int
-listen_add(struct listen *listen, const char *address, struct cbx_error *error)
-{
-    int fd = listen_bind(address, error);
-    return fd < 0 ? fd : listen_add_bound(listen, fd, error);
-}
-
-int
-listen_add_bound(struct listen *listen, int fd, struct cbx_error *error)
+listen_add(struct listen *listen, int fd, struct cbx_error *error)
 {
     if (listen->listener_count == LISTEN_ADDRESSES_MAX) {
         (void)close(fd);

@@ -37,10 +37,8 @@ void listen_lanes(struct listen *listen,
 /* Who waits; for what outlives the process (recent_logins.h). */
 struct admission *listen_admission(struct listen *listen);
 
-/* Binds one "ADDR:PORT" (port 0: any free one) and begins to accept. */
-int listen_add(struct listen *listen, const char *address, struct cbx_error *error);
-/* The same with a socket that was bound before (bind.h), taken over. */
-int listen_add_bound(struct listen *listen, int fd, struct cbx_error *error);
+/* Begins to accept on a socket of listen_bind (bind.h), which is taken over. */
+int listen_add(struct listen *listen, int fd, struct cbx_error *error);
 /* What is listened on, as bound. */
 uint32_t listen_count(const struct listen *listen);
 const char *listen_text(const struct listen *listen, uint32_t index);
