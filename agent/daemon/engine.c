@@ -118,6 +118,7 @@ on_known_changed(void *arg, const struct mesh_known *known, size_t count)
     int result = agent_state_set_known(&agent->state, known, count);
     if (result != CBX_OK) {
         cbx_log_error("cannot save %zu known peers: %s", count, cbx_err_name(result));
+        mesh_known_failed(agent->mesh);
         return;
     }
     (void)agent_save(agent, NULL);

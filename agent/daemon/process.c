@@ -111,12 +111,18 @@ on_saved(void *arg, int result, const char *text)
     struct agent *agent = arg;
     agent->saving--;
     if (result == CBX_OK) {
+        agent->save_failing = false;
         /* A write that began before the last change does not speak for it. */
         if (agent->mesh && agent->saving == 0)
             mesh_known_stored(agent->mesh);
         return;
     }
-    cbx_log_error("cannot save the state, retrying: %s", text);
+    /* Once, not at each dial that fails over it. */
+    if (!agent->save_failing)
+        cbx_log_error("cannot save the state, retrying: %s", text);
+    agent->save_failing = true;
+    if (agent->mesh && agent->saving == 0)
+        mesh_known_failed(agent->mesh);
     ev_timer_stop(agent->loop, &agent->save_again);
     ev_timer_set(&agent->save_again, SAVE_AGAIN_S, 0.);
     ev_timer_start(agent->loop, &agent->save_again);

@@ -77,9 +77,10 @@ struct agent {
     ev_timer give_up; /* start->timeout_ms, and later the end of the goodbye */
     ev_signal signals[3];
 
-    unsigned saving;  /* writes of the state that are not on disk yet */
-    unsigned denials; /* logins with the identity refused in a row */
-    int said_kind;    /* of enum uplink_error, said since the last change; -1: none */
+    unsigned saving;   /* writes of the state that are not on disk yet */
+    bool save_failing; /* said once; over with the next write that succeeds */
+    unsigned denials;  /* logins with the identity refused in a row */
+    int said_kind;     /* of enum uplink_error, said since the last change; -1: none */
     char trouble[CBX_ERROR_TEXT_MAX]; /* the last one; "" while attached */
     int64_t attached_at;              /* Unix seconds; 0: not attached */
     int64_t started_at;

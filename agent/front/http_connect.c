@@ -153,6 +153,8 @@ map(enum cbx_reason reason)
         return (struct mapping){504, "connection_timeout"};
     case CBX_REASON_OVERLOADED:
         return (struct mapping){503, "connection_limit_reached"};
+    case CBX_REASON_STORAGE:
+        return (struct mapping){503, "proxy_internal_error"};
     case CBX_REASON_UNREACHABLE:
         return (struct mapping){502, "destination_ip_unroutable"};
     case CBX_REASON_RESTARTED:

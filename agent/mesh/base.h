@@ -342,6 +342,7 @@ struct mesh {
     struct mesh_known *known;
     size_t known_count, known_room;
     uint64_t known_version, stored_version, asked_version;
+    bool storing_failed; /* the last write that was asked for; told at the next flush */
 
     /* Streams: each list is written by the file that is named */
     struct mesh_streams streams;      /* dial.c, incoming.c, ends.c: those with a core */

@@ -148,6 +148,14 @@ mesh_known_stored(struct mesh *mesh)
     mesh_wake(mesh);
 }
 
+void
+mesh_known_failed(struct mesh *mesh)
+{
+    mesh->asked_version = mesh->stored_version;
+    mesh->storing_failed = true;
+    mesh_wake(mesh);
+}
+
 static int64_t
 earlier(int64_t a, int64_t b)
 {
@@ -166,6 +174,8 @@ mesh_flush(struct mesh *mesh)
         if (mesh->lane_due)
             mesh_lane_ask(mesh);
     }
+    if (mesh->storing_failed)
+        mesh_peers_not_stored(mesh);
     mesh_streams_due(mesh, now);
     int64_t due = mesh_moves_due(mesh, now);
     mesh_loops_run(mesh);

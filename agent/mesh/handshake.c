@@ -172,6 +172,15 @@ answer(struct mesh_peer *peer, const uint8_t *message, uint32_t length)
 }
 
 void
+mesh_peer_not_stored(struct mesh_peer *peer)
+{
+    mesh_peer_set_trust(peer, MESH_TRUST_NONE);
+    if (peer->pending)
+        refuse_handshake(peer, CBX_REASON_STORAGE);
+    mesh_peer_drop_pending(peer);
+}
+
+void
 mesh_peer_believed(struct mesh_peer *peer)
 {
     mesh_peer_set_trust(peer, MESH_TRUST_BELIEVED);

@@ -20,6 +20,8 @@ static const int64_t MESH_HANDSHAKE_RETRY_US = 3 * 1000 * 1000;
 struct mesh_session *mesh_peer_session(struct mesh_peer *peer);
 /* The chain holds and is on disk: what waited for that goes on. */
 void mesh_peer_believed(struct mesh_peer *peer);
+/* What the chain says cannot be written to disk: a message that waited for that is refused. */
+void mesh_peer_not_stored(struct mesh_peer *peer);
 /* No answer is waited for any more. */
 void mesh_peer_drop_handshake(struct mesh_peer *peer);
 

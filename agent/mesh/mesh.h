@@ -111,7 +111,8 @@ struct mesh_ops {
     void (*direct_connect)(void *arg, const struct cbx_lane_ticket *ticket,
                            const struct candidates *to);
     void (*direct_forget)(void *arg, const uint8_t id[CBX_LANE_ID]);
-    /* The list of known peers changed: it must be on disk before mesh_known_stored(mesh). */
+    /* The list of known peers changed: it must be on disk before mesh_known_stored(mesh). Where it
+     * cannot be written: mesh_known_failed(mesh), also from inside this call. */
     void (*known_changed)(void *arg, const struct mesh_known *known, size_t count);
     int64_t (*now_us)(void *arg);
     int64_t (*now_unix)(void *arg);
@@ -123,6 +124,8 @@ struct mesh *mesh_new(const struct mesh_config *config, const struct mesh_known 
                       size_t known_count, const struct mesh_ops *ops, void *arg);
 void mesh_free(struct mesh *mesh);
 void mesh_known_stored(struct mesh *mesh);
+/* Dials that wait for it are refused; the next one asks anew. */
+void mesh_known_failed(struct mesh *mesh);
 
 /* The carrier of a fresh uplink; taken over. An older link is dropped. */
 int mesh_attach(struct mesh *mesh, struct cbx_carrier *carrier);

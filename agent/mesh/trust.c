@@ -105,6 +105,19 @@ mesh_peers_stored(struct mesh *mesh)
         store(mesh);
 }
 
+void
+mesh_peers_not_stored(struct mesh *mesh)
+{
+    struct mesh_peer *peer, *next;
+    mesh->storing_failed = false;
+    HASH_ITER(hh, mesh->peers, peer, next) {
+        if (peer->trust != MESH_TRUST_STORING)
+            continue;
+        mesh_peer_not_stored(peer);
+        mesh_streams_refuse_waiting(mesh, peer->slug, CBX_REASON_STORAGE);
+    }
+}
+
 static int
 copy_cert(struct cbx_cert *to, const struct cbx_field *field)
 {

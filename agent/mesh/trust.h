@@ -13,5 +13,7 @@
 void mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame);
 /* The list up to mesh.stored_version is on disk. */
 void mesh_peers_stored(struct mesh *mesh);
+/* It could not be written: who waits for it is refused, and asked again by the next dial. */
+void mesh_peers_not_stored(struct mesh *mesh);
 
 #endif

@@ -85,6 +85,7 @@ cbx_reason_text(enum cbx_reason reason)
         [CBX_REASON_FLOW] = "flow-control limit exceeded",
         [CBX_REASON_INTERNAL] = "internal error",
         [CBX_REASON_UNREACHABLE] = "address unreachable",
+        [CBX_REASON_STORAGE] = "state cannot be saved",
     };
     /* Numbers come from the wire, where a newer peer may know more of them. */
     if ((unsigned)reason > CBX_REASON_MAX)
@@ -111,6 +112,7 @@ cbx_reason_remedy(enum cbx_reason reason)
         [CBX_REASON_REVOKED] = "invite that lease again",
         [CBX_REASON_EXPIRED] = "check the clocks of both boxes, or invite that lease again",
         [CBX_REASON_UNREACHABLE] = "that box has no route to the address behind the port",
+        [CBX_REASON_STORAGE] = "the disk of this box or of that one is full: see their logs",
     };
     const char *text = (unsigned)reason <= CBX_REASON_MAX ? texts[reason] : NULL;
     return text ? text : "";

@@ -67,7 +67,8 @@ enum cbx_reason {
     CBX_REASON_FLOW = 19,    /* credit or allowance was passed */
     CBX_REASON_INTERNAL = 20,
     CBX_REASON_UNREACHABLE = 21, /* the target's address cannot be reached from there */
-    CBX_REASON_MAX = 21,
+    CBX_REASON_STORAGE = 22,     /* what must be on disk first cannot be written */
+    CBX_REASON_MAX = 22,
 };
 
 /* A reason that came from the wire, or this one for 0 and numbers that we do not know. */

@@ -135,7 +135,8 @@ cbx_state_lock(const char *state_dir, long *pid, struct cbx_error *error)
     }
     char text[32];
     int length = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)length, 0) != length) {
+    /* First the bytes, then the length: that needs no room on a full disk. */
+    if (pwrite(fd, text, (size_t)length, 0) != length || ftruncate(fd, length) != 0) {
         int cause = errno;
         close(fd);
         return cbx_fail(error, CBX_ERR_IO, "cannot write %s: %s", path, strerror(cause));

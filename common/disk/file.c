@@ -2,7 +2,7 @@
 /*
  * Plain files, written so that a crash at any moment leaves the whole old file or the whole new
  * one: a temporary file in the same folder, fsync, rename, fsync of the folder. Tested by
- * test_vault and test_store.
+ * test_vault, test_store and test_operation.py.
  */
 #include "common/disk/file.h"
 
@@ -70,10 +70,14 @@ write_temporary(char *temporary, const uint8_t *bytes, size_t length, unsigned m
     bool written =
         fchmod(fd, (mode_t)mode) == 0 && write_all(fd, bytes, length) == 0 && fsync(fd) == 0;
     int result = written ? 0 : io_fail(error, temporary, "write");
-    if (close(fd) != 0 && result == 0)
+    int code = errno; /* save_reserved looks at it */
+    if (close(fd) != 0 && result == 0) {
+        code = errno;
         result = io_fail(error, temporary, "write");
+    }
     if (result != 0)
         (void)unlink(temporary);
+    errno = code;
     return result;
 }
 
@@ -108,10 +112,87 @@ save(const char *path, const uint8_t *bytes, size_t length, unsigned mode, bool 
     return result;
 }
 
+/* ---- room on a full disk ---- */
+
+enum { SPARE_STEP = 64 * 1024 };
+
+/* A regular file that is ours; its blocks are there already. */
+static int
+open_spare(const char *path)
+{
+    struct stat status;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    if (fd >= 0 && (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) ||
+                    status.st_uid != geteuid() || status.st_nlink != 1)) {
+        (void)close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Room for the next one, which may be larger. What is there stays, so that on a full disk the spare
+ * is at least as large as the file that it was. */
+static void
+renew_spare(const char *spare, size_t length)
+{
+    int fd = open_spare(spare);
+    off_t room = (off_t)((length + length / 4) / SPARE_STEP + 1) * SPARE_STEP;
+    if (fd >= 0) {
+        (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, room);
+        (void)close(fd);
+    }
+}
+
+/* Into the spare's own blocks, then each takes the other's name at once: what was the file is the
+ * spare from then on, and no block was given to anybody else in between. */
+static int
+save_in_spare(const char *spare, const char *path, const uint8_t *bytes, size_t length,
+              unsigned mode, struct cbx_error *error)
+{
+    int fd = open_spare(spare);
+    if (fd < 0)
+        return io_fail(error, spare, "open");
+    bool written = fchmod(fd, (mode_t)mode) == 0 && write_all(fd, bytes, length) == 0 &&
+                   ftruncate(fd, (off_t)length) == 0 && fsync(fd) == 0;
+    int result = written ? 0 : io_fail(error, spare, "write");
+    (void)close(fd);
+    if (result == 0 && renameat2(AT_FDCWD, spare, AT_FDCWD, path, RENAME_EXCHANGE) != 0 &&
+        rename(spare, path) != 0)
+        result = io_fail(error, path, "replace");
+    return result == 0 ? sync_folder(path, error) : result;
+}
+
+static bool
+no_room(int code)
+{
+    return code == ENOSPC || code == EDQUOT;
+}
+
+static int
+save_reserved(const char *path, const uint8_t *bytes, size_t length, unsigned mode,
+              struct cbx_error *error)
+{
+    char *spare = NULL;
+    struct cbx_error full;
+    if (asprintf(&spare, "%s.spare", path) < 0)
+        return cbx_fail(error, CBX_ERR_NOMEM, "%s: out of memory", path);
+    errno = 0;
+    int result = save(path, bytes, length, mode, true, error);
+    if (result == CBX_ERR_IO && no_room(errno) &&
+        save_in_spare(spare, path, bytes, length, mode, &full) == 0)
+        result = 0;
+    if (result == 0)
+        renew_spare(spare, length);
+    free(spare);
+    return result;
+}
+
 int
 cbx_file_save(const char *path, const uint8_t *bytes, size_t length, unsigned mode,
               struct cbx_error *error)
 {
+    if ((mode & CBX_FILE_RESERVED) != 0)
+        return save_reserved(path, bytes, length, mode & ~(unsigned)CBX_FILE_RESERVED, error);
     return save(path, bytes, length, mode, true, error);
 }
 
@@ -120,6 +201,30 @@ cbx_file_create(const char *path, const uint8_t *bytes, size_t length, unsigned 
                 struct cbx_error *error)
 {
     return save(path, bytes, length, mode, false, error);
+}
+
+/* Whether the file is ours, private as asked for, and holds exactly these bytes. */
+static bool
+holds(const char *path, const uint8_t *bytes, size_t length, unsigned mode)
+{
+    struct stat status;
+    uint8_t *now = NULL;
+    size_t now_length = 0;
+    if (lstat(path, &status) != 0 || !S_ISREG(status.st_mode) || status.st_uid != geteuid() ||
+        (status.st_mode & 07777) != (mode & 07777) || (size_t)status.st_size != length ||
+        cbx_file_load(path, length, &now, &now_length, NULL) != 0 || !now)
+        return false;
+    bool same = now_length == length && memcmp(now, bytes, length) == 0;
+    sodium_memzero(now, now_length);
+    free(now);
+    return same;
+}
+
+int
+cbx_file_keep(const char *path, const uint8_t *bytes, size_t length, unsigned mode,
+              struct cbx_error *error)
+{
+    return holds(path, bytes, length, mode) ? 0 : cbx_file_save(path, bytes, length, mode, error);
 }
 
 /* A buffer that may hold secrets: it grows without leaving copies behind. */

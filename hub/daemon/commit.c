@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEYS_HASH_SIZE = 32, KEYS_MODE = 0600 };
+/* A revoked key must get out of the file on a full disk, too. */
+enum { KEYS_HASH_SIZE = 32, KEYS_MODE = 0600 | CBX_FILE_RESERVED };
 
 struct commit {
     struct commit_config config;
@@ -66,7 +67,7 @@ commit_first_keys(struct commit *commit, struct cbx_error *error)
     if (result != 0)
         return cbx_fail(error, result, "cannot write %s: %s", commit->config.authorized_keys,
                         cbx_err_name(result));
-    result = cbx_file_save(commit->config.authorized_keys, (const uint8_t *)text, strlen(text),
+    result = cbx_file_keep(commit->config.authorized_keys, (const uint8_t *)text, strlen(text),
                            KEYS_MODE, error);
     free(text);
     commit->keys_known = result == 0;

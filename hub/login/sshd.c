@@ -338,7 +338,7 @@ sshd_configure(const struct sshd_files *files, const char *sshd, const char *use
                           root ? "prohibit-password" : "no", (long long)(login_ms + 999) / 1000);
     int result =
         length > 0 && (size_t)length < size
-            ? cbx_file_save(files->config, (const uint8_t *)text, (size_t)length, 0600, error)
+            ? cbx_file_keep(files->config, (const uint8_t *)text, (size_t)length, 0600, error)
             : cbx_fail(error, CBX_ERR_LIMIT, "the state folder's name is too long");
     free(text);
     return result != 0 ? result : check_config(sshd, files->config, error);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The sshd behind our port: its folder <state>/ssh with the host key (made once, kept for good:
- * tokens pin it), the generated configuration (written anew at each start) and authorized_keys.
- * Blocking; used before the loop runs.
+ * tokens pin it), the generated configuration (written at each start that changes it) and
+ * authorized_keys. Blocking; used before the loop runs.
  */
 #ifndef HUB_LOGIN_SSHD_H
 #define HUB_LOGIN_SSHD_H

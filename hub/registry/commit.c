@@ -6,12 +6,14 @@
  */
 #include "hub/registry/commit.h"
 #include "common/base/mpio.h"
+#include "common/disk/file.h"
 #include "hub/registry/lookup.h"
 #include "hub/registry/snapshot.h"
 #include "hub/registry/state.h"
 #include <stdlib.h>
 
-enum { SNAPSHOT_MODE = 0600 };
+/* Each attach writes a generation, and who is attached may be what makes room on the disk. */
+enum { SNAPSHOT_MODE = 0600 | CBX_FILE_RESERVED };
 
 struct commit_waiter {
     cbx_store_done *done;

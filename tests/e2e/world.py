@@ -29,6 +29,7 @@ REMEDIES = {
     "connection refused": "nothing listens there on the target",
     "timed out": "`cbx-agent netcheck` tests the way to the hub",
     "overloaded": "a limit is reached: try again later",
+    "state cannot be saved": "the disk of this box or of that one is full: see their logs",
 }
 SBIN = "/usr/sbin:/sbin"
 SANITIZER = re.compile(r"(Address|Leak|UndefinedBehavior)Sanitizer|runtime error:")

@@ -132,6 +132,34 @@ a_dialer_is_stored_before_it_is_answered(void **state)
     assert_true(world_is_clean(program));
 }
 
+/* Refused at once, with the reason, however often; and all is well when there is room again. */
+static void
+dials_of_a_peer_that_cannot_be_stored_are_refused(struct world_agent *full)
+{
+    full->disk_full = true;
+    for (int i = 0; i < 3; i++) {
+        struct world_program *program = world_dial(cli, "web", 8080, 100, 100);
+        assert_true(world_until(the, SECOND, world_closed, program));
+        assert_int_equal(program->reason, CBX_REASON_STORAGE);
+    }
+    full->disk_full = false;
+    works(cli, "web");
+}
+
+static void
+a_dial_whose_peer_cannot_be_stored_is_refused_at_once(void **state)
+{
+    (void)state;
+    dials_of_a_peer_that_cannot_be_stored_are_refused(cli);
+}
+
+static void
+a_dialer_that_cannot_be_stored_is_refused_at_once(void **state)
+{
+    (void)state;
+    dials_of_a_peer_that_cannot_be_stored_are_refused(web);
+}
+
 static void
 what_is_stored_is_serial_and_identity(void **state)
 {
@@ -655,6 +683,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_peer_is_stored_before_its_first_use),
         TEST(a_dialer_is_stored_before_it_is_answered),
+        TEST(a_dial_whose_peer_cannot_be_stored_is_refused_at_once),
+        TEST(a_dialer_that_cannot_be_stored_is_refused_at_once),
         TEST(what_is_stored_is_serial_and_identity),
         TEST(a_generation_is_on_disk_before_welcome),
         TEST(a_join_is_on_disk_before_it_is_answered),

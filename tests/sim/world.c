@@ -485,7 +485,10 @@ settle(struct world *world)
         if (!agent->store_due || agent->disk_waits)
             continue;
         agent->store_due = false;
-        mesh_known_stored(agent->mesh);
+        if (agent->disk_full)
+            mesh_known_failed(agent->mesh);
+        else
+            mesh_known_stored(agent->mesh);
     }
 }
 

@@ -52,6 +52,7 @@ struct world_agent {
     bool has_joined, up, lost_final;
     bool store_due;  /* known_changed was called and not answered */
     bool disk_waits; /* nothing of it comes to disk */
+    bool disk_full;  /* and that is said */
     enum cbx_reason lost_reason;
     uint32_t lost_retry_ms;
     char lost_text[400];

@@ -252,6 +252,7 @@ each_reason_has_its_status(void **state)
         {CBX_REASON_OVERLOADED, 503, "connection_limit_reached"},
         {CBX_REASON_GOING_AWAY, 503, "destination_unavailable"},
         {CBX_REASON_UNREACHABLE, 502, "destination_ip_unroutable"},
+        {CBX_REASON_STORAGE, 503, "proxy_internal_error"},
         {CBX_REASON_LOST, 502, "connection_terminated"},
         {CBX_REASON_INTEGRITY, 502, "proxy_internal_error"},
         {CBX_REASON_NO_SESSION, 502, "proxy_internal_error"},

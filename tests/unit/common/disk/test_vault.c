@@ -780,6 +780,45 @@ plain_files_get_the_mode_asked_for(void **state)
     expect_file(path, plain, 5);
 }
 
+/* What is unchanged needs no room on a full disk. */
+static void
+keep_writes_only_what_has_changed(void **state)
+{
+    struct place *place = *state;
+    const char *path = at(place, "plain");
+    struct stat first, now;
+    assert_int_equal(cbx_file_keep(path, plain, 5, 0600, NULL), 0);
+    assert_int_equal(stat(path, &first), 0);
+    int hold = open(path, O_RDONLY); /* so that its number is not given again */
+    assert_true(hold >= 0);
+    assert_int_equal(cbx_file_keep(path, plain, 5, 0600, NULL), 0);
+    assert_int_equal(stat(path, &now), 0);
+    assert_int_equal(now.st_ino, first.st_ino);
+    assert_int_equal(cbx_file_keep(path, plain, 5, 0640, NULL), 0); /* another mode */
+    assert_int_equal(mode_of(path), 0640);
+    assert_int_equal(stat(path, &now), 0);
+    assert_int_not_equal(now.st_ino, first.st_ino);
+    assert_int_equal(cbx_file_keep(path, plain, 4, 0640, NULL), 0);
+    expect_file(path, plain, 4);
+    close(hold);
+}
+
+static void
+a_reserved_file_has_a_spare_of_its_size(void **state)
+{
+    struct place *place = *state;
+    const char *path = at(place, "plain");
+    char spare[256];
+    struct stat status;
+    assert_int_equal(cbx_file_save(path, plain, 5, 0640 | CBX_FILE_RESERVED, NULL), 0);
+    expect_file(path, plain, 5);
+    assert_int_equal(mode_of(path), 0640);
+    (void)snprintf(spare, sizeof spare, "%s.spare", path);
+    assert_int_equal(stat(spare, &status), 0);
+    assert_true(status.st_blocks * 512 >= 64 * 1024);
+    assert_int_equal(status.st_mode & 0777, 0600);
+}
+
 static void
 create_never_replaces(void **state)
 {
@@ -886,6 +925,8 @@ main(void)
         TEST(a_folder_in_the_way_is_an_error_and_leaves_no_temporary),
         TEST(a_missing_folder_is_an_error),
         TEST(plain_files_get_the_mode_asked_for),
+        TEST(keep_writes_only_what_has_changed),
+        TEST(a_reserved_file_has_a_spare_of_its_size),
         TEST(create_never_replaces),
         TEST(load_is_bounded),
         TEST(a_file_whose_size_is_not_known_loads),

@@ -65,7 +65,7 @@ fixture_teardown(void **state)
     struct fixture *f = *state;
     registry_free(f->registry);
     cbx_vault_key_wipe(&f->key);
-    bool alone = scratch_end(f->folder, "registry", "key", NULL);
+    bool alone = scratch_end(f->folder, "registry", "registry.spare", "key", NULL);
     free(f);
     return alone ? 0 : -1;
 }
