@@ -40,7 +40,7 @@ _cbx_hub() {
     --ttl) words="15m 1h 24h" ;;
     --ends) words="1d 7d 30d" ;;
     --keepalive | --gone | --login-grace | --allowance-grace) words="5s 15s 45s" ;;
-    --public | --pond | --slug | --expose | --label | --queue-max | --unauthenticated-max | \
+    --public | --proxy-protocol | --pond | --slug | --expose | --label | --queue-max | --unauthenticated-max | \
         --per-address-max | --login-processes) return ;;
     esac
     if [[ -n $words ]]; then
@@ -49,7 +49,7 @@ _cbx_hub() {
     fi
     case $command in
     "") words="$commands help $options --version" ;;
-    run) words="$options $keys --listen --public --config --user --as-root --sshd --lanes --direct --queue-max
+    run) words="$options $keys --listen --public --proxy-protocol --config --user --as-root --sshd --lanes --direct --queue-max
             --keepalive --gone --login-grace --allowance-grace --unauthenticated-max --per-address-max
             --login-processes --log-times" ;;
     invite) words="$options $keys --pond --slug --expose --ttl --ends --label --keys --out --replace" ;;

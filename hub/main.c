@@ -18,6 +18,7 @@ static const struct cbx_option common_options[] = {
 static const struct cbx_option run_options[] = {
     {"listen", "ADDR:PORT", "where to listen (default: 127.0.0.1:7000; port 0: any)", true},
     {"public", "HOST:PORT", "address of the hub that tokens contain", true},
+    {"proxy-protocol", "ADDR/PREFIX", "take PROXY headers from this load balancer", true},
     {"config", "FILE", "read options from this file too (NAME = VALUE)", false},
     {"user", "NAME", "as root: switch to this account at startup", false},
     {"as-root", NULL, "as root: run as root", false},

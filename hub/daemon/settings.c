@@ -13,6 +13,7 @@
 enum setting_kind {
     SETTING_LISTEN,
     SETTING_PUBLIC,
+    SETTING_PROXY,
     SETTING_TEXT,
     SETTING_SWITCH,
     SETTING_DURATION, /* milliseconds */
@@ -34,6 +35,7 @@ struct setting {
 static const struct setting settings[] = {
     {"listen", SETTING_LISTEN, AT(listen), 0, 0},
     {"public", SETTING_PUBLIC, AT(public_addresses), 0, 0},
+    {"proxy-protocol", SETTING_PROXY, AT(proxies), 0, 0},
     {"user", SETTING_TEXT, AT(user), 0, 0},
     {"as-root", SETTING_SWITCH, AT(as_root), 0, 0},
     {"log-times", SETTING_SWITCH, AT(log_times), 0, 0},
@@ -102,6 +104,15 @@ add_public(struct run_list *list, const char *value, struct cbx_error *error)
 }
 
 static int
+add_proxy(struct run_list *list, const char *value, struct cbx_error *error)
+{
+    struct proxy_prefix prefix;
+    int result = proxy_prefix_parse(value, &prefix, error);
+
+    return result != 0 ? result : list_add(list, value, error);
+}
+
+static int
 set_text(char **text, const char *value, struct cbx_error *error)
 {
     char *copy = strdup(value);
@@ -147,6 +158,8 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
         return add_listen(field(config, setting), value, error);
     case SETTING_PUBLIC:
         return add_public(field(config, setting), value, error);
+    case SETTING_PROXY:
+        return add_proxy(field(config, setting), value, error);
     case SETTING_TEXT:
         return set_text(field(config, setting), value, error);
     case SETTING_SWITCH:
@@ -169,7 +182,8 @@ apply(struct run_config *config, const struct setting *setting, const char *valu
 static bool
 is_list(const struct setting *setting)
 {
-    return setting->kind == SETTING_LISTEN || setting->kind == SETTING_PUBLIC;
+    return setting->kind == SETTING_LISTEN || setting->kind == SETTING_PUBLIC ||
+           setting->kind == SETTING_PROXY;
 }
 
 /* ---- the file ---- */
@@ -281,6 +295,7 @@ run_config_free(struct run_config *config)
 {
     list_clear(&config->listen);
     list_clear(&config->public_addresses);
+    list_clear(&config->proxies);
     free(config->user);
     free(config->key_file);
     free(config->passphrase_file);

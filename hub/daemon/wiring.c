@@ -157,6 +157,11 @@ open_door(struct serve *serve, struct cbx_error *error)
         recent_logins_new(serve->config->state_dir, listen_admission(serve->listen), serve->store);
     if (!serve->recent_logins)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
+    for (uint32_t i = 0; i < run->proxies.count && result == 0; i++) {
+        struct proxy_prefix prefix;
+        result = proxy_prefix_parse(run->proxies.item[i], &prefix, error);
+        (void)(result == 0 && listen_proxy(serve->listen, &prefix)); /* no more than fit */
+    }
     const struct serve_config *config = serve->config;
     for (uint32_t i = 0; i < config->bound_count && result == 0; i++)
         result = listen_add(serve->listen, config->bound[i], error);

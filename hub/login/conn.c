@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by test_strangers.py. */
+/* Tested by test_strangers.py and test_proxy_protocol.py. */
 #include "hub/login/conn.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
@@ -13,13 +13,15 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FIRST_BYTES = 4, NOTSENT_BYTES = 128 * 1024 };
+enum { FIRST_BYTES = 4, NOTSENT_BYTES = 128 * 1024, ODD_LINES_BURST = 5 };
+static const double ODD_LINES_PER_S = 0.1;
 
 /* ---- states ---- */
 
 static const struct cbx_states states = {
     .what = "connection",
     .state = {
+        [CONN_NEW] = {"NEW", CBX_STATE(CONN_SILENT)},
         [CONN_SILENT] = {"SILENT", CBX_STATE(CONN_LANE) | CBX_STATE(CONN_WAITING)},
         [CONN_LANE] = {"LANE", 0},
         [CONN_WAITING] = {"WAITING", CBX_STATE(CONN_SSHD)},
@@ -70,11 +72,19 @@ let_go_of_socket(struct conn *conn)
     conn->fd = -1;
 }
 
+static void
+stop_awaiting_header(struct conn *conn)
+{
+    conn->door->proxies.awaited -= conn->header_wanted > 0;
+    conn->header_wanted = 0;
+}
+
 void
 door_conn_free(struct conn *conn)
 {
     struct door *door = conn->door;
 
+    stop_awaiting_header(conn);
     if (conn->state >= CONN_SSHD)
         door->running--;
     if (conn->state == CONN_ENDING)
@@ -102,19 +112,26 @@ void
 door_conn_end(struct conn *conn, int64_t ms)
 {
     set_state(conn, CONN_ENDING);
-    conn->kill_us = cbx_clock_us() + ms * 1000;
+    conn->due_us = cbx_clock_us() + ms * 1000;
 }
 
 /* ---- ways on ---- */
+
+/* The kernel reports the socket when so many bytes are there, or their end. */
+static void
+wake_at(const struct conn *conn, size_t bytes)
+{
+    const int count = (int)bytes;
+
+    (void)setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &count, sizeof count);
+}
 
 static void
 start_sshd(struct conn *conn)
 {
     struct door *door = conn->door;
-    const int one = 1;
 
-    /* sshd reads as it likes. */
-    (void)setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
+    wake_at(conn, 1); /* sshd reads as it likes */
     int result = spawner_launch(door->spawner, conn->id, conn->fd);
     if (result != 0) {
         cbx_log_warn("connection %llu from %s: cannot start an sshd: %s",
@@ -145,9 +162,7 @@ door_start_waiting(struct door *door)
 static void
 await_preface(struct conn *conn)
 {
-    const int whole = CBX_LANE_PREFACE;
-
-    (void)setsockopt(conn->fd, SOL_SOCKET, SO_RCVLOWAT, &whole, sizeof whole);
+    wake_at(conn, CBX_LANE_PREFACE);
     set_state(conn, CONN_LANE);
 }
 
@@ -157,41 +172,192 @@ hand_out_lane(struct conn *conn)
 {
     struct door *door = conn->door;
     uint8_t preface[CBX_LANE_PREFACE];
-    const int one = 1;
 
     if (recv(conn->fd, preface, sizeof preface, MSG_DONTWAIT) != (ssize_t)sizeof preface) {
         door_conn_drop(conn, &door->count.left);
         return;
     }
     int fd = conn->fd;
+    wake_at(conn, 1);
     ev_io_stop(door->loop, &conn->readable);
     conn->fd = -1;
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &one, sizeof one);
     door_conn_drop(conn, &door->count.lanes);
     door->lane(door->lane_arg, fd, preface);
     sodium_memzero(preface, sizeof preface);
 }
 
-/* ---- the beginning ---- */
+/* ---- being admitted ---- */
 
+/* By conn->from, whosever word that is. */
 static void
-on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
+admit(struct conn *conn)
 {
-    struct conn *conn = watcher->data;
     struct door *door = conn->door;
-    char bytes[FIRST_BYTES];
+    uint64_t dropped = 0;
+    enum admission_verdict verdict = admission_admit(
+        door->admission, conn->id, &conn->from, cbx_clock_us(), randombytes_random(), &dropped);
+    struct conn *victim = dropped != 0 ? door_conn(door, dropped) : NULL;
 
-    (void)events;
-    if (conn->state == CONN_LANE) {
-        hand_out_lane(conn);
+    if (victim)
+        door_conn_drop(victim, &door->count.silent_dropped);
+    if (verdict != ADMISSION_ADMITTED) {
+        door_conn_drop(conn, verdict == ADMISSION_FULL ? &door->count.refused_full
+                                                       : &door->count.refused_address);
         return;
     }
+    door->count.accepted++;
+    stop_awaiting_header(conn);
+    set_state(conn, CONN_SILENT);
+    wake_at(conn, FIRST_BYTES);
+    ev_io_start(door->loop, &conn->readable);
+    door_watch_time(door);
+}
+
+/* ---- the header of a load balancer ---- */
+
+/* Strangers cause these lines, so they are few. */
+static bool
+may_say(struct door *door)
+{
+    struct door_proxies *proxies = &door->proxies;
+
+    if (!cbx_rate_take(&proxies->lines, ODD_LINES_PER_S, ODD_LINES_BURST, cbx_clock_us())) {
+        proxies->unsaid++;
+        return false;
+    }
+    if (proxies->unsaid > 0)
+        cbx_log_warn("%llu more connections with a PROXY protocol header too many or too few were "
+                     "closed",
+                     (unsigned long long)proxies->unsaid);
+    proxies->unsaid = 0;
+    return true;
+}
+
+static void
+refuse_header(struct conn *conn, const uint8_t *bytes, size_t length)
+{
+    int version = proxy_header_looks_like(bytes, length);
+
+    if (may_say(conn->door))
+        cbx_log_warn("connection %llu from %s, closed: %s, and --proxy-protocol names its address",
+                     (unsigned long long)conn->id, conn->address,
+                     version != 0 ? "its PROXY protocol header is not legal"
+                                  : "it does not begin with a PROXY protocol header");
+    door_conn_drop(conn, &conn->door->count.not_proxy);
+}
+
+/* The header is read, the client's bytes behind it stay for whom they are for. */
+static void
+take_header(struct conn *conn, const struct proxy_header *header)
+{
+    uint8_t bytes[PROXY_HEADER_MAX];
+    const struct sockaddr *address = (const struct sockaddr *)&header->address;
+
+    if (recv(conn->fd, bytes, header->length, MSG_DONTWAIT) != (ssize_t)header->length) {
+        door_conn_drop(conn, &conn->door->count.left);
+        return;
+    }
+    conn->had_header = true;
+    if (header->has_address && admission_address_of(address, &conn->from))
+        listen_format(address, conn->address);
+    admit(conn);
+}
+
+static void
+look_for_header(struct conn *conn)
+{
+    uint8_t bytes[PROXY_HEADER_MAX];
+    struct proxy_header header;
     ssize_t got = recv(conn->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+
+    if (got < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got < (ssize_t)conn->header_wanted) { /* fewer than asked for: the end came first */
+        if (got > 0 && proxy_header_parse(bytes, (size_t)got, &header, &(size_t){0}) < 0)
+            refuse_header(conn, bytes, (size_t)got);
+        else
+            door_conn_drop(conn, &conn->door->count.left);
+        return;
+    }
+    int result = proxy_header_parse(bytes, (size_t)got, &header, &conn->header_wanted);
+    if (result < 0)
+        refuse_header(conn, bytes, (size_t)got);
+    else if (result > 0)
+        take_header(conn, &header);
+    else
+        wake_at(conn, conn->header_wanted);
+}
+
+static bool
+is_proxy(const struct door *door, const struct sockaddr *address)
+{
+    for (uint32_t i = 0; i < door->proxies.count; i++)
+        if (proxy_prefix_holds(&door->proxies.prefix[i], address))
+            return true;
+    return false;
+}
+
+/* Connections are held in the order in which they came. */
+static void
+drop_oldest_without_header(struct door *door)
+{
+    struct conn *conn = door->conns;
+
+    while (conn && conn->header_wanted == 0)
+        conn = conn->hh.next;
+    if (conn)
+        door_conn_drop(conn, &door->count.silent_dropped);
+}
+
+static void
+await_header(struct conn *conn)
+{
+    struct door_proxies *proxies = &conn->door->proxies;
+
+    if (proxies->awaited >= proxies->awaited_max)
+        drop_oldest_without_header(conn->door);
+    proxies->awaited++;
+    conn->header_wanted = PROXY_HEADER_FIRST;
+    conn->due_us = cbx_clock_us() + proxies->wait_us;
+    wake_at(conn, conn->header_wanted);
+    ev_io_start(conn->door->loop, &conn->readable);
+    door_watch_time(conn->door);
+}
+
+/* ---- the beginning ---- */
+
+/* Neither SSH nor a lane. A load balancer that is not known as one is a frequent mistake, and its
+ * operator sees nothing but closed connections. */
+static void
+refuse_other(struct conn *conn)
+{
+    uint8_t bytes[PROXY_HEADER_FIRST];
+    ssize_t got = recv(conn->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+    int version = got > 0 ? proxy_header_looks_like(bytes, (size_t)got) : 0;
+
+    if (version != 0 && may_say(conn->door))
+        cbx_log_warn("connection %llu from %s, closed: it begins with a %sPROXY protocol header "
+                     "(v%d)%s",
+                     (unsigned long long)conn->id, conn->address, conn->had_header ? "second " : "",
+                     version,
+                     conn->had_header ? ""
+                                      : "; if that is your load balancer, name its address with "
+                                        "--proxy-protocol");
+    door_conn_drop(conn, &conn->door->count.not_ssh);
+}
+
+static void
+on_first_bytes(struct conn *conn)
+{
+    struct door *door = conn->door;
+    char bytes[FIRST_BYTES];
+    ssize_t got = recv(conn->fd, bytes, sizeof bytes, MSG_PEEK | MSG_DONTWAIT);
+
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got == FIRST_BYTES && memcmp(bytes, "SSH-", FIRST_BYTES) == 0) {
         /* Bytes stay unread for sshd, so the socket would be readable all the time. */
-        ev_io_stop(loop, watcher);
+        ev_io_stop(door->loop, &conn->readable);
         set_state(conn, CONN_WAITING);
         admission_spoke(door->admission, conn->id);
         door_start_waiting(door);
@@ -199,7 +365,7 @@ on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
                memcmp(bytes, cbx_lane_magic, FIRST_BYTES) == 0) {
         await_preface(conn);
     } else if (got == FIRST_BYTES) {
-        door_conn_drop(conn, &door->count.not_ssh);
+        refuse_other(conn);
     } else {
         /* Fewer than asked for: the end came first. */
         door_conn_drop(conn, &door->count.left);
@@ -207,14 +373,28 @@ on_first_bytes(struct ev_loop *loop, ev_io *watcher, int events)
 }
 
 static void
+on_readable(struct ev_loop *loop, ev_io *watcher, int events)
+{
+    struct conn *conn = watcher->data;
+
+    (void)loop;
+    (void)events;
+    if (conn->state == CONN_NEW)
+        look_for_header(conn);
+    else if (conn->state == CONN_LANE)
+        hand_out_lane(conn);
+    else
+        on_first_bytes(conn);
+}
+
+static void
 set_options(int fd)
 {
-    const int one = 1, first = FIRST_BYTES, notsent = NOTSENT_BYTES;
+    const int one = 1, notsent = NOTSENT_BYTES;
 
     /* None of them is needed to work, so none is an error. */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &notsent, sizeof notsent);
-    (void)setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &first, sizeof first);
 }
 
 struct conn *
@@ -222,8 +402,10 @@ door_conn_new(struct door *door, int fd, const struct sockaddr *address)
 {
     struct conn *conn = calloc(1, sizeof *conn);
 
-    if (!conn)
+    if (!conn || !admission_address_of(address, &conn->from)) {
+        free(conn);
         return NULL;
+    }
     conn->door = door;
     conn->id = ++door->last_id;
     conn->fd = fd;
@@ -233,15 +415,17 @@ door_conn_new(struct door *door, int fd, const struct sockaddr *address)
         free(conn);
         return NULL;
     }
-    ev_io_init(&conn->readable, on_first_bytes, fd, EV_READ);
+    ev_io_init(&conn->readable, on_readable, fd, EV_READ);
     conn->readable.data = conn;
     return conn;
 }
 
 void
-door_conn_watch(struct conn *conn)
+door_conn_begin(struct conn *conn, const struct sockaddr *address)
 {
     set_options(conn->fd);
-    ev_io_start(conn->door->loop, &conn->readable);
-    door_watch_time(conn->door);
+    if (is_proxy(conn->door, address))
+        await_header(conn);
+    else
+        admit(conn);
 }

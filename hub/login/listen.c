@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 static const double TICK_S = 0.25;
+enum { LOGIN_LINES_PER_S = 20, LOGIN_LINES_BURST = 50 }; /* as many as of sshd's own */
 
 struct listener {
     struct listen *listen;
@@ -30,32 +31,18 @@ struct listen {
 /* ---- accepting ---- */
 
 static void
-admit(void *arg, int fd, const struct sockaddr *address)
+take(void *arg, int fd, const struct sockaddr *address)
 {
     struct door *door = &((struct listener *)arg)->listen->door;
-    struct admission_address from;
-    uint64_t dropped = 0;
-    struct conn *conn =
-        admission_address_of(address, &from) ? door_conn_new(door, fd, address) : NULL;
+    struct conn *conn = door_conn_new(door, fd, address);
 
     if (!conn) {
         (void)close(fd);
         door->count.failed++;
         return;
     }
-    enum admission_verdict verdict = admission_admit(
-        door->admission, conn->id, &from, cbx_clock_us(), randombytes_random(), &dropped);
-    struct conn *victim = dropped != 0 ? door_conn(door, dropped) : NULL;
-    if (victim)
-        door_conn_drop(victim, &door->count.silent_dropped);
-    if (verdict != ADMISSION_ADMITTED) {
-        door_conn_drop(conn, verdict == ADMISSION_FULL ? &door->count.refused_full
-                                                       : &door->count.refused_address);
-        return;
-    }
-    door->count.accepted++;
     cbx_socket_unpace(fd, address);
-    door_conn_watch(conn);
+    door_conn_begin(conn, address);
 }
 
 /* What those not attached yet are going to take: a socket and two pipes each, in place of the
@@ -63,10 +50,10 @@ admit(void *arg, int fd, const struct sockaddr *address)
 static uint32_t
 promised_descriptors(void *arg)
 {
-    const struct listener *listener = arg;
-    const struct admission *admission = listener->listen->door.admission;
+    const struct door *door = &((const struct listener *)arg)->listen->door;
 
-    return 2 * admission_count(admission) + admission_count_state(admission, ADMISSION_SSHD);
+    return 2 * (admission_count(door->admission) + door->proxies.awaited) +
+           admission_count_state(door->admission, ADMISSION_SSHD);
 }
 
 static void
@@ -82,7 +69,7 @@ on_paused(void *arg, int cause, bool say)
 }
 
 static const struct cbx_acceptor_ops acceptor_ops = {.use = CBX_DESCRIPTORS_CLIENTS,
-                                                     .take = admit,
+                                                     .take = take,
                                                      .promised = promised_descriptors,
                                                      .paused = on_paused};
 
@@ -110,10 +97,23 @@ kill_ending(struct door *door, int64_t now_us)
     if (door->ending == 0)
         return;
     for (struct conn *conn = door->conns; conn != NULL; conn = conn->hh.next) {
-        if (conn->state != CONN_ENDING || conn->kill_us > now_us)
+        if (conn->state != CONN_ENDING || conn->due_us > now_us)
             continue;
         (void)spawner_kill(door->spawner, conn->id); /* when it did not take it: again then */
-        conn->kill_us = now_us + LISTEN_ENDING_MS * 1000;
+        conn->due_us = now_us + LISTEN_ENDING_MS * 1000;
+    }
+}
+
+static void
+drop_without_header(struct door *door, int64_t now_us)
+{
+    struct conn *conn = NULL, *next = NULL;
+
+    if (door->proxies.awaited == 0)
+        return;
+    HASH_ITER(hh, door->conns, conn, next) {
+        if (conn->header_wanted > 0 && conn->due_us <= now_us)
+            door_conn_drop(conn, &door->count.silent_timeouts);
     }
 }
 
@@ -131,9 +131,10 @@ on_tick(struct ev_loop *loop, ev_timer *watcher, int events)
         if (conn)
             time_is_over(conn);
     }
+    drop_without_header(door, now_us);
     kill_ending(door, now_us);
     door_start_waiting(door);
-    if (admission_count(door->admission) == 0 && door->ending == 0)
+    if (admission_count(door->admission) == 0 && door->proxies.awaited == 0 && door->ending == 0)
         ev_timer_stop(loop, watcher);
 }
 
@@ -156,6 +157,8 @@ listen_new(struct ev_loop *loop, const struct admission_config *admission, struc
         free(listen);
         return NULL;
     }
+    listen->door.proxies.awaited_max = admission->total;
+    listen->door.proxies.wait_us = admission->silent_us;
     ev_timer_init(&listen->door.tick, on_tick, 0, TICK_S);
     listen->door.tick.data = &listen->door;
     return listen;
@@ -167,6 +170,17 @@ listen_lanes(struct listen *listen,
 {
     listen->door.lane = lane;
     listen->door.lane_arg = arg;
+}
+
+bool
+listen_proxy(struct listen *listen, const struct proxy_prefix *prefix)
+{
+    struct door_proxies *proxies = &listen->door.proxies;
+
+    if (proxies->count == PROXY_PREFIXES_MAX)
+        return false;
+    proxies->prefix[proxies->count++] = *prefix;
+    return true;
 }
 
 void
@@ -257,6 +271,16 @@ listen_detached(struct listen *listen, uint64_t connection)
         door_conn_end(conn, LISTEN_ENDING_MS);
 }
 
+/* sshd has said why, with the address that it knows: the load balancer's. */
+static void
+tell_whose_login(const struct conn *conn)
+{
+    if (conn->had_header && cbx_rate_take(&conn->door->proxies.logins, LOGIN_LINES_PER_S,
+                                          LOGIN_LINES_BURST, cbx_clock_us()))
+        cbx_log_info("connection %llu from %s: ended without a login", (unsigned long long)conn->id,
+                     conn->address);
+}
+
 void
 listen_exited(struct listen *listen, uint64_t connection)
 {
@@ -264,7 +288,10 @@ listen_exited(struct listen *listen, uint64_t connection)
 
     if (!conn || conn->state < CONN_SSHD)
         return;
-    listen->door.count.login_failures += conn->state == CONN_SSHD;
+    if (conn->state == CONN_SSHD) {
+        listen->door.count.login_failures++;
+        tell_whose_login(conn);
+    }
     admission_drop(listen->door.admission, connection);
     door_conn_free(conn);
     door_start_waiting(&listen->door);
@@ -294,11 +321,13 @@ listen_json(const struct listen *listen)
         {"silent", admission_count_state(listen->door.admission, ADMISSION_SILENT)},
         {"waiting", admission_count_state(listen->door.admission, ADMISSION_WAITING)},
         {"logging_in", admission_count_state(listen->door.admission, ADMISSION_SSHD)},
+        {"awaiting_header", listen->door.proxies.awaited},
         {"sshd", listen->door.running},
         {"accepted", count->accepted},
         {"logged_in", count->logged_in},
         {"lanes", count->lanes},
         {"not_ssh", count->not_ssh},
+        {"not_proxy", count->not_proxy},
         {"left", count->left},
         {"silent_timeouts", count->silent_timeouts},
         {"silent_dropped", count->silent_dropped},

@@ -9,6 +9,7 @@
 #include "common/base/err.h"
 #include "common/link/lane.h"
 #include "hub/login/admission.h"
+#include "hub/login/proxy_protocol.h"
 #include <jansson.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -33,6 +34,10 @@ void listen_free(struct listen *listen);
 void listen_lanes(struct listen *listen,
                   void (*lane)(void *arg, int fd, const uint8_t preface[CBX_LANE_PREFACE]),
                   void *arg);
+
+/* Connections from there begin with a header that says who their client is (proxy_protocol.h).
+ * False when there are PROXY_PREFIXES_MAX already. */
+bool listen_proxy(struct listen *listen, const struct proxy_prefix *prefix);
 
 /* Who waits; for what outlives the process (recent_logins.h). */
 struct admission *listen_admission(struct listen *listen);

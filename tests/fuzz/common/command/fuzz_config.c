@@ -83,6 +83,8 @@ try_hub(void)
             check_address(config.listen.item[i]);
         for (uint32_t i = 0; i < config.public_addresses.count; i++)
             check(strlen(config.public_addresses.item[i]) < CBX_ADDRESS_TEXT_MAX);
+        for (uint32_t i = 0; i < config.proxies.count; i++)
+            check(proxy_prefix_parse(config.proxies.item[i], &(struct proxy_prefix){0}, NULL) == 0);
         check(config.keepalive_ms >= 100 && config.gone_ms >= 300);
         check(config.login_grace_ms >= 1000 && config.login_grace_ms <= 600000);
         check(config.queue_max >= 1 << 20 && config.unauthenticated_max >= 2);

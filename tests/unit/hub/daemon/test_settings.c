@@ -80,6 +80,8 @@ test_a_file_sets_what_it_names_and_leaves_the_rest(void **state)
                                         "listen = 0.0.0.0:7000\n"
                                         "listen = [::]:7000 ; both\n"
                                         "public = hub.example.org:7000\n"
+                                        "proxy-protocol = 10.0.0.7\n"
+                                        "proxy-protocol = fd00::/8\n"
                                         "keepalive = 5s\n"
                                         "queue-max = 64M\n"
                                         "direct = off\n"
@@ -89,6 +91,8 @@ test_a_file_sets_what_it_names_and_leaves_the_rest(void **state)
     assert_int_equal(fixture->config.listen.count, 2);
     assert_string_equal(fixture->config.listen.item[1], "[::]:7000");
     assert_string_equal(fixture->config.public_addresses.item[0], "hub.example.org:7000");
+    assert_int_equal(fixture->config.proxies.count, 2);
+    assert_string_equal(fixture->config.proxies.item[1], "fd00::/8");
     assert_int_equal(fixture->config.keepalive_ms, 5000);
     assert_int_equal(fixture->config.queue_max, 64 << 20);
     assert_false(fixture->config.direct);
@@ -176,6 +180,8 @@ test_addresses_are_checked(void **state)
     assert_error(state, "listen = 7000\n", 1, "ADDR:PORT");
     assert_error(state, "public = hub.example.org\n", 1, "HOST:PORT");
     assert_error(state, "public = hub.example.org:0\n", 1, "HOST:PORT");
+    assert_error(state, "proxy-protocol = balancer\n", 1, "ADDR/PREFIX");
+    assert_error(state, "proxy-protocol = 10.0.0.7/8\n", 1, "behind its prefix");
 }
 
 static void
