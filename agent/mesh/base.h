@@ -16,12 +16,12 @@
 #define AGENT_MESH_BASE_H
 
 #include "agent/mesh/mesh.h"
+#include "common/base/hash_table.h"
 #include "common/base/rate.h"
 #include "common/link/pump.h"
 #include "common/session/session.h"
 #include "common/stream/stream.h"
 #include <sys/queue.h>
-#include <uthash.h>
 
 struct mesh_loop;
 struct mesh_try;
@@ -70,7 +70,8 @@ struct mesh_direct {
     struct mesh_peer *peer; /* NULL once it is over */
     TAILQ_ENTRY(mesh_direct) entry;
     struct cbx_rate opens, opens_out; /* the peer's; rates.c: ours */
-    uint32_t shed;                    /* OPENs and RESUMEs beyond that */
+    struct cbx_rate stale;
+    uint32_t shed; /* frames beyond opens and stale */
     int64_t since_unix;
     int64_t idle_since;  /* 0: a stream is there */
     enum cbx_reason bye; /* what the peer said last */

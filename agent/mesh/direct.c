@@ -56,6 +56,26 @@ shed(struct mesh_direct *direct, struct cbx_link *link, const struct cbx_frame *
     return 0;
 }
 
+/* So many frames for circuits that are gone were not on their way when those ended. */
+static int
+count_stale(struct mesh_direct *direct, int64_t now, struct cbx_error *error)
+{
+    direct->shed += !cbx_rate_allows(&direct->stale, &CBX_RATE_STALE, now);
+    if (direct->shed <= CBX_RATE_SHED_MAX)
+        return 0;
+    return cbx_fail(error, CBX_ERR_LIMIT, "too many frames for circuits that are gone");
+}
+
+static int
+take_circuit(struct mesh_direct *direct, struct cbx_link *link, struct cbx_frame *frame,
+             int64_t now, struct cbx_error *error)
+{
+    const struct mesh *mesh = direct->mesh;
+    uint64_t stale = mesh->count.stale;
+    int result = mesh_stream_frame(direct->mesh, link, frame, now, error);
+    return result == 0 && mesh->count.stale != stale ? count_stale(direct, now, error) : result;
+}
+
 static int
 take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed, int64_t now,
            struct cbx_error *error)
@@ -67,7 +87,7 @@ take_frame(void *owner, struct cbx_link *link, const struct cbx_frame *borrowed,
     if (too_many(direct, &frame, now))
         return shed(direct, link, &frame, error);
     if (cbx_frame_has_label(frame.type))
-        return mesh_stream_frame(direct->mesh, link, &frame, now, error);
+        return take_circuit(direct, link, &frame, now, error);
     return cbx_fail(error, CBX_ERR_STATE, "unexpected %s on a direct lane",
                     cbx_frame_name(frame.type));
 }

@@ -181,7 +181,7 @@ take_new(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *frame, int6
          struct cbx_error *error)
 {
     if (cbx_link_take_label(link, frame->label) < 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new label of the sender",
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not the sender's next one",
                         cbx_frame_name(frame->type), frame->label);
     if (frame->type == CBX_FRAME_OPEN)
         mesh_incoming_take(mesh, link, frame, now);
@@ -195,8 +195,7 @@ static int
 take_stale(struct mesh *mesh, const struct cbx_link *link, const struct cbx_frame *frame,
            struct cbx_error *error)
 {
-    bool ours = (frame->label & 1) != link->config.hub;
-    if (ours ? frame->label >= link->next_label : frame->label > link->last_seen)
+    if (!cbx_link_label_known(link, frame->label))
         return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u was never opened",
                         cbx_frame_name(frame->type), frame->label);
     mesh->count.stale++;

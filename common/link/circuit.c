@@ -79,6 +79,13 @@ cbx_link_label(struct cbx_link *link)
     return label;
 }
 
+void
+cbx_link_label_unused(struct cbx_link *link, uint32_t label)
+{
+    if (link->next_label == label + 2)
+        link->next_label = label;
+}
+
 int
 cbx_circuit_add(struct cbx_link *link, struct cbx_circuit *circuit, uint32_t label,
                 const struct cbx_circuit_ops *ops)
@@ -120,11 +127,17 @@ cbx_circuit_find(struct cbx_link *link, uint32_t label)
 int
 cbx_link_take_label(struct cbx_link *link, uint32_t label)
 {
-    bool odd = label & 1;
-    if (odd != link->config.hub || label <= link->last_seen)
+    if (label != link->neighbour_label || label > UINT32_MAX - 2)
         return CBX_ERR_FORMAT;
-    link->last_seen = label;
+    link->neighbour_label = label + 2;
     return 0;
+}
+
+bool
+cbx_link_label_known(const struct cbx_link *link, uint32_t label)
+{
+    bool ours = (label & 1) == (link->next_label & 1);
+    return label < (ours ? link->next_label : link->neighbour_label);
 }
 
 void

@@ -13,16 +13,22 @@
 
 #include "common/link/link_state.h"
 
-/* A label of our own for a new circuit; 0 when the space is used up. */
+/* A label of our own for a new circuit; 0 when the space is used up. The next frame to be queued is
+ * the one that opens it. */
 uint32_t cbx_link_label(struct cbx_link *link);
+/* Nothing was sent under it, the last one: it is the next one again, for the neighbour knows which
+ * one comes. */
+void cbx_link_label_unused(struct cbx_link *link, uint32_t label);
 /* Puts a circuit under its label. CBX_ERR_NOMEM. */
 int cbx_circuit_add(struct cbx_link *link, struct cbx_circuit *circuit, uint32_t label,
                     const struct cbx_circuit_ops *ops);
 void cbx_circuit_remove(struct cbx_circuit *circuit); /* harmless when not added */
 struct cbx_circuit *cbx_circuit_find(struct cbx_link *link, uint32_t label);
-/* A label that the neighbour opens: of its parity and greater than all before, or
- * CBX_ERR_FORMAT. */
+/* A label that the neighbour opens: exactly its next one, or CBX_ERR_FORMAT. Who could choose would
+ * choose those that cost us most. */
 int cbx_link_take_label(struct cbx_link *link, uint32_t label);
+/* Whether one side or the other has opened it already. */
+bool cbx_link_label_known(const struct cbx_link *link, uint32_t label);
 /* The circuit has data, control to send. */
 void cbx_circuit_data_ready(struct cbx_circuit *circuit);
 void cbx_circuit_control_ready(struct cbx_circuit *circuit);

@@ -21,6 +21,7 @@ cbx_link_init(struct cbx_link *link, const struct cbx_link_config *config,
     link->ack_every = ACK_EVERY_START;
     link->control_credit = CBX_LINK_CONTROL_CREDIT_MAX;
     link->next_label = config->hub ? 2 : 1;
+    link->neighbour_label = config->hub ? 1 : 2;
     link->heard_at = now;
     link->magic_seen = config->hub;
     STAILQ_INIT(&link->control);

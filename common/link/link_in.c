@@ -9,6 +9,10 @@ enum {
     READ_LARGE = 384 * 1024,
     ACK_DELAY_US = 5000,
     ACK_EVERY_MIN = 1024,
+    /* A frame costs whoever takes it something, however small it is: a batch of so many whose
+     * average is so small is not to take longer than one of large frames. */
+    FRAMES_MANY = 256,
+    FRAME_SMALL = 128,
 };
 
 const uint8_t cbx_link_magic[CBX_LINK_MAGIC_SIZE] = "\0cbx link 1\r\n\0\xff";
@@ -57,6 +61,14 @@ read_end(const struct cbx_link *link)
     return link->in_end < soft ? soft : link->in_begin + wanted_length(link);
 }
 
+/* How much may be read at once. */
+static size_t
+room_of(const struct cbx_link *link)
+{
+    size_t room = read_end(link) - link->in_end;
+    return link->small_frames && room > CBX_LINK_READ_SMALL ? CBX_LINK_READ_SMALL : room;
+}
+
 int
 cbx_link_space(struct cbx_link *link, uint8_t **at, size_t *room)
 {
@@ -70,22 +82,21 @@ cbx_link_space(struct cbx_link *link, uint8_t **at, size_t *room)
         if (result < 0)
             return result;
     }
-    uint32_t end = read_end(link);
-    if (end <= link->in_end) { /* a whole frame is never left unparsed; fewer than 4 bytes may be */
+    /* A whole frame is never left unparsed; fewer than 4 bytes may be. */
+    if (read_end(link) <= link->in_end) {
         int result = renew_input(link, wanted);
         if (result < 0)
             return result;
-        end = read_end(link);
     }
     *at = link->in->bytes + link->in_end;
-    *room = end - link->in_end;
+    *room = room_of(link);
     return 0;
 }
 
 static void
 adapt_read_size(struct cbx_link *link, size_t bytes, size_t room)
 {
-    if (bytes >= room && link->read_size < READ_LARGE)
+    if (bytes >= room && !link->small_frames && link->read_size < READ_LARGE)
         link->read_size = link->read_size == CBX_LINK_READ_SMALL ? READ_MIDDLE : READ_LARGE;
     else if (bytes < CBX_LINK_READ_SMALL / 4 && link->read_size > CBX_LINK_READ_SMALL &&
              room > CBX_LINK_READ_SMALL)
@@ -294,7 +305,8 @@ parse(struct cbx_link *link, int64_t now, struct cbx_error *error)
 int
 cbx_link_received(struct cbx_link *link, size_t bytes, int64_t now, struct cbx_error *error)
 {
-    size_t room = read_end(link) - link->in_end;
+    size_t room = room_of(link);
+    uint64_t frames = link->count.frames_in;
     link->in_end += (uint32_t)bytes;
     link->count.bytes_in += bytes;
     link->heard_at = now;
@@ -304,6 +316,8 @@ cbx_link_received(struct cbx_link *link, size_t bytes, int64_t now, struct cbx_e
         result = skip_to_magic(link, error);
     if (result == 0 && link->magic_seen)
         result = parse(link, now, error);
+    frames = link->count.frames_in - frames;
+    link->small_frames = frames > FRAMES_MANY && bytes / frames < FRAME_SMALL;
     if (link->ops->batch_done)
         link->ops->batch_done(link->owner, link, now);
     if (result < 0) {

@@ -12,6 +12,7 @@
 #define COMMON_LINK_LINK_STATE_H
 
 #include "common/base/err.h"
+#include "common/base/hash_table.h"
 #include "common/base/slab.h"
 #include "common/link/frame.h"
 #include "common/link/lane.h"
@@ -19,9 +20,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 enum {
     CBX_LINK_JUNK_MAX = 8192,
@@ -143,6 +141,7 @@ struct cbx_link {
     uint64_t out_bytes;
 
     struct cbx_pace pace;
+    bool small_frames;      /* what came last was many of them: it is read in small pieces */
     uint64_t data_received; /* bytes of data frames, what acks count */
     uint64_t data_acked;    /* last told */
     uint64_t ack_every;     /* the neighbour's wish (PACE) */
@@ -156,7 +155,7 @@ struct cbx_link {
 
     struct cbx_circuit *circuits; /* by label */
     uint32_t next_label;          /* our next one */
-    uint32_t last_seen;           /* greatest label that the neighbour opened */
+    uint32_t neighbour_label;     /* the neighbour's next one */
     struct cbx_link_count count;
 };
 

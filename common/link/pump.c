@@ -85,7 +85,9 @@ static int
 read_turn(struct cbx_pump *pump, struct cbx_carrier *from, bool *gone, struct cbx_error *error)
 {
     size_t taken = 0;
-    while (taken < CBX_PUMP_TURN_MAX && from == in_carrier(pump)) {
+    uint64_t last = pump->link.count.frames_in + CBX_PUMP_TURN_FRAMES;
+    while (taken < CBX_PUMP_TURN_MAX && pump->link.count.frames_in < last &&
+           from == in_carrier(pump)) {
         uint8_t *at;
         size_t room;
         int result = cbx_link_space(&pump->link, &at, &room);

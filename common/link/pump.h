@@ -18,7 +18,8 @@
 #include "common/link/carrier.h"
 #include "common/link/link.h"
 
-enum { CBX_PUMP_TURN_MAX = 1024 * 1024 }; /* bytes read before others get their turn */
+/* Bytes, and frames, that are read before others get their turn. */
+enum { CBX_PUMP_TURN_MAX = 1024 * 1024, CBX_PUMP_TURN_FRAMES = 1024 };
 
 struct cbx_pump {
     struct cbx_link link;

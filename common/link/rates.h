@@ -20,6 +20,9 @@ static const struct cbx_rate_limit CBX_RATE_PASSED = {200, 1024}; /* HANDSHAKE, 
                                                                    * NO_HANDSHAKE, RENDEZVOUS */
 static const struct cbx_rate_limit CBX_RATE_CHAIN_GET = {500, 10000};
 static const struct cbx_rate_limit CBX_RATE_LANE_GET = {2, 16};
+/* Frames for a circuit that is gone: of honest senders only those that crossed its end, which is
+ * what credit and control of their circuits allow. */
+static const struct cbx_rate_limit CBX_RATE_STALE = {20000, 200000};
 
 enum { CBX_RATE_SHED_MAX = 20000 /* frames beyond a rate, before the link ends */ };
 

@@ -184,8 +184,12 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     if (!stream->dialer || !cbx_stream_movable(stream))
         return CBX_ERR_STATE;
     uint32_t label = link->control_count < CBX_LINK_CONTROL_MAX ? cbx_link_label(link) : 0;
-    if (label == 0 || cbx_window_move(&stream->in, budget, stream->received, now) < 0)
+    if (label == 0)
         return CBX_ERR_LIMIT;
+    if (cbx_window_move(&stream->in, budget, stream->received, now) < 0) {
+        cbx_link_label_unused(link, label);
+        return CBX_ERR_LIMIT;
+    }
     const struct cbx_circuit_ops *ops = stream->circuit.ops;
     cbx_circuit_remove(&stream->circuit);
     struct cbx_open resume = *open;
@@ -206,6 +210,7 @@ cbx_stream_resume(struct cbx_stream *stream, struct cbx_link *link, struct cbx_b
     if (result == 0)
         return 0;
     cbx_circuit_remove(&stream->circuit); /* the far side has no key for a word on it */
+    cbx_link_label_unused(link, label);
     cbx_stream_fail(stream, CBX_REASON_INTERNAL);
     return CBX_ERR_NOMEM;
 }

@@ -59,12 +59,13 @@ cbx_stream_dial(struct cbx_stream *stream, struct cbx_link *link, const struct c
     full.limit = stream->in.limit;
     stream->in.told = true;
     int result = cbx_circuit_add(link, &stream->circuit, label, &cbx_stream_circuit_ops);
-    if (result < 0)
-        return result;
-    result = cbx_link_send_slice(
-        link, cbx_record_dial(stream->env->aead, &stream->send_keys, label, &full));
-    if (result < 0)
+    if (result == 0)
+        result = cbx_link_send_slice(
+            link, cbx_record_dial(stream->env->aead, &stream->send_keys, label, &full));
+    if (result < 0) {
         cbx_circuit_remove(&stream->circuit);
+        cbx_link_label_unused(link, label);
+    }
     return result;
 }
 

@@ -23,12 +23,23 @@ static const struct cbx_states states = {
         [HUB_CIRCUIT_REAPING] = {"REAPING", 0},
     }};
 
+static bool
+is_unanswered(const struct hub_circuit *circuit)
+{
+    return circuit->state == HUB_CIRCUIT_OPENING || circuit->state == HUB_CIRCUIT_RESUMING;
+}
+
 void
 hub_circuit_enter(struct hub_circuit *circuit, enum hub_circuit_state state)
 {
-    if (cbx_states_allow_number(&states, "label", circuit->half[0].circuit.label, circuit->state,
-                                state))
-        circuit->state = state;
+    if (!cbx_states_allow_number(&states, "label", circuit->half[0].circuit.label, circuit->state,
+                                 state))
+        return;
+    if (is_unanswered(circuit))
+        TAILQ_REMOVE(&circuit->core->unanswered, circuit, entry);
+    circuit->state = state;
+    if (state == HUB_CIRCUIT_REAPING)
+        TAILQ_INSERT_TAIL(&circuit->core->reap, circuit, entry);
 }
 
 /* ---- what waits ---- */
@@ -103,13 +114,12 @@ drained(const struct hub_half *half)
 }
 
 static void
-maybe_reap(struct hub_core *core, struct hub_circuit *circuit)
+maybe_reap(struct hub_circuit *circuit)
 {
     if (circuit->state != HUB_CIRCUIT_DONE || !drained(&circuit->half[0]) ||
         !drained(&circuit->half[1]))
         return;
     hub_circuit_enter(circuit, HUB_CIRCUIT_REAPING);
-    TAILQ_INSERT_TAIL(&core->reap, circuit, entry);
 }
 
 static int
@@ -121,7 +131,7 @@ half_data(struct cbx_circuit *circuit, uint64_t room, int64_t now, struct cbx_sl
     struct hub_link *link = hub_half_link(half);
     if (!pop_data(link->core, half, out))
         return 0;
-    maybe_reap(link->core, half->owner);
+    maybe_reap(half->owner);
     return 1;
 }
 
@@ -133,7 +143,7 @@ half_control(struct cbx_circuit *circuit, int64_t now, struct cbx_slice *out)
     if (!pop(&half->control, out))
         return 0;
     half->control_count--;
-    maybe_reap(hub_half_link(half)->core, half->owner);
+    maybe_reap(half->owner);
     return 1;
 }
 
@@ -259,14 +269,15 @@ leave_link(struct hub_core *core, struct hub_half *half)
     while (pop(&half->control, &slice))
         cbx_slice_drop(&slice);
     link->circuits--;
+    link->opened -= half == &half->owner->half[0];
     cbx_circuit_remove(&half->circuit);
 }
 
 void
-hub_circuit_finish(struct hub_core *core, struct hub_circuit *circuit)
+hub_circuit_finish(struct hub_circuit *circuit)
 {
     hub_circuit_enter(circuit, HUB_CIRCUIT_DONE);
-    maybe_reap(core, circuit);
+    maybe_reap(circuit);
 }
 
 void
@@ -276,7 +287,31 @@ hub_circuit_end(struct hub_core *core, struct hub_circuit *circuit)
         hub_half_drop_data(core, &circuit->half[i]);
         release_credit(&circuit->half[i]);
     }
-    hub_circuit_finish(core, circuit);
+    hub_circuit_finish(circuit);
+}
+
+void
+hub_circuit_unsent(struct hub_core *core, struct hub_circuit *circuit, enum cbx_reason reason)
+{
+    struct hub_half *to = &circuit->half[1];
+    struct cbx_link *link = to->circuit.link;
+    uint32_t label = to->circuit.label;
+    leave_link(core, to);
+    cbx_link_label_unused(link, label);
+    hub_half_put_close(&circuit->half[0], reason);
+    hub_circuit_end(core, circuit);
+}
+
+void
+hub_circuits_sweep(struct hub_core *core, int64_t now)
+{
+    struct hub_circuit *circuit;
+    while ((circuit = TAILQ_FIRST(&core->unanswered)) &&
+           now - circuit->began >= HUB_ANSWER_MAX_US) {
+        hub_half_put_close(&circuit->half[0], CBX_REASON_TIMED_OUT);
+        hub_half_put_close(&circuit->half[1], CBX_REASON_TIMED_OUT);
+        hub_circuit_end(core, circuit);
+    }
 }
 
 void
@@ -322,7 +357,7 @@ hub_circuits_link_gone(struct hub_link *link)
             hub_circuit_end(link->core, circuit);
         }
         leave_link(link->core, half);
-        maybe_reap(link->core, circuit);
+        maybe_reap(circuit);
     }
 }
 
@@ -337,28 +372,55 @@ init_half(struct hub_circuit *circuit, int side)
     STAILQ_INIT(&half->control);
 }
 
+bool
+hub_circuit_allowed(const struct hub_link *link)
+{
+    const struct hub_core *core = link->core;
+    uint64_t all = core->allowances.total / HUB_CIRCUITS_SHARE / HUB_CIRCUIT_COST;
+    uint64_t left = all > core->circuit_count ? all - core->circuit_count : 0;
+    return link->opened < HUB_CIRCUITS_LEAST ||
+           (link->opened < HUB_CIRCUITS_MOST && link->opened < left);
+}
+
+/* Under both its labels, or CBX_ERR_NOMEM and nowhere. */
+static int
+join_links(struct hub_circuit *circuit, struct hub_link *from, uint32_t label, struct hub_link *to)
+{
+    struct cbx_circuit *in = &circuit->half[0].circuit, *out = &circuit->half[1].circuit;
+    uint32_t own = cbx_link_label(&to->pump.link);
+    if (own == 0)
+        return CBX_ERR_LIMIT;
+    int result = cbx_circuit_add(&from->pump.link, in, label, &half_ops);
+    if (result == 0)
+        result = cbx_circuit_add(&to->pump.link, out, own, &half_ops);
+    if (result < 0) {
+        cbx_circuit_remove(in);
+        cbx_link_label_unused(&to->pump.link, own);
+    }
+    return result;
+}
+
 struct hub_circuit *
 hub_circuit_new(struct hub_link *from, uint32_t label, struct hub_link *to, bool resume)
 {
-    uint32_t out = cbx_link_label(&to->pump.link);
-    struct hub_circuit *circuit = out ? calloc(1, sizeof *circuit) : NULL;
+    struct hub_core *core = from->core;
+    struct hub_circuit *circuit = calloc(1, sizeof *circuit);
     if (!circuit)
         return NULL;
+    circuit->core = core;
+    circuit->began = hub_now(core);
     circuit->state = resume ? HUB_CIRCUIT_RESUMING : HUB_CIRCUIT_OPENING;
     init_half(circuit, 0);
     init_half(circuit, 1);
-    if (cbx_circuit_add(&from->pump.link, &circuit->half[0].circuit, label, &half_ops) < 0) {
+    if (join_links(circuit, from, label, to) < 0) {
         free(circuit);
         return NULL;
     }
-    if (cbx_circuit_add(&to->pump.link, &circuit->half[1].circuit, out, &half_ops) < 0) {
-        cbx_circuit_remove(&circuit->half[0].circuit);
-        free(circuit);
-        return NULL;
-    }
+    TAILQ_INSERT_TAIL(&core->unanswered, circuit, entry);
     from->circuits++;
+    from->opened++;
     to->circuits++;
-    from->core->circuit_count++;
-    from->core->count.opened++;
+    core->circuit_count++;
+    core->count.opened++;
     return circuit;
 }

@@ -5,7 +5,8 @@
  * in bytes of memory: text and cost of each record by the receiver's outstanding credit, so all of
  * it by the sum of allowances; what is pinned by an eighth of --queue-max.
  *
- *   OPENING, RESUMING  OPEN or RESUME was passed on; DATA may come once it is  -> ANSWERED, DONE
+ *   OPENING, RESUMING  OPEN or RESUME was passed on; DATA may come once it is  -> ANSWERED, DONE;
+ *                      for longer than any dial waits                           -> DONE
  *   ANSWERED           the target took it                                       -> DONE
  *   DONE               nothing more will come; what had to be told drains      -> REAPING
  *   REAPING            in the core's reap list: freed after the turn, never inside a callback of a
@@ -23,6 +24,21 @@
 /* Control frames that wait in one half. An honest agent acknowledges ten times a second at most,
  * for as long as the other link may stand still before it is given up (45 s unless set). */
 enum { HUB_CIRCUIT_CONTROL_MAX = 512 };
+
+/*
+ * How many circuits the agent of one link may have opened: twice the connections of local programs
+ * that an agent takes, for a stream that changes its path has two for a moment. Beyond
+ * HUB_CIRCUITS_LEAST no more than are still free of HUB_CIRCUITS_SHARE of queue_max, at
+ * HUB_CIRCUIT_COST each: so one link never takes the last.
+ */
+enum {
+    HUB_CIRCUITS_MOST = 16384,
+    HUB_CIRCUITS_LEAST = 1024,
+    HUB_CIRCUITS_SHARE = 8, /* this part of queue_max */
+    HUB_CIRCUIT_COST = 512  /* bytes of one at rest, with its places in two tables */
+};
+/* The longest --dial-timeout is an hour. */
+static const int64_t HUB_ANSWER_MAX_US = 3660ll * 1000 * 1000;
 
 enum hub_circuit_state {
     HUB_CIRCUIT_OPENING,
@@ -59,7 +75,9 @@ struct hub_half {
 };
 
 struct hub_circuit {
-    TAILQ_ENTRY(hub_circuit) entry; /* REAPING */
+    TAILQ_ENTRY(hub_circuit) entry; /* OPENING, RESUMING: core.unanswered; REAPING: core.reap */
+    struct hub_core *core;
+    int64_t began;
     struct hub_half half[2];
     enum hub_circuit_state state; /* hub_circuit_enter */
 };
@@ -88,10 +106,14 @@ hub_half_link(const struct hub_half *half)
  * when memory or labels are out. */
 struct hub_circuit *hub_circuit_new(struct hub_link *from, uint32_t label, struct hub_link *to,
                                     bool resume);
+/* Whether this link may open one more. */
+bool hub_circuit_allowed(const struct hub_link *link);
 /* The one setter of the state. */
 void hub_circuit_enter(struct hub_circuit *circuit, enum hub_circuit_state state);
+/* Its OPEN or RESUME could not be passed on: the far side never hears of it. */
+void hub_circuit_unsent(struct hub_core *core, struct hub_circuit *circuit, enum cbx_reason reason);
 /* DONE: it is freed once what it holds has gone out. */
-void hub_circuit_finish(struct hub_core *core, struct hub_circuit *circuit);
+void hub_circuit_finish(struct hub_circuit *circuit);
 /* Ends it in the middle: data that waits is dropped, credit is free. */
 void hub_circuit_end(struct hub_core *core, struct hub_circuit *circuit);
 /* The hub's own word to both sides, about a side that broke the rules. */
@@ -113,6 +135,8 @@ void hub_half_put_close(struct hub_half *to, enum cbx_reason reason);
 
 /* The link is gone: the other side of each of its circuits is told. */
 void hub_circuits_link_gone(struct hub_link *link);
+/* Ends those that nobody answered in HUB_ANSWER_MAX_US. */
+void hub_circuits_sweep(struct hub_core *core, int64_t now);
 /* Frees what is REAPING. */
 void hub_circuits_reap(struct hub_core *core);
 

@@ -168,6 +168,7 @@ hub_core_new(const struct hub_core_config *config, struct registry *registry,
     TAILQ_INIT(&core->links);
     TAILQ_INIT(&core->dirty);
     TAILQ_INIT(&core->acks);
+    TAILQ_INIT(&core->unanswered);
     TAILQ_INIT(&core->reap);
     core->swept_at = hub_now(core);
     return core;
@@ -294,6 +295,7 @@ sweep(struct hub_core *core, int64_t now)
         next = TAILQ_NEXT(link, entry);
         sweep_link(link, now);
     }
+    hub_circuits_sweep(core, now);
     hub_budget_sweep(core, now);
     return now + SWEEP_US;
 }

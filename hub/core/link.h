@@ -66,10 +66,11 @@ struct hub_link {
     struct hub_allowance allowance;
     int64_t wanted_at; /* a WANT has had no answer yet since; 0: none */
     int64_t asked_at;  /* when the allowance was asked down last */
-    struct cbx_rate opens, handshakes, chains, lanes;
+    struct cbx_rate opens, handshakes, chains, lanes, stale;
     struct hub_promise promise;
-    uint32_t shed; /* frames dropped for their rate */
-    uint32_t circuits;
+    uint32_t shed;                 /* frames dropped for their rate */
+    uint32_t circuits;             /* that have a half here */
+    uint32_t opened;               /* of these, by its agent */
     uint64_t bytes_from, bytes_to; /* stream payload relayed */
 };
 
@@ -90,8 +91,9 @@ struct hub_core {
     const struct hub_core_ops *ops;
     void *arg;
     struct hub_links links, dirty;
-    struct hub_links acks; /* those that owe an ack, and some that did lately */
-    uint64_t looked;       /* links looked at by turns, but not by sweeps */
+    struct hub_links acks;          /* those that owe an ack, and some that did lately */
+    uint64_t looked;                /* links looked at by turns, but not by sweeps */
+    struct hub_circuits unanswered; /* the oldest first */
     struct hub_circuits reap;
     struct hub_promise *promises;
     struct hub_allowances allowances;

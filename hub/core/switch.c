@@ -131,14 +131,14 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
     struct hub_circuit *circuit = NULL;
     int result = 0;
     if (cbx_link_take_label(&link->pump.link, frame->label) < 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not a new label of this side",
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u is not the next one",
                         cbx_frame_name(frame->type), frame->label);
     if (resume && !read_claims(frame, CBX_RESUME_RECEIVED, &claims))
         return cbx_fail(error, CBX_ERR_FORMAT, "RESUME: contradictory offsets");
-    if (cbx_rate_allows(&link->opens, &CBX_RATE_OPEN, now))
-        circuit = open_circuit(link, frame, &claims, &reason, &result);
-    else
+    if (!cbx_rate_allows(&link->opens, &CBX_RATE_OPEN, now))
         hub_link_shed(link);
+    else if (hub_circuit_allowed(link))
+        circuit = open_circuit(link, frame, &claims, &reason, &result);
     if (result < 0)
         return cbx_fail(error, result, "%s: credit beyond the allowance",
                         cbx_frame_name(frame->type));
@@ -148,10 +148,8 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
     }
     note_claims(&circuit->half[0], &claims);
     struct hub_half *to = &circuit->half[1];
-    if (cbx_link_send_slice(to->circuit.link, hub_half_relabelled(frame, to)) < 0) {
-        hub_half_put_close(&circuit->half[0], CBX_REASON_OVERLOADED);
-        hub_circuit_end(link->core, circuit);
-    }
+    if (cbx_link_send_slice(to->circuit.link, hub_half_relabelled(frame, to)) < 0)
+        hub_circuit_unsent(link->core, circuit, CBX_REASON_OVERLOADED);
     return 0;
 }
 
@@ -220,7 +218,7 @@ pass_control(struct hub_link *link, struct hub_half *from, struct hub_half *to,
     if (hub_half_put_control(to, frame) < 0)
         hub_circuit_break(link->core, from->owner, CBX_REASON_OVERLOADED);
     else if (both_ended(from->owner))
-        hub_circuit_finish(link->core, from->owner);
+        hub_circuit_finish(from->owner);
     return 0;
 }
 
@@ -286,17 +284,24 @@ take_end(struct hub_link *link, struct hub_half *from, const struct cbx_frame *f
     hub_circuit_end(link->core, from->owner);
 }
 
+/* It may have been on its way when its circuit ended; so many have not. */
+static void
+note_stale(struct hub_link *link, int64_t now)
+{
+    link->core->count.stale++;
+    if (!cbx_rate_allows(&link->stale, &CBX_RATE_STALE, now))
+        hub_link_shed(link);
+}
+
 /* A label that is not in use: a late frame of a finished circuit, or a breach. */
 static int
-take_stray(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error)
+take_stray(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
+           struct cbx_error *error)
 {
-    const struct cbx_link *pump = &link->pump.link;
-    bool known =
-        frame->label & 1 ? frame->label <= pump->last_seen : frame->label < pump->next_label;
-    if (!known)
+    if (!cbx_link_label_known(&link->pump.link, frame->label))
         return cbx_fail(error, CBX_ERR_FORMAT, "%s: label %u was never opened",
                         cbx_frame_name(frame->type), frame->label);
-    link->core->count.stale++;
+    note_stale(link, now);
     return 0;
 }
 
@@ -308,10 +313,10 @@ hub_switch_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
         return take_open(link, frame, now, error);
     struct cbx_circuit *circuit = cbx_circuit_find(&link->pump.link, frame->label);
     if (!circuit)
-        return take_stray(link, frame, error);
+        return take_stray(link, frame, now, error);
     struct hub_half *from = hub_half_of(circuit), *to = hub_half_other(from);
     if (from->owner->state >= HUB_CIRCUIT_DONE || !to->circuit.link) {
-        link->core->count.stale++;
+        note_stale(link, now);
         return 0;
     }
     if (to->control_count >= HUB_CIRCUIT_CONTROL_MAX)

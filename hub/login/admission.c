@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "hub/login/admission.h"
+
+#include "common/base/hash_table.h"
+
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* uthash exits when memory is short unless told otherwise; then the address is just not kept. */
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct slot {
     uint64_t id;

@@ -21,6 +21,7 @@
 #ifndef HUB_LOGIN_CONN_H
 #define HUB_LOGIN_CONN_H
 
+#include "common/base/hash_table.h"
 #include "common/base/rate.h"
 #include "common/link/lane.h"
 #include "hub/login/admission.h"
@@ -28,9 +29,6 @@
 #include "hub/login/proxy_protocol.h"
 #include <ev.h>
 #include <stdint.h>
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct spawner;
 

@@ -9,17 +9,10 @@
 #ifndef HUB_REGISTRY_STATE_H
 #define HUB_REGISTRY_STATE_H
 
+#include "common/base/hash_table.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"
 #include "hub/registry/types.h"
-
-/* Out of memory is an answer, not the end of the process: a failed add leaves hh.tbl NULL. */
-#ifdef UTHASH_H
-#error "hub/registry/state.h must come before uthash.h"
-#endif
-#define HASH_NONFATAL_OOM 1
-#include <string.h>
-#include <uthash.h>
 
 enum { REG_NAME_SIZE = CBX_SLUG_MAX + 1, REG_SLUG_KEY_SIZE = 2 * REG_NAME_SIZE };
 

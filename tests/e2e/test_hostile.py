@@ -224,6 +224,7 @@ LABELS = {
     "zero": (0, "label 0"),
     "the hub's parity": (2, "label 2"),
     "used before": (1, "label 1"),
+    "ahead of its turn": (5, "label 5"),
 }
 
 

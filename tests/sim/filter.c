@@ -69,13 +69,58 @@ translate(struct world_pipe *pipe, int side, struct cbx_frame *frame)
     return true;
 }
 
-static void
-put(struct world_pipe *pipe, int side, const uint8_t *bytes, size_t length)
+/*
+ * Each side knows which label of the other comes next: whoever drops an OPEN hands out what comes
+ * after it under other labels. Filters see the labels of who opened them.
+ */
+static uint32_t
+opened_as(const struct world_pipe *pipe, int side, uint32_t label)
 {
+    const struct world_labels *dropped = &pipe->dropped[label & 1 ? 0 : 1];
+    bool receiver_opened = (label & 1) == (uint32_t)side;
+    for (uint32_t i = 0; receiver_opened && i < dropped->count && dropped->label[i] <= label; i++)
+        label += 2;
+    return label;
+}
+
+/* What the receiver knows it as; 0: it never heard of it. */
+static uint32_t
+known_as(const struct world_pipe *pipe, int side, uint32_t label)
+{
+    const struct world_labels *dropped = &pipe->dropped[label & 1 ? 0 : 1];
+    bool receiver_opened = (label & 1) == (uint32_t)side;
+    uint32_t before = 0;
+    while (!receiver_opened && before < dropped->count && dropped->label[before] < label)
+        before++;
+    bool is_dropped = before < dropped->count && dropped->label[before] == label;
+    return !receiver_opened && is_dropped ? 0 : label - 2 * before;
+}
+
+static void
+note_dropped(struct world_pipe *pipe, const struct cbx_frame *frame)
+{
+    if (frame->type != CBX_FRAME_OPEN && frame->type != CBX_FRAME_RESUME)
+        return;
+    struct world_labels *dropped = &pipe->dropped[frame->label & 1 ? 0 : 1];
+    assert(dropped->count < sizeof dropped->label / sizeof dropped->label[0]);
+    dropped->label[dropped->count++] = frame->label;
+}
+
+/* label: as its opener knows it, or 0. */
+static void
+put(struct world_pipe *pipe, int side, uint32_t label, const uint8_t *bytes, size_t length)
+{
+    static uint8_t copy[CBX_FRAME_MAX + 4];
+    uint32_t known = label ? known_as(pipe, side, label) : 0;
+    if (label && !known)
+        return;
+    memcpy(copy, bytes, length);
+    if (label)
+        cbx_frame_relabel(copy, known);
     /* The type is the sixth byte of a frame. */
     if (cbx_frame_is_data(bytes[5]))
         pipe->lane[side].data_out += length;
-    world_pipe_put(pipe, side, bytes, length);
+    world_pipe_put(pipe, side, copy, length);
 }
 
 static void
@@ -85,6 +130,8 @@ look(struct world_pipe *pipe, int side, struct cbx_slice raw)
     struct cbx_error error = {""};
     int result = cbx_frame_decode(&pipe->decoder, raw, &frame, &error);
     assert(result == 0);
+    if (frame.label)
+        frame.label = opened_as(pipe, side, frame.label);
     if (frame.type == CBX_FRAME_OPEN)
         pipe->ports[pipe->port_next++ % 256] =
             (struct world_port){.label = frame.label, .port = (uint16_t)frame.field[2].u};
@@ -98,9 +145,11 @@ look(struct world_pipe *pipe, int side, struct cbx_slice raw)
     bool changed = translate(pipe, side, &frame);
     enum world_verdict verdict = pipe->world->filter(&flow, &frame);
     if (verdict == WORLD_PASS && !changed)
-        put(pipe, side, raw.data, raw.length);
-    else if (verdict != WORLD_DROP)
+        put(pipe, side, frame.label, raw.data, raw.length);
+    else if (verdict == WORLD_PASS || verdict == WORLD_CHANGED)
         world_inject(&flow, frame.type, frame.label, frame.field, frame.count);
+    else if (verdict == WORLD_DROP)
+        note_dropped(pipe, &frame);
     if (cbx_frame_is_data(raw.data[5]))
         lane->data_in += raw.length;
     note_shift(lane);
@@ -154,6 +203,7 @@ world_keep(const struct world_flow *flow, const struct cbx_frame *frame)
     struct world_copy *copy = malloc(sizeof *copy + frame->raw.length);
     assert(copy);
     copy->port = flow->port;
+    copy->label = frame->label;
     copy->length = frame->raw.length;
     memcpy(copy->bytes, frame->raw.data, copy->length);
     copy->next = flow->world->copies;
@@ -179,7 +229,7 @@ world_inject(struct world_flow *flow, enum cbx_frame_type type, uint32_t label,
 {
     struct cbx_slice slice = cbx_frame_slice(type, label, fields, count);
     assert(slice.slab);
-    put(flow->pipe, flow->to_agent ? 1 : 0, slice.data, slice.length);
+    put(flow->pipe, flow->to_agent ? 1 : 0, label, slice.data, slice.length);
     note_shift(&flow->pipe->lane[flow->to_agent ? 1 : 0]);
     cbx_slice_drop(&slice);
 }
@@ -187,9 +237,7 @@ world_inject(struct world_flow *flow, enum cbx_frame_type type, uint32_t label,
 void
 world_inject_copy(struct world_flow *flow, struct world_copy *copy, uint32_t label)
 {
-    if (label)
-        cbx_frame_relabel(copy->bytes, label);
-    put(flow->pipe, flow->to_agent ? 1 : 0, copy->bytes, copy->length);
+    put(flow->pipe, flow->to_agent ? 1 : 0, label ? label : copy->label, copy->bytes, copy->length);
     note_shift(&flow->pipe->lane[flow->to_agent ? 1 : 0]);
 }
 

@@ -23,6 +23,7 @@ struct world_flow {
 struct world_copy {
     struct world_copy *next;
     uint16_t port;
+    uint32_t label;
     uint32_t length;
     uint8_t bytes[];
 };

@@ -50,6 +50,12 @@ struct world_port {
     uint16_t port;
 };
 
+/* In the order of their numbers. */
+struct world_labels {
+    uint32_t label[20000];
+    uint32_t count;
+};
+
 /* lane[0] carries what the agent says, lane[1] what the hub says. */
 struct world_pipe {
     struct world_pipe *next;
@@ -64,6 +70,8 @@ struct world_pipe {
     struct world_lane lane[2];
     struct world_port ports[256];
     uint32_t port_next;
+    /* Labels of OPENs and RESUMEs that the filter dropped: opened by the agent, by the hub. */
+    struct world_labels dropped[2];
     struct cbx_frame_decoder decoder;
 };
 

@@ -653,6 +653,7 @@ meddle(struct world_flow *flow, struct cbx_frame *frame)
         return WORLD_PASS;
     meddles.times++;
     bool resume = frame->type == CBX_FRAME_RESUME;
+    struct world_copy *held;
     switch (meddles.how) {
     case CHANGES:
         frame->field[resume ? 6 : 1].u++;
@@ -661,12 +662,13 @@ meddle(struct world_flow *flow, struct cbx_frame *frame)
         world_inject(flow, frame->type, frame->label, frame->field, frame->count);
         world_inject_copy(flow, world_keep(flow, frame),
                           resume ? world_take_label(flow->agent) : frame->label);
-        return WORLD_DROP;
+        return WORLD_DONE;
     case HOLDS: /* and says each one to the stream that asked before */
-        if (meddles.held)
-            world_inject_copy(flow, meddles.held, frame->label);
+        held = meddles.held;
         meddles.held = world_keep(flow, frame);
-        return WORLD_DROP;
+        if (held)
+            world_inject_copy(flow, held, frame->label);
+        return held ? WORLD_DONE : WORLD_DROP;
     default:
         return WORLD_DROP;
     }

@@ -41,6 +41,7 @@ enum world_verdict {
     WORLD_PASS,    /* as it came, with what was changed in place in its bytes */
     WORLD_CHANGED, /* encoded anew from its label and fields */
     WORLD_DROP,
+    WORLD_DONE, /* the filter has sent what takes its place */
 };
 
 struct world_agent {

@@ -324,17 +324,68 @@ each_side_opens_labels_of_its_own_parity(void **state)
 }
 
 static void
-labels_only_grow(void **state)
+labels_are_exactly_the_next_one(void **state)
 {
     (void)state;
     assert_int_equal(cbx_link_take_label(&hub.link, 2), CBX_ERR_FORMAT);
-    assert_int_equal(cbx_link_take_label(&hub.link, 5), 0);
-    assert_int_equal(cbx_link_take_label(&hub.link, 5), CBX_ERR_FORMAT);
     assert_int_equal(cbx_link_take_label(&hub.link, 3), CBX_ERR_FORMAT);
-    assert_int_equal(cbx_link_take_label(&hub.link, UINT32_MAX), 0);
+    assert_int_equal(cbx_link_take_label(&hub.link, 1), 0);
+    assert_int_equal(cbx_link_take_label(&hub.link, 1), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_link_take_label(&hub.link, 5), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_link_take_label(&hub.link, 3), 0);
     assert_int_equal(cbx_link_take_label(&agent.link, 0), CBX_ERR_FORMAT);
     assert_int_equal(cbx_link_take_label(&agent.link, 1), CBX_ERR_FORMAT);
+    assert_int_equal(cbx_link_take_label(&agent.link, 4), CBX_ERR_FORMAT);
     assert_int_equal(cbx_link_take_label(&agent.link, 2), 0);
+    hub.link.neighbour_label = UINT32_MAX;
+    assert_int_equal(cbx_link_take_label(&hub.link, UINT32_MAX), CBX_ERR_FORMAT);
+}
+
+static void
+a_label_that_was_not_used_comes_again(void **state)
+{
+    (void)state;
+    assert_int_equal(cbx_link_label(&agent.link), 1);
+    uint32_t label = cbx_link_label(&agent.link);
+    cbx_link_label_unused(&agent.link, 1); /* not the last one */
+    assert_int_equal(cbx_link_label(&agent.link), label + 2);
+    cbx_link_label_unused(&agent.link, label + 2);
+    assert_int_equal(cbx_link_label(&agent.link), label + 2);
+}
+
+static void
+labels_of_both_sides_are_known_once_opened(void **state)
+{
+    (void)state;
+    assert_false(cbx_link_label_known(&hub.link, 1) || cbx_link_label_known(&hub.link, 2));
+    assert_int_equal(cbx_link_take_label(&hub.link, 1), 0);
+    assert_true(cbx_link_label_known(&hub.link, 1));
+    assert_false(cbx_link_label_known(&hub.link, 2) || cbx_link_label_known(&hub.link, 3));
+    assert_int_equal(cbx_link_label(&hub.link), 2);
+    assert_true(cbx_link_label_known(&hub.link, 2));
+    assert_false(cbx_link_label_known(&hub.link, 4));
+}
+
+/* However many bytes wait: who sends small frames has fewer of them read before others. */
+static void
+many_small_frames_are_read_in_small_pieces(void **state)
+{
+    (void)state;
+    struct cbx_field every[] = {[CBX_PACE_EVERY] = cbx_field_uint(65536)};
+    struct cbx_slice small = cbx_frame_slice(CBX_FRAME_PACE, 0, every, 1);
+    uint8_t *at;
+    size_t room, last = 0;
+    for (int turn = 0; turn < 40; turn++) {
+        assert_int_equal(cbx_link_space(&hub.link, &at, &room), 0);
+        size_t n = room / small.length * small.length;
+        for (size_t i = 0; i < n; i += small.length)
+            memcpy(at + i, small.data, small.length);
+        assert_int_equal(cbx_link_received(&hub.link, n, now, &error), 0);
+        last = room;
+    }
+    assert_true(hub.link.small_frames);
+    assert_true(last <= CBX_LINK_READ_SMALL);
+    cbx_slice_drop(&small);
 }
 
 static void
@@ -375,7 +426,10 @@ main(void)
         LINK_TEST(any_byte_counts_as_life),
         LINK_TEST(before_the_magic_only_the_end_is_waited_for),
         LINK_TEST(each_side_opens_labels_of_its_own_parity),
-        LINK_TEST(labels_only_grow),
+        LINK_TEST(labels_are_exactly_the_next_one),
+        LINK_TEST(a_label_that_was_not_used_comes_again),
+        LINK_TEST(labels_of_both_sides_are_known_once_opened),
+        LINK_TEST(many_small_frames_are_read_in_small_pieces),
         LINK_TEST(labels_run_out_and_never_wrap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
