@@ -113,14 +113,19 @@ cbx_circuit_remove(struct cbx_circuit *circuit)
     cbx_circuit_rest(circuit);
     cbx_circuit_control_done(circuit);
     HASH_DELETE(hh, link->circuits, circuit);
+    if (link->found == circuit)
+        link->found = NULL;
     circuit->link = NULL;
 }
 
 struct cbx_circuit *
 cbx_circuit_find(struct cbx_link *link, uint32_t label)
 {
-    struct cbx_circuit *circuit = NULL;
+    struct cbx_circuit *circuit = link->found;
+    if (circuit && circuit->label == label)
+        return circuit;
     HASH_FIND(hh, link->circuits, &label, sizeof label, circuit);
+    link->found = circuit;
     return circuit;
 }
 

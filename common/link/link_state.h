@@ -154,6 +154,7 @@ struct cbx_link {
     int64_t moved_at;    /* when the second direction had moved to the lane; 0: not yet */
 
     struct cbx_circuit *circuits; /* by label */
+    struct cbx_circuit *found;    /* the last one, for most frames follow one of their own */
     uint32_t next_label;          /* our next one */
     uint32_t neighbour_label;     /* the neighbour's next one */
     struct cbx_link_count count;
