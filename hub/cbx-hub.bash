@@ -25,7 +25,7 @@ _cbx_hub() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --config | --key-file | --passphrase-file | --sshd | --out)
+    --config | --key-file | --passphrase-file | --sshd | --out | --log-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;
@@ -51,7 +51,7 @@ _cbx_hub() {
     "") words="$commands help $options --version" ;;
     run) words="$options $keys --listen --public --proxy-protocol --config --user --as-root --sshd --lanes --direct --queue-max
             --keepalive --gone --login-grace --allowance-grace --unauthenticated-max --per-address-max
-            --login-processes --log-times" ;;
+            --login-processes --log-file --log-times" ;;
     invite) words="$options $keys --pond --slug --expose --ttl --ends --label --keys --out --replace" ;;
     peers) words="$options --pond --json" ;;
     revoke) words="$options --pond $(_cbx_hub_names peers 2)" ;;

@@ -34,6 +34,7 @@ static const struct cbx_option run_options[] = {
     {"unauthenticated-max", "N", "limit of unauthenticated connections (default: 64)", false},
     {"per-address-max", "N", "the same, from one address (default: 32)", false},
     {"login-processes", "N", "limit of concurrent logins (default: 2 a core + 4)", false},
+    {"log-file", "FILE", "where log lines go; SIGHUP opens it again", false},
     {"log-times", NULL, "prefix log lines with the time on a terminal, too", false},
     {0},
 };

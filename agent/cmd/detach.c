@@ -8,6 +8,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/command/state_dir.h"
 
 #include <errno.h>
@@ -24,25 +25,40 @@
 /* The child gives up by itself when the time is over; the parent gives it this much more. */
 enum { PARENT_GRACE_MS = 5000, LOG_BYTES_MAX = 1024 * 1024 };
 
-/* Standard input from nowhere, both outputs to the log, which begins anew when it has grown. */
-static bool
-redirect(const char *state_dir)
+static const char *
+log_path(const struct agent_settings *settings, char path[PATH_MAX])
+{
+    if (settings->log_file)
+        return settings->log_file;
+    if (snprintf(path, PATH_MAX, "%s/log", settings->state_dir) >= PATH_MAX)
+        return ""; /* never: the lock's name is longer */
+    return path;
+}
+
+/* The log in the state folder begins anew when it has grown; another one is its owner's business.
+ */
+static void
+limit_log(const struct agent_settings *settings)
 {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/log", state_dir) >= (int)sizeof path)
-        return false;
     struct stat status;
-    int fresh = stat(path, &status) == 0 && status.st_size > LOG_BYTES_MAX ? O_TRUNC : 0;
-    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    int log =
-        open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | fresh, 0600);
-    bool done = nothing >= 0 && log >= 0 && dup2(nothing, STDIN_FILENO) >= 0 &&
-                dup2(log, STDOUT_FILENO) >= 0 && dup2(log, STDERR_FILENO) >= 0;
+    if (!settings->log_file && stat(log_path(settings, path), &status) == 0 &&
+        S_ISREG(status.st_mode) && status.st_size > LOG_BYTES_MAX)
+        (void)truncate(path, 0);
+}
+
+/* Standard input and output lead nowhere, standard error is the log. */
+static int
+redirect(const struct agent_settings *settings, struct cbx_error *error)
+{
+    char path[PATH_MAX];
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
+        return cbx_fail(error, CBX_ERR_IO, "cannot open /dev/null: %s", strerror(errno));
     if (nothing > STDERR_FILENO)
         close(nothing);
-    if (log > STDERR_FILENO)
-        close(log);
-    return done;
+    limit_log(settings);
+    return cbx_log_file_begin(log_path(settings, path), false, error);
 }
 
 static int
@@ -51,9 +67,12 @@ run_child(struct agent_start *start)
     (void)setsid();
     (void)umask(077);
     /* No file system is held busy; all paths in the settings are absolute. */
-    if (chdir("/") != 0 || !redirect(start->settings->state_dir)) {
-        cbx_log_error("cannot write %s/log: %s", start->settings->state_dir, strerror(errno));
-        return CBX_EXIT_FAILURE;
+    struct cbx_error error;
+    int result = chdir("/") == 0 ? redirect(start->settings, &error)
+                                 : cbx_fail(&error, CBX_ERR_IO, "chdir /: %s", strerror(errno));
+    if (result != CBX_OK) {
+        cbx_log_error("%s", error.text);
+        return cbx_exit_of(result);
     }
     cbx_log_times(start->settings->log_times != AGENT_LOG_TIMES_NO);
     return agent_run(start);
@@ -126,8 +145,10 @@ wait_for_child(const struct agent_start *start, int fd, pid_t child)
         return status;
     (void)kill(child, SIGTERM);
     (void)waitpid(child, NULL, 0);
-    cbx_log_error("the agent failed to start%s%s; its log is %s/log",
-                  trouble.text[0] != '\0' ? ": " : "", trouble.text, start->settings->state_dir);
+    char path[PATH_MAX];
+    cbx_log_error("the agent failed to start%s%s; its log is %s",
+                  trouble.text[0] != '\0' ? ": " : "", trouble.text,
+                  log_path(start->settings, path));
     return CBX_EXIT_FAILURE;
 }
 

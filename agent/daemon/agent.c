@@ -20,6 +20,7 @@
 #include "agent/uplink/proxy_choice.h"
 #include "agent/uplink/uplink.h"
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/command/control.h"
 #include "common/command/state_dir.h"
 #include "common/crypto/aead_choice.h"
@@ -138,12 +139,30 @@ on_give_up(struct ev_loop *loop, ev_timer *timer, int events)
     agent_stop(agent, 1, cause);
 }
 
+/* A second one waits for nothing. */
 static void
 on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
 {
-    (void)loop;
     (void)events;
-    agent_stop(watcher->data, 0, NULL);
+    struct agent *agent = watcher->data;
+    if (agent->phase == AGENT_PHASE_STOP)
+        ev_break(loop, EVBREAK_ALL);
+    else
+        agent_stop(agent, 0, NULL);
+}
+
+/* Never the end: a service manager or logrotate means the log, and a terminal that closes its own.
+ */
+static void
+on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+    if (cbx_log_file_reopen())
+        cbx_log_info("log file opened again");
+    else
+        cbx_log_info("SIGHUP: no --log-file to open again");
 }
 
 static void
@@ -151,10 +170,16 @@ watch(struct agent *agent)
 {
     static const int stops[] = {SIGTERM, SIGINT, SIGHUP};
     for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
-        ev_signal_init(&agent->signals[i], on_signal, stops[i]);
+        bool hangup = stops[i] == SIGHUP && agent->start->goal == AGENT_GOAL_RUN;
+        struct sigaction now;
+        ev_signal_init(&agent->signals[i], hangup ? on_hangup : on_signal, stops[i]);
+        /* Scripts that put us in the background mean it. */
+        if (stops[i] == SIGINT && sigaction(SIGINT, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+            continue;
         agent->signals[i].data = agent;
         ev_signal_start(agent->loop, &agent->signals[i]);
     }
+    (void)cbx_log_file_reopen(); /* it may have been renamed while nobody watched */
     ev_prepare_start(agent->loop, &agent->before_sleep);
     if (agent->start->timeout_ms > 0) {
         ev_timer_set(&agent->give_up, (double)agent->start->timeout_ms / 1e3, 0.);
@@ -194,6 +219,8 @@ agent_look_ahead(const struct agent_start *start, struct cbx_error *error)
     int result = cbx_state_look(folder, error);
     if (result == CBX_OK)
         result = check_key(start->settings, error);
+    if (result == CBX_OK && start->settings->log_file && start->goal == AGENT_GOAL_RUN)
+        result = cbx_log_file_look(start->settings->log_file, folder, error);
     if (result != CBX_OK)
         return result;
     if (snprintf(path, sizeof path, "%s/agent", folder) >= (int)sizeof path)
@@ -321,6 +348,18 @@ init_watchers(struct agent *agent)
     agent->give_up.data = agent;
 }
 
+/* Detached agents have one already. */
+static int
+open_log(const struct agent *agent, struct cbx_error *error)
+{
+    const char *path = agent->settings->log_file;
+    if (!path || agent->start->goal != AGENT_GOAL_RUN || cbx_log_file_used())
+        return CBX_OK;
+    int result = cbx_log_file_begin(path, true, error);
+    cbx_log_times(result == CBX_OK && agent->settings->log_times != AGENT_LOG_TIMES_NO);
+    return result;
+}
+
 static int
 agent_open(struct agent *agent, struct cbx_error *error)
 {
@@ -331,7 +370,9 @@ agent_open(struct agent *agent, struct cbx_error *error)
     if (result < 0)
         return result;
     agent->lock_fd = result;
-    result = open_state(agent, error);
+    result = open_log(agent, error);
+    if (result == CBX_OK)
+        result = open_state(agent, error);
     if (result == CBX_OK)
         result = open_parts(agent, error);
     return result;
@@ -346,8 +387,11 @@ stop_watchers(struct agent *agent)
     ev_timer_stop(agent->loop, &agent->save_again);
     ev_timer_stop(agent->loop, &agent->give_up);
     for (size_t i = 0; i < sizeof agent->signals / sizeof agent->signals[0]; i++) {
-        if (agent->signals[i].signum != 0)
-            ev_signal_stop(agent->loop, &agent->signals[i]);
+        if (agent->signals[i].signum == 0)
+            continue;
+        ev_signal_stop(agent->loop, &agent->signals[i]);
+        /* The end is near by itself, and has things to do. */
+        (void)signal(agent->signals[i].signum, SIG_IGN);
     }
 }
 
@@ -399,6 +443,8 @@ agent_run(const struct agent_start *start)
     agent->lock_fd = -1;
     agent->report_fd = start->report_fd;
     agent_process_init(agent);
+    if (start->goal == AGENT_GOAL_RUN)
+        (void)signal(SIGHUP, SIG_IGN); /* until the loop watches for it */
     LIST_INIT(&agent->requests);
     init_watchers(agent);
     cbx_descriptors_raise();
@@ -411,7 +457,7 @@ agent_run(const struct agent_start *start)
         agent_want(agent, agent_first_phase(agent));
         ev_run(agent->loop, 0);
     } else {
-        if (agent->report_fd < 0)
+        if (agent->report_fd < 0 && !cbx_log_file_used())
             cbx_log_times(false); /* the command's answer, not a line of a log */
         agent_stop(agent, cbx_exit_of(result), error.text);
     }

@@ -6,6 +6,7 @@
 #include "agent/uplink/uplink.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/base/states.h"
 
 #include <sodium.h>
@@ -75,6 +76,10 @@ agent_stop(struct agent *agent, int exit_status, const char *cause)
     agent_want(agent, AGENT_PHASE_STOP);
     if (exit_status != 0) {
         cbx_log_error("%s", cause);
+        if (cbx_log_file_end()) { /* who started us hears it, too */
+            cbx_log_times(false);
+            cbx_log_error("%s", cause);
+        }
         agent_report(agent, exit_status == CBX_EXIT_USAGE ? "wrong" : "failed", cause);
     }
 }

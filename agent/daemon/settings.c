@@ -184,6 +184,8 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
         return set_lanes(settings, value, error);
     if (strcmp(name, "direct") == 0)
         return set_direct(settings, value, error);
+    if (strcmp(name, "log-file") == 0)
+        return set_path(&settings->log_file, value, error);
     if (strcmp(name, "log-times") == 0)
         return set_log_times(settings, value, error);
     if (strcmp(name, "key-file") == 0)
@@ -325,5 +327,6 @@ agent_settings_dispose(struct agent_settings *settings)
     free(settings->ssh_command);
     free(settings->key_file);
     free(settings->passphrase_file);
+    free(settings->log_file);
     agent_settings_defaults(settings);
 }

@@ -29,6 +29,7 @@ struct agent_settings {
     char *ssh_command;                    /* NULL: our own SSH */
     char *key_file;                       /* absolute; NULL: `key` in the state folder */
     char *passphrase_file;                /* absolute or NULL */
+    char *log_file;                       /* absolute or NULL; not of join */
     uint64_t receive_budget, send_budget; /* 0: the mesh's defaults */
     int64_t keepalive_ms, gone_ms, dial_timeout_ms, tcp_keepalive_ms;
 };
@@ -50,6 +51,7 @@ struct agent_settings {
     {"send-budget", "SIZE", "limit of sent bytes kept until peers acknowledge them (64M)", false},                 \
     {"keepalive", "TIME", "ping after this much silence (15s)", false},                            \
     {"gone", "TIME", "a link is dead after this much silence (45s)", false},                       \
+    {"log-file", "FILE", "where log lines go; SIGHUP opens it again", false},                        \
     {"log-times", "auto|yes|no", "begin log lines with the time (auto: not on a terminal)", false}, \
     {"dial-timeout", "TIME", "how long a dial may take (30s)", false},                              \
     {"tcp-keepalive", "TIME", "probe silent connections of programs after this long (60s)", false}

@@ -6,6 +6,7 @@
  * opened and threads started. Tested by test_commands.py, test_operation.py and test_damage.py.
  */
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/command/state_dir.h"
 #include "common/crypto/aead_choice.h"
 #include "common/os/descriptors.h"
@@ -16,6 +17,7 @@
 #include "hub/login/bind.h"
 #include "hub/login/listen.h"
 #include <errno.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -103,6 +105,8 @@ look_ahead(void *arg, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_IO, "%s cannot be run by %s, and sshd must run it: %s",
                         run->program, run->account.name, strerror(errno));
     int result = cbx_state_look(run->state_dir, error);
+    if (result == 0 && run->config.log_file)
+        result = cbx_log_file_look(run->config.log_file, run->state_dir, error);
     if (result == 0)
         result = preflight_check(&run->account, error);
     if (result == 0)
@@ -200,10 +204,8 @@ open_registry(struct run *run, struct cbx_error *error)
 static int
 prepare(struct run *run, struct cbx_error *error)
 {
-    int result = lock_state(run, error);
+    int result = prepare_sshd(run, error);
 
-    if (result == 0)
-        result = prepare_sshd(run, error);
     if (result == 0)
         result = open_registry(run, error);
     cbx_descriptors_raise();    /* three an agent; sshd gets its own limit back */
@@ -226,7 +228,12 @@ run_hub(struct run *run, struct cbx_error *error)
     struct spawner *spawner = NULL;
     struct serve *serve = NULL;
 
-    int result = spawner_start(&spawner, &helper, error);
+    int result = lock_state(run, error);
+    /* Before the helper, which writes what sshd says into it. */
+    if (result == 0 && run->config.log_file)
+        result = cbx_log_file_begin(run->config.log_file, true, error);
+    if (result == 0)
+        result = spawner_start(&spawner, &helper, error);
     if (result != 0)
         return result;
     result = prepare(run, error);
@@ -266,6 +273,7 @@ cmd_run(const struct cbx_command *command, void *parsed)
         return cmd_fail(command, !run ? "out of memory" : "libsodium cannot start");
     run->args = parsed;
     (void)umask(077);
+    (void)signal(SIGHUP, SIG_IGN); /* until the loop watches for it */
     int result = run_config_read(&run->config, run->args, &error);
     if (result == 0) {
         cbx_log_times(run->config.log_times || cbx_log_wants_times());
@@ -277,6 +285,11 @@ cmd_run(const struct cbx_command *command, void *parsed)
         result = settle_account(run, &error);
     if (result == 0)
         result = run_hub(run, &error);
+    /* Both who reads the log and who started us hear it. */
+    if (result < 0 && cbx_log_file_used()) {
+        cbx_log_error("%s", error.text);
+        (void)cbx_log_file_end();
+    }
     int status = result < 0 ? cmd_exit(command, run->args, result, error.text) : result;
     run_free(run);
     return status;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Tested by test_commands.py and test_restart.py. */
 #include "hub/daemon/serve.h"
+#include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "hub/core/edit.h"
 #include "hub/daemon/notify.h"
 #include "hub/daemon/wiring.h"
@@ -70,6 +72,23 @@ on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     serve_stop_now(watcher->data);
 }
 
+/* Never the end: a service manager or logrotate means the log, and a terminal that closes its own.
+ */
+static void
+on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct serve *serve = watcher->data;
+
+    (void)loop;
+    (void)events;
+    if (!cbx_log_file_reopen()) {
+        cbx_log_info("SIGHUP: no --log-file to open again");
+        return;
+    }
+    spawner_reopen_log(serve->spawner);
+    cbx_log_info("log file opened again");
+}
+
 static void
 watch_signals(struct serve *serve)
 {
@@ -78,15 +97,19 @@ watch_signals(struct serve *serve)
     for (int i = 0; i < SERVE_SIGNALS; i++) {
         struct sigaction now;
 
-        ev_signal_init(&serve->signals[i], on_signal, numbers[i]);
+        ev_signal_init(&serve->signals[i], numbers[i] == SIGHUP ? on_hangup : on_signal,
+                       numbers[i]);
         serve->signals[i].data = serve;
-        /* nohup and scripts that put us in the background mean it. */
-        if (numbers[i] != SIGTERM && sigaction(numbers[i], NULL, &now) == 0 &&
+        /* Scripts that put us in the background mean it. */
+        if (numbers[i] == SIGINT && sigaction(numbers[i], NULL, &now) == 0 &&
             now.sa_handler == SIG_IGN)
             continue;
         ev_signal_start(serve->loop, &serve->signals[i]);
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    /* It may have been renamed while nobody watched. */
+    if (cbx_log_file_reopen())
+        spawner_reopen_log(serve->spawner);
 }
 
 static void
@@ -173,8 +196,10 @@ serve_free(struct serve *serve)
     listen_free(serve->listen);
     control_server_free(serve->control);
     if (serve->loop) {
-        for (int i = 0; i < SERVE_SIGNALS; i++)
+        for (int i = 0; i < SERVE_SIGNALS; i++) {
             ev_signal_stop(serve->loop, &serve->signals[i]);
+            (void)signal(serve->signals[i].signum, SIG_IGN); /* nothing is left to end */
+        }
         ev_loop_destroy(serve->loop);
     }
     free(serve);

@@ -38,6 +38,7 @@ static const struct setting settings[] = {
     {"proxy-protocol", SETTING_PROXY, AT(proxies), 0, 0},
     {"user", SETTING_TEXT, AT(user), 0, 0},
     {"as-root", SETTING_SWITCH, AT(as_root), 0, 0},
+    {"log-file", SETTING_TEXT, AT(log_file), 0, 0},
     {"log-times", SETTING_SWITCH, AT(log_times), 0, 0},
     {"key-file", SETTING_TEXT, AT(key_file), 0, 0},
     {"passphrase-file", SETTING_TEXT, AT(passphrase_file), 0, 0},
@@ -300,5 +301,6 @@ run_config_free(struct run_config *config)
     free(config->key_file);
     free(config->passphrase_file);
     free(config->sshd);
+    free(config->log_file);
     *config = (struct run_config){0};
 }

@@ -20,10 +20,10 @@ struct run_list {
 };
 
 struct run_config {
-    struct run_list listen;                         /* one default when none was given */
-    struct run_list public_addresses;               /* canonical */
-    struct run_list proxies;                        /* --proxy-protocol; each parses */
-    char *user, *key_file, *passphrase_file, *sshd; /* NULL: not given */
+    struct run_list listen;                                    /* one default when none was given */
+    struct run_list public_addresses;                          /* canonical */
+    struct run_list proxies;                                   /* --proxy-protocol; each parses */
+    char *user, *key_file, *passphrase_file, *sshd, *log_file; /* NULL: not given */
     bool as_root, log_times;
     int64_t keepalive_ms, gone_ms, login_grace_ms, allowance_grace_ms;
     uint64_t queue_max;

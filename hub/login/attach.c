@@ -4,6 +4,7 @@
 #include "common/base/log.h"
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -90,6 +91,8 @@ attach_run(const char *state_dir, const char *fingerprint)
     struct attach_message message = {.magic = ATTACH_MAGIC};
     size_t length = strlen(fingerprint);
 
+    /* By our name it is meant for the hub. */
+    (void)signal(SIGHUP, SIG_IGN);
     if (read_number(&message.connection) != 0) {
         cbx_log_error("attach: CBX_CONN is not set: this command is run by the hub's sshd");
         return 1;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <ev.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +144,13 @@ int
 spawner_kill(struct spawner *spawner, uint64_t number)
 {
     return tell(spawner, SPAWNER_KILL, number, -1);
+}
+
+void
+spawner_reopen_log(const struct spawner *spawner)
+{
+    if (spawner->fd >= 0)
+        (void)kill(spawner->pid, SIGHUP);
 }
 
 void

@@ -34,6 +34,8 @@ void spawner_watch(struct spawner *spawner, struct ev_loop *loop, const struct s
 int spawner_launch(struct spawner *spawner, uint64_t number, int fd);
 int spawner_kill(struct spawner *spawner, uint64_t number);
 /* Lets go of the helper, waits for its end for up to wait_ms, and frees. NULL is fine. */
+/* The helper opens the log file again, too (log_file.h). */
+void spawner_reopen_log(const struct spawner *spawner);
 void spawner_stop(struct spawner *spawner, int64_t wait_ms);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One loop over the hub's socket and the sshd processes. The hub hears of an sshd's exit when the
- * kernel has reported it. The helper ignores the signals of a terminal and of a service manager: it
- * ends when its socket to the hub does, after every sshd. Tested by test_strangers.py and
- * test_restart.py.
+ * kernel has reported it. The helper ignores the signals of a terminal and of a service manager,
+ * but that SIGHUP opens the log file again: it ends when its socket to the hub does, after every
+ * sshd. Tested by test_strangers.py and test_restart.py.
  */
 #include "hub/login/spawner_helper.h"
 #include "common/base/log.h"
+#include "common/base/log_file.h"
 #include "common/os/descriptors.h"
 #include "hub/login/sshd_children.h"
 #include <errno.h>
@@ -29,6 +30,7 @@ struct helper {
     int hub; /* -1 once it is gone */
     ev_io requests;
     ev_timer end;
+    ev_signal hangup;
     struct sshd_children children;
 };
 
@@ -144,6 +146,15 @@ on_end(struct ev_loop *loop, ev_timer *watcher, int events)
     ev_break(loop, EVBREAK_ALL);
 }
 
+static void
+on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)watcher;
+    (void)events;
+    (void)cbx_log_file_reopen();
+}
+
 /* Only standard error and the hub's socket stay; the hub's standard output is not held open. */
 static void
 leave_the_hub(int fd)
@@ -192,6 +203,8 @@ spawner_helper(int fd, const struct spawner_config *config)
     ev_timer_init(&helper.end, on_end, END_AFTER_S + 0.2, 0);
     helper.requests.data = &helper;
     ev_io_start(helper.loop, &helper.requests);
+    ev_signal_init(&helper.hangup, on_hangup, SIGHUP);
+    ev_signal_start(helper.loop, &helper.hangup);
     (void)ev_run(helper.loop, 0);
     _exit(0);
 }

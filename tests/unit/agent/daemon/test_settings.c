@@ -157,6 +157,8 @@ values_have_limits(void **state)
     assert_true(set("lanes", "on") < 0);
     assert_int_equal(set("log-times", "auto"), 0);
     assert_true(set("log-times", "maybe") < 0);
+    assert_int_equal(set("log-file", "/var/log/cbx.log"), 0);
+    assert_true(set("log-file", "") < 0);
     assert_true(set("via", "proxy:3128") < 0);
     assert_true(set("via", "http://") < 0);
     assert_int_equal(set("via", "SOCKS5h://127.0.0.1:9050"), 0);
