@@ -26,7 +26,7 @@
 struct mesh_loop;
 struct mesh_try;
 
-enum { MESH_REPLAYS_MAX = 4, MESH_TOMBSTONES_MAX = 1024 };
+enum { MESH_SESSIONS_MAX = 6, MESH_TOMBSTONES_MAX = 1024 };
 
 /* ---- planes (plane.c) ---- */
 
@@ -127,12 +127,14 @@ enum mesh_trust {
     MESH_TRUST_REFUSED
 };
 
-/* Stream identities of one incarnation of a dialer (rule 15). */
+/* Stream identities of one incarnation of a dialer (rule 15): there for as long as one of its
+ * sessions is. */
 struct mesh_replay {
+    SLIST_ENTRY(mesh_replay) entry;
     uint8_t incarnation[CBX_INCARNATION_SIZE];
-    int64_t used_at;
     struct cbx_replay window;
 };
+SLIST_HEAD(mesh_replays, mesh_replay);
 
 struct mesh_peer {
     UT_hash_handle hh;
@@ -174,7 +176,7 @@ struct mesh_peer {
     /* dial.c, incoming.c, ends.c: streams */
     uint64_t window_used;
     uint32_t stream_count, parked_count;
-    struct mesh_replay *replay[MESH_REPLAYS_MAX]; /* peer.c */
+    struct mesh_replays replays; /* session.c; one for each incarnation of the sessions, at most */
     struct mesh_plane_bytes bytes[MESH_PLANES];   /* plane.c; but what open streams still keep */
 
     struct mesh_rendezvous rendezvous;

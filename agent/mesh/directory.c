@@ -31,8 +31,6 @@ peer_free(struct mesh_peer *peer)
     drop_sessions(peer);
     mesh_rendezvous_free(peer);
     mesh_peer_drop_pending(peer);
-    for (int i = 0; i < MESH_REPLAYS_MAX; i++)
-        free(peer->replay[i]);
     free(peer->ports);
     free(peer->labels);
     free(peer);

@@ -129,7 +129,7 @@ mesh_incoming_take(struct mesh *mesh, struct cbx_link *link, struct cbx_frame *f
         return;
     }
     mesh_peer_confirm(peer, session);
-    if (open.epoch < 1 || !mesh_peer_replay_take(peer, open.stream_id)) {
+    if (open.epoch < 1 || !mesh_session_replay_take(peer, open.stream_id)) {
         mesh->count.replayed++;
         reject(stream, link, frame->label, CBX_REASON_DENIED);
         return;

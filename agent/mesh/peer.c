@@ -94,32 +94,3 @@ mesh_peer_drop_pending(struct mesh_peer *peer)
     free(peer->pending);
     peer->pending = NULL;
 }
-
-/* ---- replay ---- */
-
-bool
-mesh_peer_replay_take(struct mesh_peer *peer, const uint8_t stream_id[CBX_STREAM_ID_SIZE])
-{
-    int64_t now = mesh_now(peer->mesh);
-    int slot = 0;
-    for (int i = 0; i < MESH_REPLAYS_MAX; i++) {
-        struct mesh_replay *replay = peer->replay[i];
-        if (replay && memcmp(replay->incarnation, stream_id, CBX_INCARNATION_SIZE) == 0) {
-            replay->used_at = now;
-            return cbx_replay_take(&replay->window, cbx_stream_id_counter(stream_id));
-        }
-        int64_t best = peer->replay[slot] ? peer->replay[slot]->used_at : -1;
-        if (best >= 0 && (!replay || replay->used_at < best))
-            slot = i;
-    }
-    /* An incarnation whose window is gone has no session any more either: it cannot come back. */
-    if (!peer->replay[slot])
-        peer->replay[slot] = malloc(sizeof **peer->replay);
-    struct mesh_replay *replay = peer->replay[slot];
-    if (!replay)
-        return false;
-    memset(replay, 0, sizeof *replay);
-    memcpy(replay->incarnation, stream_id, CBX_INCARNATION_SIZE);
-    replay->used_at = now;
-    return cbx_replay_take(&replay->window, cbx_stream_id_counter(stream_id));
-}

@@ -21,7 +21,4 @@ void mesh_peer_refuse(struct mesh_peer *peer, enum cbx_reason reason, const char
 /* A first message that waits for the chain is not answered. */
 void mesh_peer_drop_pending(struct mesh_peer *peer);
 
-/* True once per stream identity of that dialer's incarnation. */
-bool mesh_peer_replay_take(struct mesh_peer *peer, const uint8_t stream_id[CBX_STREAM_ID_SIZE]);
-
 #endif

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SESSIONS_MAX = 6 };
 /* Unconfirmed for longer than this, an answered session is given up. */
 static const int64_t CONFIRM_US = 10 * 1000 * 1000;
 /* For what is on its way in a session that was replaced. */
@@ -58,6 +57,64 @@ mesh_session_old(const struct mesh_session *session, int64_t now)
     return now - session->born > MESH_RENEW_US || session->bytes > MESH_RENEW_BYTES;
 }
 
+/* ---- replay windows ---- */
+
+static struct mesh_replay *
+find_replay(const struct mesh_peer *peer, const uint8_t incarnation[CBX_INCARNATION_SIZE])
+{
+    struct mesh_replay *replay;
+    SLIST_FOREACH(replay, &peer->replays, entry) {
+        if (memcmp(replay->incarnation, incarnation, CBX_INCARNATION_SIZE) == 0)
+            return replay;
+    }
+    return NULL;
+}
+
+bool
+mesh_session_replay_take(struct mesh_peer *peer, const uint8_t stream_id[CBX_STREAM_ID_SIZE])
+{
+    struct mesh_replay *replay = find_replay(peer, stream_id);
+    if (!replay) {
+        replay = calloc(1, sizeof *replay);
+        if (!replay)
+            return false;
+        memcpy(replay->incarnation, stream_id, CBX_INCARNATION_SIZE);
+        SLIST_INSERT_HEAD(&peer->replays, replay, entry);
+    }
+    return cbx_replay_take(&replay->window, cbx_stream_id_counter(stream_id));
+}
+
+static bool
+is_of(const struct mesh_session *session, const struct mesh_replay *replay)
+{
+    return memcmp(session->keys.peer_incarnation, replay->incarnation, CBX_INCARNATION_SIZE) == 0;
+}
+
+static bool
+has_session(const struct mesh_peer *peer, const struct mesh_replay *replay)
+{
+    const struct mesh_session *session;
+    TAILQ_FOREACH(session, &peer->sessions, entry) {
+        if (is_of(session, replay))
+            return true;
+    }
+    return peer->unconfirmed && is_of(peer->unconfirmed, replay);
+}
+
+/* A session went: what only its records could have come by goes with it. */
+static void
+forget_replays(struct mesh_peer *peer)
+{
+    struct mesh_replay *replay, *next;
+    for (replay = SLIST_FIRST(&peer->replays); replay; replay = next) {
+        next = SLIST_NEXT(replay, entry);
+        if (has_session(peer, replay))
+            continue;
+        SLIST_REMOVE(&peer->replays, replay, mesh_replay, entry);
+        free(replay);
+    }
+}
+
 /* ---- they come ---- */
 
 static void
@@ -73,6 +130,7 @@ drop(struct mesh_peer *peer, struct mesh_session *session)
     TAILQ_REMOVE(&peer->sessions, session, entry);
     session_free(session);
     peer->session_count--;
+    forget_replays(peer);
 }
 
 /* Where both ends began at the same time there are two sessions, and each end hears of them in
@@ -102,7 +160,7 @@ mesh_session_adopt(struct mesh_peer *peer, struct mesh_session *session)
             old->replaced_at = now;
         TAILQ_INSERT_HEAD(&peer->sessions, session, entry);
     }
-    if (++peer->session_count > SESSIONS_MAX)
+    if (++peer->session_count > MESH_SESSIONS_MAX)
         drop(peer, TAILQ_LAST(&peer->sessions, mesh_sessions));
     peer->mesh->dial_due = true;
     mesh_streams_rekey(peer);
@@ -134,6 +192,7 @@ mesh_peer_drop_unconfirmed(struct mesh_peer *peer)
     if (peer->unconfirmed)
         session_free(peer->unconfirmed);
     peer->unconfirmed = NULL;
+    forget_replays(peer);
 }
 
 void

@@ -259,11 +259,11 @@ hostile_works(void)
 }
 
 void
-hostile_restart(void)
+hostile_restart(struct world_agent *agent)
 {
-    mesh_free(hostile.web->mesh);
-    world_start(hostile.web);
-    hostile.web->up = false;
-    world_connect(hostile.web);
+    mesh_free(agent->mesh);
+    world_start(agent);
+    agent->up = false;
+    world_connect(agent);
     world_run(hostile.world, 100000);
 }

@@ -69,8 +69,8 @@ void hostile_list(const char *slug, uint64_t state,
 /* The directory as it is; and a dial, to see that all works. */
 void hostile_honest(void);
 void hostile_works(void);
-/* Another process of web: no session, no window of what it has seen. */
-void hostile_restart(void);
+/* Another process of it: no session, no window of what it has seen. */
+void hostile_restart(struct world_agent *agent);
 
 /* Dials all three, STREAM_BYTES each way; runs until all are closed. */
 void hostile_dial(void);

@@ -443,11 +443,28 @@ a_repeated_open_is_taken_once(void **state)
     world_connect(hostile.web);
     repeat_open(); /* on another link */
     assert_int_equal(world_count(hostile.web, "replayed"), 4);
-    hostile_restart();
+    hostile_restart(hostile.web);
     repeat_open(); /* to another life: its session is gone */
     assert_int_equal(world_count(hostile.web, "refused"), 1);
     assert_int_equal(world_count(hostile.web, "accepted"), 0);
     hostile_untouched(hostile_try("web", VICTIM));
+}
+
+/* Sessions and the window of a life go together: one that still opens what was recorded has one. */
+static void
+a_repeated_open_of_an_earlier_life_is_taken_once(void **state)
+{
+    (void)state;
+    hostile_set(keep_open, 1);
+    hostile_untouched(hostile_try("web", VICTIM));
+    for (int life = 0; life < 8; life++) {
+        hostile_restart(hostile.cli);
+        hostile_untouched(hostile_try("web", NEIGHBOUR));
+        uint64_t accepted = world_count(hostile.web, "accepted");
+        repeat_open();
+        assert_int_equal(world_count(hostile.web, "accepted"), accepted);
+    }
+    assert_int_equal(world_count(hostile.web, "replayed"), 5); /* then its session was gone */
 }
 
 /* ---- refusals ---- */
@@ -553,6 +570,7 @@ main(void)
         HOSTILE_TEST(a_changed_field_of_open_is_refused),
         HOSTILE_TEST(a_dial_sent_to_another_peer_is_refused),
         HOSTILE_TEST(a_repeated_open_is_taken_once),
+        HOSTILE_TEST(a_repeated_open_of_an_earlier_life_is_taken_once),
         HOSTILE_TEST(a_repeated_refusal_refuses_nothing_else),
         HOSTILE_TEST(a_refused_handshake_is_the_hubs_word),
     };
