@@ -177,7 +177,7 @@ struct mesh_peer {
     uint64_t window_used;
     uint32_t stream_count, parked_count;
     struct mesh_replays replays; /* session.c; one for each incarnation of the sessions, at most */
-    struct mesh_plane_bytes bytes[MESH_PLANES];   /* plane.c; but what open streams still keep */
+    struct mesh_plane_bytes bytes[MESH_PLANES]; /* plane.c; but what open streams still keep */
 
     struct mesh_rendezvous rendezvous;
     struct mesh_direct *direct; /* direct.c: the lane to it, or NULL */

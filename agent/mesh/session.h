@@ -27,8 +27,7 @@ bool mesh_session_old(const struct mesh_session *session, int64_t now);
 
 /* True once per stream identity of that incarnation of the peer, of which there is a session: its
  * window is there for as long as one of its sessions. */
-bool mesh_session_replay_take(struct mesh_peer *peer,
-                              const uint8_t stream_id[CBX_STREAM_ID_SIZE]);
+bool mesh_session_replay_take(struct mesh_peer *peer, const uint8_t stream_id[CBX_STREAM_ID_SIZE]);
 
 /* Takes the session in as the newest; streams move to it in epochs of their own. */
 void mesh_session_adopt(struct mesh_peer *peer, struct mesh_session *session);

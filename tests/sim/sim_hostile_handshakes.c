@@ -60,8 +60,9 @@ a_repeated_first_message_is_answered_once(void **state)
     world_inject_copy(&flow, kept, 0); /* the session is in use */
     world_run(hostile.world, 50000);
     assert_int_equal(world_count(hostile.web, "replayed"), 3);
-    hostile_restart(hostile.web); /* it cannot know the old one: a session that nobody can use, and that goes
-                        */
+    hostile_restart(
+        hostile.web); /* it cannot know the old one: a session that nobody can use, and that goes
+                       */
     assert_true(world_flow_of(hostile.web, true, &flow));
     world_inject_copy(&flow, kept, 0);
     world_run(hostile.world, 100000);
