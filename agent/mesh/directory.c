@@ -3,6 +3,7 @@
 #include "agent/mesh/directory.h"
 
 #include "agent/mesh/direct.h"
+#include "agent/mesh/ends.h"
 #include "agent/mesh/handshake.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/rendezvous.h"
@@ -133,9 +134,26 @@ mesh_peers_synced(struct mesh *mesh)
     }
 }
 
+/* All that its certificate gave it here ends with that. */
+static void
+expire(struct mesh_peer *peer)
+{
+    mesh_peer_refuse(peer, CBX_REASON_EXPIRED, "the certificate has expired");
+    mesh_streams_end(peer, CBX_REASON_EXPIRED);
+    drop_sessions(peer);
+    mesh_direct_drop(peer, "the peer's certificate has expired");
+}
+
 static void
 sweep(struct mesh_peer *peer, int64_t now)
 {
+    const struct mesh *mesh = peer->mesh;
+    if (peer->trust == MESH_TRUST_BELIEVED &&
+        mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S)
+        expire(peer);
+    if (mesh->phase == MESH_UP && peer->trust == MESH_TRUST_NONE && peer->ready &&
+        (peer->stream_count || peer->direct))
+        mesh_peer_fetch(peer); /* another chain is listed: what runs goes on by that, or ends */
     mesh_sessions_sweep(peer, now);
     if (peer->trust == MESH_TRUST_FETCHING && now - peer->fetch_at > MESH_HANDSHAKE_RETRY_US)
         mesh_peer_set_trust(peer, MESH_TRUST_NONE);

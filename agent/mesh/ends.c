@@ -65,6 +65,16 @@ mesh_streams_free(struct mesh *mesh)
     }
 }
 
+void
+mesh_streams_end(struct mesh_peer *peer, enum cbx_reason reason)
+{
+    struct mesh_stream *stream;
+    TAILQ_FOREACH(stream, &peer->mesh->streams, entry) {
+        if (stream->peer == peer && !cbx_stream_is_over(&stream->core))
+            cbx_stream_fail(&stream->core, reason);
+    }
+}
+
 /* The same object goes back to waiting, since its program holds on to it. */
 bool
 mesh_stream_requeue(struct mesh_stream *stream)

@@ -12,6 +12,8 @@
 void mesh_stream_bury(struct mesh_stream *stream);
 /* What mesh.reap holds. */
 void mesh_streams_free(struct mesh *mesh);
+/* Every stream with that peer ends for this reason. */
+void mesh_streams_end(struct mesh_peer *peer, enum cbx_reason reason);
 /* A dial that was not answered goes back to waiting, once: true then. */
 bool mesh_stream_requeue(struct mesh_stream *stream);
 

@@ -11,6 +11,7 @@
 #include "hub/core/bye.h"
 #include "hub/core/circuit.h"
 #include "hub/core/directory.h"
+#include "hub/core/edit.h"
 #include "hub/core/hello.h"
 #include "hub/core/join.h"
 #include "hub/core/lane.h"
@@ -290,6 +291,10 @@ sweep(struct hub_core *core, int64_t now)
 {
     core->swept_at = now;
     cbx_slab_tick();
+    if (now - core->expired_at >= SECOND_US) {
+        core->expired_at = now;
+        hub_core_expire(core);
+    }
     struct hub_link *link, *next;
     for (link = TAILQ_FIRST(&core->links); link; link = next) {
         next = TAILQ_NEXT(link, entry);

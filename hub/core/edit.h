@@ -21,7 +21,8 @@ int hub_core_drop_invite(struct hub_core *core, const char *id, uint64_t *ticket
 /* Ends a lease: its link, its key, its place in the directory. */
 int hub_core_revoke(struct hub_core *core, const char *pond, const char *slug, uint64_t *ticket,
                     struct cbx_error *error);
-/* Drops what is past its end. Call now and then. */
+/* Ends leases, as hub_core_revoke does, and drops invites that are past their end. The core does so
+ * once a second. */
 void hub_core_expire(struct hub_core *core);
 
 #endif

@@ -68,19 +68,20 @@ counters_json(const struct hub_counts *count)
     }
     return json_pack(
         "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-        "s:I, s:I, s:I, s:o}",
+        "s:I, s:I, s:I, s:I, s:o}",
         "attached", (json_int_t)count->attached, "joined", (json_int_t)count->joined, "evicted",
-        (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "opened",
-        (json_int_t)count->opened, "relayed_frames", (json_int_t)count->relayed_frames,
-        "relayed_bytes", (json_int_t)count->relayed_bytes, "stale_frames", (json_int_t)count->stale,
-        "breaches", (json_int_t)count->breaches, "shed_frames", (json_int_t)count->shed,
-        "unknown_logins", (json_int_t)count->unknown_logins, "never_spoke",
-        (json_int_t)count->never_spoke, "allowances_refused", (json_int_t)count->allowances_refused,
-        "allowances_kept", (json_int_t)count->allowances_kept, "lanes", (json_int_t)count->lanes,
-        "lanes_lost", (json_int_t)count->lanes_lost, "lanes_refused",
-        (json_int_t)count->lanes_refused, "prefaces_refused", (json_int_t)count->prefaces_refused,
-        "rendezvous", (json_int_t)count->rendezvous, "rendezvous_dropped",
-        (json_int_t)count->rendezvous_dropped, "refused", refused);
+        (json_int_t)count->evicted, "revoked", (json_int_t)count->revoked, "expired",
+        (json_int_t)count->expired, "opened", (json_int_t)count->opened, "relayed_frames",
+        (json_int_t)count->relayed_frames, "relayed_bytes", (json_int_t)count->relayed_bytes,
+        "stale_frames", (json_int_t)count->stale, "breaches", (json_int_t)count->breaches,
+        "shed_frames", (json_int_t)count->shed, "unknown_logins", (json_int_t)count->unknown_logins,
+        "never_spoke", (json_int_t)count->never_spoke, "allowances_refused",
+        (json_int_t)count->allowances_refused, "allowances_kept",
+        (json_int_t)count->allowances_kept, "lanes", (json_int_t)count->lanes, "lanes_lost",
+        (json_int_t)count->lanes_lost, "lanes_refused", (json_int_t)count->lanes_refused,
+        "prefaces_refused", (json_int_t)count->prefaces_refused, "rendezvous",
+        (json_int_t)count->rendezvous, "rendezvous_dropped", (json_int_t)count->rendezvous_dropped,
+        "refused", refused);
 }
 
 json_t *

@@ -79,7 +79,7 @@ TAILQ_HEAD(hub_links, hub_link);
 TAILQ_HEAD(hub_circuits, hub_circuit);
 
 struct hub_counts {
-    uint64_t attached, joined, evicted, revoked, refused[CBX_REASON_MAX + 1];
+    uint64_t attached, joined, evicted, revoked, expired, refused[CBX_REASON_MAX + 1];
     uint64_t relayed_frames, relayed_bytes, opened, stale, breaches, shed, unknown_logins,
         never_spoke, allowances_refused, allowances_kept, lanes, lanes_lost, lanes_refused,
         prefaces_refused, rendezvous, rendezvous_dropped;
@@ -104,7 +104,7 @@ struct hub_core {
     uint64_t held;                                  /* cost of what waits in circuits */
     uint64_t least_wanted; /* least allowance of a link that wants more and cannot have it */
     uint32_t circuit_count;
-    int64_t swept_at, started_unix;
+    int64_t swept_at, expired_at, started_unix;
     bool shutting_down;
 };
 

@@ -57,7 +57,7 @@ struct serve {
     struct attach_server *attach;
     struct control_server *control;
     ev_prepare before_sleep;
-    ev_timer core_due, expire, phase_end;
+    ev_timer core_due, minute, phase_end;
     ev_signal signals[SERVE_SIGNALS];
     enum serve_phase phase;
     bool woken; /* the core or the disk has something to do before the loop sleeps */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    EXPIRE_S = 60,
+    MINUTE_S = 60,
     HELPER_MS = 1500, /* for the helper to end what is left */
     PASSES = 4,       /* of flush and commit before one sleep */
 };
@@ -51,13 +51,12 @@ on_core_due(struct ev_loop *loop, ev_timer *watcher, int events)
 }
 
 static void
-on_expire(struct ev_loop *loop, ev_timer *watcher, int events)
+on_minute(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     struct serve *serve = watcher->data;
 
     (void)loop;
     (void)events;
-    hub_core_expire(serve->core);
     commit_retry(serve->commit);
     recent_logins_step(serve->recent_logins);
 }
@@ -117,12 +116,12 @@ watch_loop(struct serve *serve)
 {
     ev_prepare_init(&serve->before_sleep, on_before_sleep);
     ev_timer_init(&serve->core_due, on_core_due, 0, 0);
-    ev_timer_init(&serve->expire, on_expire, EXPIRE_S, EXPIRE_S);
+    ev_timer_init(&serve->minute, on_minute, MINUTE_S, MINUTE_S);
     serve_phases_init(serve);
     serve->before_sleep.data = serve->core_due.data = serve;
-    serve->expire.data = serve;
+    serve->minute.data = serve;
     ev_prepare_start(serve->loop, &serve->before_sleep);
-    ev_timer_start(serve->loop, &serve->expire);
+    ev_timer_start(serve->loop, &serve->minute);
     wiring_watch_spawner(serve);
     watch_signals(serve);
 }

@@ -63,19 +63,22 @@ registry_remove_peer(struct registry *registry, const char *pond, const char *sl
     return peer;
 }
 
+struct reg_peer *
+registry_take_ended(struct registry *registry, int64_t now_unix)
+{
+    for (struct reg_peer *peer = registry->peers; peer; peer = peer->next) {
+        if (now_unix <= peer->ends + CBX_CLOCK_GRACE_S)
+            continue;
+        registry_take_out(registry, peer, NULL);
+        return peer;
+    }
+    return NULL;
+}
+
 bool
 registry_expire(struct registry *registry, int64_t now_unix)
 {
     bool changed = false;
-    struct reg_peer *next_peer;
-    for (struct reg_peer *peer = registry->peers; peer != NULL; peer = next_peer) {
-        next_peer = peer->next;
-        if (peer->live || now_unix <= peer->ends + CBX_CLOCK_GRACE_S)
-            continue;
-        registry_take_out(registry, peer, NULL);
-        reg_peer_free(peer);
-        changed = true;
-    }
     struct reg_invite *next_invite;
     for (struct reg_invite *invite = registry->invites; invite != NULL; invite = next_invite) {
         next_invite = invite->next;

@@ -48,7 +48,9 @@ uint64_t registry_next_generation(struct registry *registry, struct reg_peer *pe
 struct reg_peer *registry_remove_peer(struct registry *registry, const char *pond,
                                       const char *slug);
 
-/* Drops invites past join_by, peers past ends (+grace) that are not live. True when changed. */
+/* Takes out a peer that is past its end (+grace) and hands it over; NULL when there is none. */
+struct reg_peer *registry_take_ended(struct registry *registry, int64_t now_unix);
+/* Drops invites past join_by. True when changed. */
 bool registry_expire(struct registry *registry, int64_t now_unix);
 
 #endif

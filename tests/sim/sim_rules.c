@@ -256,6 +256,59 @@ only_the_agents_own_clock_ends_a_certificate(void **state)
     assert_false(program->opened);
 }
 
+/* web's certificate ends 20 days before cli's. */
+static void
+let_web_end_first(void)
+{
+    static const int64_t HALF = 20 * DAY_S;
+    the->unix_base += HALF;
+    the->direct = true;
+    cli = world_agent(the, "late", "8081", near);
+    the->unix_base += 30 * DAY_S - HALF;
+}
+
+/* Sessions, streams, the link and the place in the directory end together, at both ends and at the
+ * hub, whether or not anybody dials. */
+static void
+what_a_certificate_gave_ends_with_it(void **state)
+{
+    (void)state;
+    let_web_end_first();
+    struct world_program *program = rests(cli, "web"), *other = rests(web, "late");
+    world_run(the, 3 * SECOND);
+    the->unix_base += CBX_CLOCK_GRACE_S - 10; /* not yet */
+    world_run(the, 3 * SECOND);
+    assert_true(web->up && !program->closed && !other->closed);
+    uint64_t expired = the->hub->count.expired;
+    the->unix_base += 10;
+    world_run(the, 1500 * MS);
+    assert_true(program->closed && other->closed && program->far->closed && other->far->closed);
+    assert_false(world_is_clean(program) || world_is_clean(other));
+    assert_int_equal(web->lost_reason, CBX_REASON_EXPIRED);
+    assert_int_equal(the->hub->count.expired, expired + 2); /* and the first cli, which rests */
+    assert_null(registry_peer(the->registry, the->pond, "web"));
+    struct world_program *late = world_dial(cli, "web", 8080, 100, 100);
+    assert_true(world_until(the, SECOND, world_closed, late));
+    assert_int_equal(late->reason, CBX_REASON_UNKNOWN_NAME);
+}
+
+/* The hub is no judge of it: an agent ends by its own clock what the hub lets go on. */
+static void
+a_hub_that_is_late_does_not_lengthen_it(void **state)
+{
+    (void)state;
+    let_web_end_first();
+    struct world_program *program = rests(cli, "web");
+    world_run(the, 3 * SECOND);
+    the->hub_clock_s -= 2 * CBX_CLOCK_GRACE_S;
+    the->unix_base += CBX_CLOCK_GRACE_S;
+    world_run(the, 1500 * MS);
+    assert_true(program->closed && program->far->closed);
+    assert_int_equal(program->reason, CBX_REASON_EXPIRED);
+    assert_null(world_peer(cli, "web")->direct);
+    assert_int_equal(world_peer(cli, "web")->session_count, 0);
+}
+
 /* ---- sessions (rule 13) ---- */
 
 static void
@@ -690,6 +743,8 @@ main(void)
         TEST(a_join_is_on_disk_before_it_is_answered),
         TEST(a_newer_invite_counts_once_it_is_joined),
         TEST(only_the_agents_own_clock_ends_a_certificate),
+        TEST(what_a_certificate_gave_ends_with_it),
+        TEST(a_hub_that_is_late_does_not_lengthen_it),
         TEST(handshakes_that_cross_both_serve),
         TEST(the_initiator_confirms_at_once),
         TEST(until_a_record_of_the_initiator_opened_nothing_is_replaced),

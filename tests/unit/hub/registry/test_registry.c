@@ -652,7 +652,7 @@ expiry_drops_invites_past_join_by(void **state)
 }
 
 static void
-expiry_drops_ended_peers_that_are_away(void **state)
+a_peer_is_taken_out_at_its_end(void **state)
 {
     struct fixture *f = *state;
     struct fixture_invite invite;
@@ -663,11 +663,11 @@ expiry_drops_ended_peers_that_are_away(void **state)
     assert_int_equal(fixture_join(f, out, &invite, &identity, &joined), 0);
     assert_true(registry_burn(f->registry, joined.peer));
     int64_t last = joined.peer->ends + CBX_CLOCK_GRACE_S;
-    joined.peer->live = f;
-    assert_false(registry_expire(f->registry, last + 1));
-    joined.peer->live = NULL;
-    assert_false(registry_expire(f->registry, last));
-    assert_true(registry_expire(f->registry, last + 1));
+    joined.peer->live = f; /* there or not */
+    assert_null(registry_take_ended(f->registry, last));
+    assert_ptr_equal(registry_take_ended(f->registry, last + 1), joined.peer);
+    assert_null(registry_take_ended(f->registry, last + 1));
+    reg_peer_free(joined.peer);
     assert_null(registry_peers(f->registry));
     assert_null(registry_peer(f->registry, "demo", "web"));
 }
@@ -717,7 +717,7 @@ main(void)
         TEST(a_removed_peer_takes_its_joined_invite_along),
         TEST(names_that_cannot_be_are_not_found),
         TEST(expiry_drops_invites_past_join_by),
-        TEST(expiry_drops_ended_peers_that_are_away),
+        TEST(a_peer_is_taken_out_at_its_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
