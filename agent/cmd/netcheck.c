@@ -38,9 +38,9 @@ ask_agent(const struct agent_settings *settings, int64_t timeout_ms, json_t **do
         json_t *request =
             json_pack("{s:s, s:I}", "cmd", "netcheck", "timeout_ms", (json_int_t)timeout_ms);
         result = cbx_call_send(call, request, -1, &error);
-        /* Each of connecting, logging in and trying a lane may take its time. */
+        /* Each of connecting, logging in and trying three lengths may take its time. */
         if (result == CBX_OK)
-            result = cbx_call_next(call, 3 * timeout_ms + ANSWER_SPARE_MS, document, &error);
+            result = cbx_call_next(call, 5 * timeout_ms + ANSWER_SPARE_MS, document, &error);
         cbx_call_close(call);
     }
     if (result == CBX_OK) {

@@ -188,6 +188,9 @@ print_status(json_t *answer)
     print_row("hub", text_of(answer, "hub"));
     print_addresses(json_object_get(answer, "addresses"));
     print_row("uplink", text_of(answer, "uplink"));
+    if (number_of(answer, "segment_max") != 0)
+        printf("%-9s of %lld bytes at most: longer ones are lost on the way\n", "segments",
+               number_of(answer, "segment_max"));
     /* The first stretch of every link is SSH; which plane it is on stands below. */
     if (strcmp(text_of(answer, "carrier"), "ssh") != 0)
         print_row("ssh", "by --ssh-command");

@@ -3,6 +3,7 @@
 #include "agent/daemon/addresses.h"
 
 #include "agent/uplink/uplink.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 const struct cbx_token *
@@ -21,6 +22,14 @@ agent_addresses_begin(struct agent *agent, const struct cbx_token *where)
         cbx_log_warn("where the hub was reached last is not known, continuing with the token's "
                      "addresses: %s",
                      error.text);
+}
+
+int
+agent_segment_max(const struct agent *agent)
+{
+    return agent->uplink
+               ? segments_limit(&agent->segments, uplink_address(agent->uplink), cbx_clock_us())
+               : 0;
 }
 
 void

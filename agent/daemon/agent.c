@@ -10,6 +10,7 @@
 
 #include "agent/daemon/control.h"
 #include "agent/daemon/hub_link.h"
+#include "agent/daemon/path_watch.h"
 #include "agent/daemon/process.h"
 #include "agent/front/front.h"
 #include "agent/lanes/direct.h"
@@ -327,7 +328,8 @@ open_parts(struct agent *agent, struct cbx_error *error)
     };
     pass_over_own_proxy(settings);
     agent->lane = agent_lane_new(agent->loop, agent->settings->via);
-    if (!agent->lane)
+    agent->path_watch = path_watch_new(agent);
+    if (!agent->lane || !agent->path_watch)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
     if (open_direct(agent, error) != CBX_OK)
         return CBX_ERR_IO;
@@ -403,6 +405,7 @@ agent_dispose(struct agent *agent)
     if (agent->loop)
         stop_watchers(agent);
     front_free(agent->front);
+    path_watch_free(agent->path_watch);
     agent_link_end(agent);
     child_end_all();
     agent_lane_free(agent->lane);

@@ -3,6 +3,7 @@
 #include "agent/daemon/engine.h"
 
 #include "agent/daemon/addresses.h"
+#include "agent/daemon/path_watch.h"
 #include "agent/daemon/status.h"
 #include "agent/front/front.h"
 #include "agent/lanes/direct.h"
@@ -93,6 +94,7 @@ on_link_lost(void *arg, enum cbx_reason reason, uint32_t retry_ms, const char *t
     agent->attached_at = 0;
     if (agent->phase == AGENT_PHASE_STOP)
         return;
+    path_watch_lost(agent->path_watch);
     const char *cause = final_words(reason);
     if (cause) {
         char line[CBX_ERROR_TEXT_MAX];
@@ -139,7 +141,8 @@ on_lane(void *arg, const struct cbx_lane_ticket *ticket)
 {
     struct agent *agent = arg;
     if (agent->uplink)
-        agent_lane_promised(agent->lane, uplink_address(agent->uplink), ticket);
+        agent_lane_promised(agent->lane, uplink_address(agent->uplink), agent_segment_max(agent),
+                            ticket);
 }
 
 static void

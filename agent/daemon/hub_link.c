@@ -94,6 +94,7 @@ begin_uplink(struct agent *agent, const struct cbx_token *where, const struct cb
     struct uplink_config config = {
         .where = where,
         .places = &places,
+        .segments = &agent->segments,
         .via = agent->settings->via,
         .ssh_command = agent->settings->ssh_command,
         .folder = agent->settings->state_dir,

@@ -5,11 +5,15 @@
 #include "agent/daemon/engine.h"
 #include "agent/mesh/joiner.h"
 #include "agent/uplink/uplink.h"
+#include "common/base/clock.h"
 #include "common/base/log.h"
 
 #include <sodium.h>
 #include <stdio.h>
 #include <string.h>
+
+/* A join takes two round trips and a write to the hub's disk. */
+static const int64_t SLOW_US = 5 * 1000 * 1000;
 
 /* The chain must be on disk before the hub may have recorded it. The disk is waited for: nothing
  * else happens in an agent that has not joined. */
@@ -92,6 +96,8 @@ on_join_failed(void *arg, enum cbx_reason reason, const char *text)
         agent_refuse_token(agent, cause);
         return;
     default:
+        if (cbx_clock_us() - agent->join_began_us >= SLOW_US)
+            uplink_stood_still(agent->uplink);
         /* The joiner is freed when the next link begins. */
         uplink_lost(agent->uplink, 0);
         agent_say_trouble(agent, UPLINK_PROTOCOL, text);
@@ -112,6 +118,7 @@ void
 agent_join_begin(struct agent *agent, struct cbx_carrier *carrier)
 {
     joiner_free(agent->joiner);
+    agent->join_began_us = cbx_clock_us();
     const struct agent_settings *settings = agent->settings;
     agent->joiner = joiner_new(
         carrier, agent->state.pending.pond_public, &agent->signing, &agent->state.identity,

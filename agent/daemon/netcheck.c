@@ -245,6 +245,7 @@ agent_netcheck_new(struct agent *agent, int64_t timeout_ms,
         .via = agent->settings->via,
         .ssh_command = agent->settings->ssh_command,
         .timeout_ms = timeout_ms,
+        .segment_max = agent_segment_max(agent),
         .round_trip_us = agent->mesh != NULL ? mesh_round_trip_us(agent->mesh) : 0,
     };
     check->agent = agent;

@@ -11,6 +11,7 @@
 #include "agent/daemon/learned.h"
 #include "agent/daemon/start.h"
 #include "agent/daemon/state.h"
+#include "agent/uplink/segments.h"
 #include "common/disk/store.h"
 #include "common/disk/vault.h"
 #include "common/trust/expose.h"
@@ -56,9 +57,12 @@ struct agent {
     struct front *front;
     struct cbx_control *control;
     struct uplink *uplink;
+    struct segments segments;
+    struct path_watch *path_watch;
     struct agent_lane *lane;
     struct agent_direct *direct; /* NULL: off */
     struct joiner *joiner;
+    int64_t join_began_us; /* of the joiner */
     struct mesh *mesh;
     struct cbx_expose exposed;         /* what the mesh lets peers dial */
     struct cbx_keypair login, signing; /* of the pending token, in TRIAL and JOIN */

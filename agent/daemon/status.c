@@ -2,6 +2,7 @@
 /* Tested by test_planes.py. */
 #include "agent/daemon/status.h"
 
+#include "agent/daemon/addresses.h"
 #include "agent/front/front.h"
 #include "agent/lanes/direct.h"
 #include "agent/mesh/mesh.h"
@@ -102,7 +103,7 @@ agent_status_json(const struct agent *agent)
     return json_pack(
         "{s:b, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:s, s:o, s:o, s:I, s:s, s:s, s:s, s:o?, "
         "s:o?, "
-        "s:o?, s:o, s:o}",
+        "s:o?, s:o, s:o, s:i}",
         "ok", 1, "state", state_word(agent), "slug", joined->peer.slug, "pond", joined->peer.pond,
         "name", name, "hub", hub, "since", (json_int_t)agent->attached_at, "pid",
         (json_int_t)getpid(), "started", (json_int_t)agent->started_at, "proxy",
@@ -113,7 +114,8 @@ agent_status_json(const struct agent *agent)
         "front", agent->front != NULL ? front_status_json(agent->front) : NULL, "direct",
         agent_direct_json(agent->direct), "mesh",
         agent->mesh != NULL ? mesh_status_json(agent->mesh) : NULL, "warnings",
-        warnings_json(agent), "addresses", addresses_json(agent));
+        warnings_json(agent), "addresses", addresses_json(agent), "segment_max",
+        agent_segment_max(agent));
 }
 
 json_t *

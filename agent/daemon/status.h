@@ -11,12 +11,13 @@
  *  "hub":"127.0.0.1:7000", "since":1700000000, "pid":17, "started":1700000000,
  *  "proxy":"127.0.0.1:1080", "expose":[8080], "ends":1702592000, "uplink":"up", "carrier":"ssh",
  *  "trouble":"", "warnings":[], "addresses":[{"address":"127.0.0.1:7000", "from":"token"}],
- *  "front":{...}, "direct":{...}, "mesh":{...}}
+ *  "segment_max":0, "front":{...}, "direct":{...}, "mesh":{...}}
  * state: "joining", "connecting", "attached" or "stopping". since: when the present link came up, 0
  * without one. carrier: "ssh", or "ssh-command" when that program is it. proxy: "" when off.
  * trouble: the last thing that went wrong on the way to the hub, "" while attached. warnings: texts
- * of agent_warnings. addresses: those of uplink_places. front is front_status_json, direct is
- * agent_direct_json, mesh is mesh_status_json (null before the join).
+ * of agent_warnings. addresses: those of uplink_places. segment_max: of
+ * agent_segment_max. front is front_status_json, direct is agent_direct_json, mesh is
+ * mesh_status_json (null before the join).
  */
 json_t *agent_status_json(const struct agent *agent);
 

@@ -11,6 +11,7 @@
 #include "common/base/states.h"
 #include "common/os/descriptors.h"
 #include "common/os/socket.h"
+#include "common/os/tcp_path.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ev.h>
@@ -229,6 +230,7 @@ begin(struct attempt *attempt)
     if (fd < 0)
         return strerror(errno);
     cbx_socket_unpace(fd, (const struct sockaddr *)&address);
+    cbx_tcp_limit_segments(fd, attempt->dialer->to.segment_max);
     bool scarce = cbx_descriptor_is_reserved(fd);
     if (scarce || (connect(fd, (struct sockaddr *)&address, size) != 0 && errno != EINPROGRESS)) {
         const char *text = scarce ? "no descriptor is free" : strerror(errno);

@@ -117,12 +117,12 @@ agent_lane_free(struct agent_lane *lane)
 }
 
 void
-agent_lane_promised(struct agent_lane *lane, const char *address,
+agent_lane_promised(struct agent_lane *lane, const char *address, int segment_max,
                     const struct cbx_lane_ticket *ticket)
 {
     lane_dialer_free(lane->dialer);
-    lane->dialer =
-        lane_dialer_new(lane->loop, address, lane->via, ticket, CONNECT_MS, &dialer_ops, lane);
+    lane->dialer = lane_dialer_new(lane->loop, address, lane->via, ticket, CONNECT_MS, segment_max,
+                                   &dialer_ops, lane);
     if (!lane->dialer)
         trouble(lane, "out of memory");
 }

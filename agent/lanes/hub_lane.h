@@ -21,7 +21,7 @@ void agent_lane_free(struct agent_lane *lane); /* NULL is fine */
 /* Forgets a mesh that is about to be freed (NULL), or serves another one. */
 void agent_lane_serve(struct agent_lane *lane, struct mesh *mesh);
 /* What the mesh says (mesh_ops). address is the hub's. */
-void agent_lane_promised(struct agent_lane *lane, const char *address,
+void agent_lane_promised(struct agent_lane *lane, const char *address, int segment_max,
                          const struct cbx_lane_ticket *ticket);
 void agent_lane_refused(struct agent_lane *lane, bool lost, const char *text);
 /* What stands between the agent and a lane and when it tries again; "" when nothing does. */

@@ -154,7 +154,7 @@ static const struct connector_ops connector_ops = {.connected = connected,
 
 struct lane_dialer *
 lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
-                const struct cbx_lane_ticket *ticket, int64_t timeout_ms,
+                const struct cbx_lane_ticket *ticket, int64_t timeout_ms, int segment_max,
                 const struct lane_dialer_ops *ops, void *arg)
 {
     struct lane_dialer *dialer = calloc(1, sizeof *dialer);
@@ -172,7 +172,7 @@ lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
     ev_init(&dialer->limit, on_limit);
     dialer->readable.data = dialer->limit.data = dialer;
     dialer->connector =
-        connector_new(loop, dialer->address, via, timeout_ms, &connector_ops, dialer);
+        connector_new(loop, dialer->address, via, timeout_ms, segment_max, &connector_ops, dialer);
     if (!dialer->connector) {
         lane_dialer_free(dialer);
         return NULL;

@@ -21,11 +21,11 @@ struct lane_dialer_ops {
     void (*failed)(void *arg, const char *text);
 };
 
-/* address is "host:port"; via a proxy as in connector.h; timeout_ms bounds the connection, and then
- * again the answer. NULL when memory is short. */
+/* address is "host:port"; via a proxy and segment_max as in connector.h; timeout_ms bounds the
+ * connection, and then again the answer. NULL when memory is short. */
 struct lane_dialer *lane_dialer_new(struct ev_loop *loop, const char *address, const char *via,
                                     const struct cbx_lane_ticket *ticket, int64_t timeout_ms,
-                                    const struct lane_dialer_ops *ops, void *arg);
+                                    int segment_max, const struct lane_dialer_ops *ops, void *arg);
 void lane_dialer_free(struct lane_dialer *dialer); /* NULL is fine */
 
 #endif

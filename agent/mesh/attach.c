@@ -327,6 +327,34 @@ mesh_link_deadline(const struct mesh *mesh)
 
 /* ---- what is asked of it ---- */
 
+void
+mesh_hub_look(const struct mesh *mesh, struct mesh_hub_look *out)
+{
+    const struct cbx_link *link = &mesh->pump.link;
+    *out = (struct mesh_hub_look){.socket = -1};
+    if (!mesh->has_pump || mesh->phase < MESH_WAITING)
+        return;
+    *out =
+        (struct mesh_hub_look){.socket = cbx_pump_socket(&mesh->pump),
+                               .answer_due = link->ping_sent_at != 0 || mesh->phase == MESH_WAITING,
+                               .heard_at = link->heard_at,
+                               .frames = link->count.frames_in};
+}
+
+void
+mesh_hub_ping(struct mesh *mesh)
+{
+    if (mesh->has_pump && mesh->phase >= MESH_WAITING)
+        (void)cbx_link_ping(&mesh->pump.link, mesh_now(mesh));
+}
+
+void
+mesh_hub_give_up(struct mesh *mesh, const char *text)
+{
+    if (mesh->has_pump)
+        cbx_pump_give_up(&mesh->pump, text);
+}
+
 bool
 mesh_attached(const struct mesh *mesh)
 {

@@ -181,6 +181,7 @@ struct mesh_peer {
 
     struct mesh_rendezvous rendezvous;
     struct mesh_direct *direct; /* direct.c: the lane to it, or NULL */
+    int64_t short_until;        /* direct.c: lanes to it have short segments until then */
     bool move_due;              /* path.c: its streams have a better path */
     bool move_held;             /* move.c: some of them wait for the rate of RESUME */
 };

@@ -19,6 +19,7 @@ enum {
 
 struct candidates {
     uint32_t count;
+    int segment_max; /* of connections to them, as cbx_tcp_limit_segments has it */
     char item[CANDIDATES_MAX][CANDIDATE_TEXT_MAX];
 };
 

@@ -11,6 +11,7 @@
 #include "common/base/log.h"
 #include "common/link/fields.h"
 #include "common/link/rates.h"
+#include "common/os/tcp_path.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,9 @@ static const int64_t IDLE_US = 300ll * 1000 * 1000;
 /* Suspect for so long a lane is given up where the hub's link can take over; else its own liveness
  * decides. */
 static const int64_t SUSPECT_US = 5 * 1000 * 1000;
+/* Before its end by silence, which says nothing: at most so long. */
+static const int64_t LAST_WORD_US = 1000 * 1000;
+static const int64_t SHORT_US = 3600ll * 1000 * 1000;
 
 /* ---- frames ---- */
 
@@ -111,6 +115,19 @@ static const struct cbx_link_ops link_ops = {
 
 /* ---- its life ---- */
 
+/* Where long packets are lost and nobody says so, a lane stands still with its first full segment.
+ * Nobody can tell that from a path that is down; shorter segments cost little. */
+static void
+stood_still(struct mesh_direct *direct)
+{
+    struct mesh_peer *peer = direct->peer;
+    if (!peer)
+        return;
+    peer->short_until = mesh_now(direct->mesh) + SHORT_US;
+    cbx_log_info("direct lane to %s stood still: the next ones have segments of %d bytes",
+                 peer->slug, CBX_SEGMENT_SHORT);
+}
+
 /* The streams leave it first, while the peer is still known to be without a lane. */
 static void
 leave(struct mesh_direct *direct, const char *why)
@@ -138,11 +155,23 @@ over(struct mesh_direct *direct, const char *why)
     leave(direct, why);
 }
 
+/* For as long as ends a link; soon: or almost, if the ping before that had its time. */
+static bool
+silent(const struct mesh_direct *direct, bool soon)
+{
+    const struct cbx_link *link = &direct->pump.link;
+    int64_t spare = (link->config.gone_us - link->config.keepalive_us) / 8;
+    int64_t early = !soon ? 0 : spare < LAST_WORD_US ? spare : LAST_WORD_US;
+    return mesh_now(direct->mesh) - link->heard_at >= link->config.gone_us - early;
+}
+
 static void
 pump_over(void *arg, struct cbx_pump *pump, int result, const char *text)
 {
     (void)pump;
     struct mesh_direct *direct = arg;
+    if (direct->bye == CBX_REASON_TIMED_OUT || silent(direct, false))
+        stood_still(direct);
     if (cbx_pump_breach(result) && direct->peer)
         cbx_log_warn("direct lane to %s: %s", direct->peer->slug, text);
     over(direct, text);
@@ -222,6 +251,16 @@ mesh_direct_drop(struct mesh_peer *peer, const char *why)
     over(direct, why);
 }
 
+static void
+drop_still(struct mesh_direct *direct, const char *why)
+{
+    say_bye(direct, CBX_REASON_TIMED_OUT, why);
+    if (!direct->peer) /* that broke it */
+        return;
+    stood_still(direct);
+    over(direct, why);
+}
+
 /* ---- time ---- */
 
 static void
@@ -237,13 +276,15 @@ look_after(struct mesh_direct *direct, int64_t now)
         direct->idle_since = now;
     if (why[0])
         mesh_direct_drop(peer, why);
+    else if (silent(direct, true)) /* the other direction may be up: there they hear why */
+        drop_still(direct, "it has been silent for too long");
     else if (mesh->phase == MESH_UP && !peer->seen)
         mesh_direct_drop(peer, "the peer is no longer listed");
     else if (mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S)
         mesh_direct_drop(peer, "the peer's certificate has expired");
     else if (mesh_hub_path(mesh) && !mesh_direct_proven(peer) &&
              now - direct->suspect_at >= SUSPECT_US)
-        mesh_direct_drop(peer, "it does not answer");
+        drop_still(direct, "it does not answer");
     else if (direct->idle_since && now - direct->idle_since >= IDLE_US)
         mesh_direct_drop(peer, "no stream has used it for 5 minutes");
 }

@@ -171,6 +171,18 @@ void mesh_stream_writable(struct mesh_stream *stream);
 /* Gives the stream up: the far side sees a reset with this reason; end->closed is not called. */
 void mesh_stream_reset(struct mesh_stream *stream, enum cbx_reason reason);
 
+/* The link to the hub, for who watches its path. */
+struct mesh_hub_look {
+    int socket;       /* -1: there is no link, or no socket below it */
+    bool answer_due;  /* a ping, or AGENT_HELLO, has had no answer yet */
+    int64_t heard_at; /* now_us when the last byte came */
+    uint64_t frames;  /* that came */
+};
+void mesh_hub_look(const struct mesh *mesh, struct mesh_hub_look *out);
+void mesh_hub_ping(struct mesh *mesh);
+/* Ends that link: link_lost comes, with this text, inside. No effect without one. */
+void mesh_hub_give_up(struct mesh *mesh, const char *text);
+
 /* Of the link to the hub, as last measured; 0: unknown. */
 int64_t mesh_round_trip_us(const struct mesh *mesh);
 /* Between these two moments (now_us) of the last attach the hub drew the generation. False before

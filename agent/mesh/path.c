@@ -3,6 +3,7 @@
 #include "agent/mesh/path.h"
 
 #include "common/base/log.h"
+#include "common/os/tcp_path.h"
 
 #include <stdio.h>
 
@@ -78,4 +79,10 @@ mesh_direct_doom(struct mesh_peer *peer, const char *why)
         return;
     (void)snprintf(direct->doomed, sizeof direct->doomed, "%s", why);
     mesh_wake(peer->mesh);
+}
+
+int
+mesh_direct_segment_max(const struct mesh_peer *peer)
+{
+    return mesh_now(peer->mesh) < peer->short_until ? CBX_SEGMENT_SHORT : 0;
 }

@@ -33,4 +33,7 @@ void mesh_direct_suspect(struct mesh_peer *peer);
 /* The lane to the peer, if there is one, ends at the next turn. */
 void mesh_direct_doom(struct mesh_peer *peer, const char *why);
 
+/* The most bytes of a segment of the next direct lane to it; 0: as the system has it. */
+int mesh_direct_segment_max(const struct mesh_peer *peer);
+
 #endif

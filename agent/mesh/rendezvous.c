@@ -38,6 +38,7 @@ static void
 connect_out(struct mesh_peer *peer)
 {
     struct mesh *mesh = peer->mesh;
+    peer->rendezvous.try->to.segment_max = mesh_direct_segment_max(peer);
     mesh->ops->direct_connect(mesh->arg, &peer->rendezvous.try->theirs, &peer->rendezvous.try->to);
 }
 

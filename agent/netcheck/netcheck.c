@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All addresses are probed at once; when the last probe is over the lane is tried, if that was
- * asked for and an address let us in; then the checks are written down and done is called.
+ * All addresses are probed at once; when the last probe is over a lane's first bytes are sent to
+ * the one that went furthest, in full segments and, where those do not arrive, in shorter ones;
+ * then the checks are written down and done is called.
  */
 #include "agent/netcheck/netcheck.h"
 
 #include "agent/netcheck/lane.h"
 #include "agent/netcheck/probe.h"
 #include "agent/uplink/proxy_choice.h"
+#include "agent/uplink/segments.h"
 #include "common/command/human.h"
 
 #include <ctype.h>
@@ -17,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LANE_MS = 5000 };
 static const char ask_operator[] = "ask the operator whether cbx-hub runs there, and for a new "
                                    "invite if its address has changed while this agent was away";
 
@@ -31,6 +34,11 @@ struct netcheck {
     struct netcheck_probe *probe[PLACES_MAX];
     uint32_t waiting; /* probes that are not over */
     struct netcheck_lane *lane;
+    int limit; /* of its segments; 0: as the system has it */
+    int segment,
+        short_segment; /* full ones, 0: not known; shorter ones that arrived, 0: none did */
+    bool lane_tried, lane_answered;
+    char lane_trouble[CBX_ERROR_TEXT_MAX]; /* of the last try; "": it arrived */
     ev_timer first; /* begins the probes: done is never called inside netcheck_new */
     bool short_of_memory;
 };
@@ -219,6 +227,37 @@ check_ssh(const struct netcheck *check, json_t *checks, uint32_t best)
     json_object_set_new(login, "login_us", json_integer(found->ssh_us));
 }
 
+static const char let_icmp[] =
+    "let ICMP through, or lower the MTU of this machine's interface to what the path carries; a "
+    "running agent goes over to short segments by itself, once a link has stood still";
+
+/* What the interface says is only said beside what has arrived. */
+static json_t *
+add_mtu(const struct netcheck *check, const struct netcheck_found *found, json_t *checks)
+{
+    bool arrived = check->lane_tried && check->lane_trouble[0] == '\0';
+    if (arrived && check->segment == 0)
+        return netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "not available on this system");
+    if (arrived && check->limit == 0 && check->config.segment_max > 0)
+        return netcheck_add(checks, "mtu", NETCHECK_FAILED, let_icmp,
+                            "segments of %d bytes arrive at %s, but such from there seem to be "
+                            "lost: the running agent keeps to %d",
+                            check->segment, found->peer, check->config.segment_max);
+    if (arrived && check->limit == 0)
+        return netcheck_add(checks, "mtu", NETCHECK_OK, "",
+                            "about %d: segments of %d bytes arrive at %s", found->mtu,
+                            check->segment, found->peer);
+    if (arrived)
+        return netcheck_add(checks, "mtu", NETCHECK_FAILED, let_icmp,
+                            "segments of %d bytes do not arrive at %s, though the interface has an "
+                            "MTU of about %d; those of %d bytes do",
+                            check->segment, found->peer, found->mtu, check->short_segment);
+    return netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "%s%s",
+                        check->lane_tried ? "not found out: "
+                                          : "there is no login to try it beside",
+                        check->lane_tried ? check->lane_trouble : "");
+}
+
 static void
 check_path(const struct netcheck *check, json_t *checks, uint32_t best)
 {
@@ -238,13 +277,11 @@ check_path(const struct netcheck *check, json_t *checks, uint32_t best)
     json_object_set_new(delay, "connect_us", json_integer(found->connect_us));
     json_object_set_new(delay, "tcp_us", json_integer(found->tcp_us));
     json_object_set_new(delay, "round_trip_us", json_integer(check->config.round_trip_us));
-    json_t *mtu =
-        found->mtu > 0
-            ? netcheck_add(checks, "mtu", NETCHECK_OK, "", "about %d, segments of %d bytes, to %s",
-                           found->mtu, found->mss, found->peer)
-            : netcheck_add(checks, "mtu", NETCHECK_SKIPPED, "", "not available on this system");
+    json_t *mtu = add_mtu(check, found, checks);
+    bool full = check->lane_tried && check->lane_trouble[0] == '\0' && check->limit == 0;
     json_object_set_new(mtu, "mtu", json_integer(found->mtu));
     json_object_set_new(mtu, "mss", json_integer(found->mss));
+    json_object_set_new(mtu, "passed", json_integer(full ? check->segment : check->short_segment));
 }
 
 static void
@@ -257,9 +294,27 @@ check_nothing(const struct netcheck *check, json_t *checks)
                            "the program of --ssh-command makes the connection");
 }
 
-/* lane_trouble: NULL when lanes were not tried. */
 static void
-finish(struct netcheck *check, const char *lane_trouble)
+check_lanes(const struct netcheck *check, json_t *checks)
+{
+    if (!check->config.try_lane)
+        return;
+    if (!check->lane_tried)
+        (void)netcheck_add(checks, "lane", NETCHECK_SKIPPED, "",
+                           "there is no login to add a lane to");
+    else if (check->lane_trouble[0] == '\0')
+        (void)netcheck_add(checks, "lane", NETCHECK_OK, "",
+                           "a lane's first bytes reach the hub; whether it grants lanes shows once "
+                           "an agent runs");
+    else
+        (void)netcheck_add(checks, "lane", NETCHECK_FAILED,
+                           "optional, as SSH carries everything; for speed, allow protocols other "
+                           "than SSH through to the hub's port",
+                           "%s", check->lane_trouble);
+}
+
+static void
+finish(struct netcheck *check)
 {
     json_t *checks = check->short_of_memory ? NULL : json_array();
     if (checks && check->config.ssh_command) {
@@ -270,32 +325,50 @@ finish(struct netcheck *check, const char *lane_trouble)
         check_ssh(check, checks, best);
         check_path(check, checks, best);
     }
-    if (lane_trouble && lane_trouble[0] == '\0')
-        (void)netcheck_add(checks, "lane", NETCHECK_OK, "",
-                           "a lane's first bytes reach the hub; whether it grants lanes shows once "
-                           "an agent runs");
-    else if (lane_trouble)
-        (void)netcheck_add(checks, "lane", NETCHECK_FAILED,
-                           "optional, as SSH carries everything; for speed, allow protocols other "
-                           "than SSH through to the hub's port",
-                           "%s", lane_trouble);
-    else if (check->config.try_lane)
-        (void)netcheck_add(checks, "lane", NETCHECK_SKIPPED, "",
-                           "there is no login to add a lane to");
+    if (checks)
+        check_lanes(check, checks);
     check->done(check->arg, checks);
 }
 
 /* ---- how it goes ---- */
 
+static void lane_done(void *arg, const struct netcheck_lane_result *result);
+
+static bool
+begin_lane(struct netcheck *check)
+{
+    const struct netcheck_lane_config config = {
+        .address = check->places.item[best_address(check)].address,
+        .via = check->config.via,
+        .timeout_ms = check->config.timeout_ms < LANE_MS ? check->config.timeout_ms : LANE_MS,
+        .segment_max = check->limit,
+    };
+    check->lane = netcheck_lane_new(check->loop, &config, lane_done, check);
+    check->lane_tried = check->lane_tried || check->lane != NULL;
+    return check->lane != NULL;
+}
+
+/* Shorter ones are worth a try where nothing at all came back. */
 static void
-lane_done(void *arg, const char *trouble)
+lane_done(void *arg, const struct netcheck_lane_result *result)
 {
     struct netcheck *check = arg;
-    char text[CBX_ERROR_TEXT_MAX];
-    (void)snprintf(text, sizeof text, "%s", trouble);
+    bool arrived = result->trouble[0] == '\0';
+    if (check->limit == 0)
+        check->segment = result->segment;
+    else if (arrived)
+        check->short_segment = result->segment;
+    /* Where none arrives, what became of the full ones is what is said. */
+    if (arrived || check->limit == 0)
+        (void)snprintf(check->lane_trouble, sizeof check->lane_trouble, "%s", result->trouble);
+    int shorter = segments_shorter(check->limit);
+    bool again = !arrived && !result->answered && result->segment > 0 && shorter > 0;
     netcheck_lane_free(check->lane);
     check->lane = NULL;
-    finish(check, text);
+    if (again)
+        check->limit = shorter;
+    if (!again || !begin_lane(check))
+        finish(check);
 }
 
 static void
@@ -304,13 +377,8 @@ probe_done(void *arg)
     struct netcheck *check = arg;
     if (--check->waiting > 0)
         return;
-    uint32_t best = best_address(check);
-    if (check->config.try_lane && found_at(check, best)->logged_in)
-        check->lane =
-            netcheck_lane_new(check->loop, check->places.item[best].address, check->config.via,
-                              check->config.timeout_ms, lane_done, check);
-    if (!check->lane)
-        finish(check, NULL);
+    if (!found_at(check, best_address(check))->logged_in || !begin_lane(check))
+        finish(check);
 }
 
 static void
@@ -344,7 +412,7 @@ on_first(struct ev_loop *loop, ev_timer *timer, int events)
     if (check->short_of_memory)
         drop_probes(check);
     if (count == 0 || check->short_of_memory)
-        finish(check, NULL);
+        finish(check);
 }
 
 struct netcheck *

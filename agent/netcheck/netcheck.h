@@ -28,6 +28,7 @@ struct netcheck_config {
     const char *ssh_command;       /* its program makes the connection: nothing to try here */
     int64_t timeout_ms;            /* of each step; 0: NETCHECK_TIMEOUT_MS */
     int64_t round_trip_us;         /* of the link to the hub; 0: none is known */
+    int segment_max;               /* that a running agent keeps to; 0: as the system has it */
     bool try_lane;                 /* nobody else knows how lanes fare */
 };
 

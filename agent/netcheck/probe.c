@@ -197,8 +197,8 @@ netcheck_probe_new(struct ev_loop *loop, const struct netcheck_probe_config *con
     ev_init(&probe->limit, on_limit);
     probe->limit.data = probe;
     probe->began_us = cbx_clock_us();
-    probe->connector =
-        connector_new(loop, probe->address, config->via, probe->timeout_ms, &connector_ops, probe);
+    probe->connector = connector_new(loop, probe->address, config->via, probe->timeout_ms, 0,
+                                     &connector_ops, probe);
     if (!probe->connector) {
         netcheck_probe_free(probe);
         return NULL;

@@ -158,8 +158,9 @@ static bool
 begin(struct attempt *attempt, const struct attempt_config *config)
 {
     if (!config->ssh_command) {
-        attempt->connector = connector_new(attempt->loop, attempt->address, config->via,
-                                           attempt->timeout_ms, &connector_ops, attempt);
+        attempt->connector =
+            connector_new(attempt->loop, attempt->address, config->via, attempt->timeout_ms,
+                          config->segment_max, &connector_ops, attempt);
         return attempt->connector != NULL;
     }
     const struct ssh_command_config command = {

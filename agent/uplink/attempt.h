@@ -25,6 +25,7 @@ struct attempt_config {
     const char *via;         /* as in connector.h */
     const char *ssh_command; /* NULL: none */
     const char *folder;      /* for the socket of the ssh-command */
+    int segment_max;         /* as in connector.h */
     int64_t timeout_ms; /* of the connection, and then of the login; an ssh-command has its own */
 };
 

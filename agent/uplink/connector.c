@@ -17,6 +17,7 @@
 #include "common/base/err.h"
 #include "common/base/names.h"
 #include "common/os/socket.h"
+#include "common/os/tcp_path.h"
 #include "common/trust/token.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ struct connector {
     ev_timer timer;
     struct watch *watches;
     int64_t timeout_ms;
+    int segment_max;
     bool broken; /* setting up failed: said at the first turn of the loop */
     struct proxy_choice proxy;
     char address[CBX_ADDRESS_TEXT_MAX];
@@ -304,11 +306,13 @@ want_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 static curl_socket_t
 open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
-    (void)arg;
+    const struct connector *c = arg;
     (void)purpose;
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd >= 0)
-        cbx_socket_unpace(fd, (const struct sockaddr *)&address->addr);
+    if (fd < 0)
+        return fd;
+    cbx_socket_unpace(fd, (const struct sockaddr *)&address->addr);
+    cbx_tcp_limit_segments(fd, c->segment_max);
     return fd;
 }
 
@@ -336,6 +340,7 @@ set_options(struct connector *c)
     if (authorities && authorities[0] != '\0')
         ok = ok && curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, authorities) == CURLE_OK;
     ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket) == CURLE_OK;
+    ok = ok && curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, c) == CURLE_OK;
     return ok;
 }
 
@@ -365,7 +370,7 @@ set_up(struct connector *c, const char *address, const char *via)
 
 struct connector *
 connector_new(struct ev_loop *loop, const char *address, const char *via, int64_t timeout_ms,
-              const struct connector_ops *ops, void *arg)
+              int segment_max, const struct connector_ops *ops, void *arg)
 {
     static bool curl_ready;
     if (!curl_ready && curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -378,6 +383,7 @@ connector_new(struct ev_loop *loop, const char *address, const char *via, int64_
     c->ops = ops;
     c->arg = arg;
     c->timeout_ms = timeout_ms;
+    c->segment_max = segment_max;
     ev_init(&c->timer, on_timer);
     c->timer.data = c;
     c->easy = curl_easy_init();

@@ -26,9 +26,10 @@ struct connector_ops {
 };
 
 /* address is "host:port" or "[v6]:port". timeout_ms bounds look-up, connection and proxy together.
- * NULL when memory is short. */
+ * segment_max: as cbx_tcp_limit_segments has it. NULL when memory is short. */
 struct connector *connector_new(struct ev_loop *loop, const char *address, const char *via,
-                                int64_t timeout_ms, const struct connector_ops *ops, void *arg);
+                                int64_t timeout_ms, int segment_max,
+                                const struct connector_ops *ops, void *arg);
 /* Ends the attempt if it still runs. */
 void connector_free(struct connector *connector);
 

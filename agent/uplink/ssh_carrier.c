@@ -249,7 +249,14 @@ carrier_close(struct cbx_carrier *carrier)
     free(c);
 }
 
+static int
+carrier_socket(const struct cbx_carrier *carrier)
+{
+    return tcp_buffer_fd(((const struct ssh_carrier *)carrier)->tcp);
+}
+
 static const struct cbx_carrier_ops operations = {
+    .socket = carrier_socket,
     .read = carrier_read,
     .writev = carrier_writev,
     .want = carrier_want,

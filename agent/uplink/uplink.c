@@ -63,6 +63,7 @@ struct uplink {
     int64_t connect_timeout_ms, keepalive_ms;
     int64_t up_since_us;
     struct places places;
+    struct segments *segments;
     uint32_t address; /* tried now, or the one that works */
     uint32_t tried;   /* addresses in this round, the current one included */
     bool by_hub;      /* the wait is the hub's wish */
@@ -196,6 +197,9 @@ begin_attempt(struct uplink *uplink)
         .via = uplink->via,
         .ssh_command = uplink->ssh_command,
         .folder = uplink->folder,
+        .segment_max = uplink->segments ? segments_limit(uplink->segments, uplink_address(uplink),
+                                                         cbx_clock_us())
+                                        : 0,
         .timeout_ms = uplink->connect_timeout_ms,
     };
     uplink->attempt = attempt_new(uplink->loop, &config, &attempt_ops, uplink);
@@ -250,6 +254,18 @@ network_changed(void *arg)
 
 /* ---- what the header promises ---- */
 
+/* By turns: full ones, shorter ones, the least. */
+void
+uplink_stood_still(struct uplink *uplink)
+{
+    int64_t now = cbx_clock_us();
+    if (!uplink->segments)
+        return;
+    const char *address = uplink_address(uplink);
+    int limit = segments_shorter(segments_limit(uplink->segments, address, now));
+    segments_set(uplink->segments, address, limit, SEGMENTS_GUESSED_US, now);
+}
+
 static void
 copy_token(struct uplink *uplink, const struct cbx_token *where)
 {
@@ -270,6 +286,7 @@ uplink_new(struct ev_loop *loop, const struct uplink_config *config, const struc
     uplink->ops = ops;
     uplink->arg = arg;
     uplink->keepalive_ms = config->keepalive_ms;
+    uplink->segments = config->segments;
     uplink->connect_timeout_ms =
         config->connect_timeout_ms > 0 ? config->connect_timeout_ms : DEFAULT_CONNECT_TIMEOUT_MS;
     backoff_init(&uplink->backoff, config->backoff_min_ms, config->backoff_refused_max_ms,

@@ -10,6 +10,7 @@
 
 #include "agent/uplink/attempt.h"
 #include "agent/uplink/places.h"
+#include "agent/uplink/segments.h"
 #include "common/base/err.h"
 #include "common/link/carrier.h"
 #include "common/trust/identity.h"
@@ -21,6 +22,7 @@ struct ev_loop;
 struct uplink_config {
     const struct cbx_token *where;  /* addresses, host key, user; copied */
     const struct places *places;    /* all there is to try; copied; NULL: the token's addresses */
+    struct segments *segments;      /* where they have to be short; borrowed, may be NULL */
     const char *via;                /* proxy URL, NULL: environment */
     const char *ssh_command;        /* runs in place of TCP and SSH (ssh_command.h); NULL: none */
     const char *folder;             /* for its socket; may be NULL without it */
@@ -51,6 +53,9 @@ void uplink_lost(struct uplink *uplink, int64_t retry_ms);
 /* Stops attempts and timers until the next uplink_start. */
 void uplink_stop(struct uplink *uplink);
 void uplink_free(struct uplink *uplink);
+/* What came up did not get far, for no reason that anybody named: it may have been for the length
+ * of its segments. The next attempt there has others. */
+void uplink_stood_still(struct uplink *uplink);
 /* The hub's address that is tried, or that worked last. */
 const char *uplink_address(const struct uplink *uplink);
 /* Others to try from the next round on; what stands goes on. */

@@ -29,6 +29,8 @@ struct cbx_carrier_ops {
     /* Which of the two the owner waits for. Called often: cheap when nothing changes. */
     void (*want)(struct cbx_carrier *carrier, bool read, bool write);
     void (*close)(struct cbx_carrier *carrier);
+    /* The socket below, for a look at its path; -1: there is none. May be NULL: none. */
+    int (*socket)(const struct cbx_carrier *carrier);
 };
 
 struct cbx_carrier {

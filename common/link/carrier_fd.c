@@ -69,8 +69,15 @@ fd_close(struct cbx_carrier *base)
     free(carrier);
 }
 
+static int
+fd_socket(const struct cbx_carrier *base)
+{
+    const struct fd_carrier *carrier = (const struct fd_carrier *)base;
+    return carrier->read_fd == carrier->write_fd ? carrier->read_fd : -1;
+}
+
 static const struct cbx_carrier_ops fd_ops = {
-    .read = fd_read, .writev = fd_writev, .want = fd_want, .close = fd_close};
+    .read = fd_read, .writev = fd_writev, .want = fd_want, .close = fd_close, .socket = fd_socket};
 
 static void
 on_event(struct ev_loop *loop, ev_io *watcher, int events)

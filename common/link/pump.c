@@ -313,6 +313,13 @@ cbx_pump_flush(struct cbx_pump *pump)
     return true;
 }
 
+int
+cbx_pump_socket(const struct cbx_pump *pump)
+{
+    const struct cbx_carrier *carrier = cbx_pump_running(pump) ? out_carrier(pump) : NULL;
+    return carrier && carrier->ops->socket ? carrier->ops->socket(carrier) : -1;
+}
+
 void
 cbx_pump_give_up(struct cbx_pump *pump, const char *text)
 {

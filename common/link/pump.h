@@ -61,6 +61,9 @@ bool cbx_pump_breach(int result);
 /* Timers and writes. Returns false when the pump was ended by it (over has run). */
 bool cbx_pump_flush(struct cbx_pump *pump);
 
+/* The socket that carries what the link says; -1: none. */
+int cbx_pump_socket(const struct cbx_pump *pump);
+
 /* Ends the link now, without a word: over runs with this text. */
 void cbx_pump_give_up(struct cbx_pump *pump, const char *text);
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Network namespaces with a hub and two agents in them, and nftables between."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -22,6 +23,9 @@ while True:
 """
 
 
+COUNT = itertools.count()  # several may be there at once
+
+
 def ip(*words):
     subprocess.run([find("ip"), *words], check=True, capture_output=True)
 
@@ -31,7 +35,8 @@ class Spaces:
     those two."""
 
     def __init__(self):
-        self.names = {name: f"cbx-{os.getpid()}-{name}" for name in ("hub", "web", "cli")}
+        number = next(COUNT)
+        self.names = {name: f"cbx-{os.getpid()}-{number}-{name}" for name in ("hub", "web", "cli")}
         for name in self.names.values():
             ip("netns", "add", name)
             ip("-n", name, "link", "set", "lo", "up")

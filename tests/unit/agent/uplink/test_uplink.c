@@ -6,6 +6,7 @@
 #include "agent/uplink/uplink.h"
 
 #include "common/base/clock.h"
+#include "common/os/tcp_path.h"
 #include "scratch.h"
 #include "skip.h"
 #include "slow.h"
@@ -784,6 +785,43 @@ a_lost_link_comes_back_after_the_wait_the_hub_asked_for(void **state)
     echo(client, 1000);
 }
 
+/* Bytes in a full segment of the connection; 0: this system does not tell. */
+static int
+segment_of(const struct client *client)
+{
+    struct cbx_tcp_path path;
+    (void)cbx_tcp_path(client->carrier->ops->socket(client->carrier), &path);
+    return path.segment;
+}
+
+static void
+segments_are_as_short_as_they_have_to_be_there(void **state)
+{
+    struct stage *stage = begin(state);
+    struct client *client = &stage->client;
+    struct segments segments = {0};
+    const struct uplink_config config = {.segments = &segments};
+    server_start(&stage->sshd, client->loop, 0, run_sshd, NULL);
+    client_new(client, stage->sshd.port, 0, &config);
+    come_up(client);
+    if (segment_of(client) == 0)
+        skip_because("this system does not tell of a connection's path");
+    assert_true(segment_of(client) > CBX_SEGMENT_SHORT);
+    static const int limits[] = {CBX_SEGMENT_SHORT, CBX_SEGMENT_LEAST, 0};
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {
+        client->carrier->ops->close(client->carrier);
+        client->carrier = NULL;
+        uplink_stood_still(client->uplink);
+        uplink_lost(client->uplink, 1);
+        assert_true(run(client, WATCHDOG_S));
+        assert_int_equal(segments_limit(&segments, uplink_address(client->uplink), cbx_clock_us()),
+                         limits[i]);
+        assert_int_equal(segment_of(client) > CBX_SEGMENT_SHORT, limits[i] == 0);
+        assert_int_equal(segment_of(client) <= CBX_SEGMENT_LEAST, limits[i] == CBX_SEGMENT_LEAST);
+        echo(client, 10000);
+    }
+}
+
 static void
 a_stopped_uplink_stays_stopped(void **state)
 {
@@ -945,6 +983,7 @@ main(void)
         TEST(the_next_address_is_tried_when_one_refuses),
         TEST(a_killed_server_is_seen_as_the_end),
         TEST(a_lost_link_comes_back_after_the_wait_the_hub_asked_for),
+        TEST(segments_are_as_short_as_they_have_to_be_there),
         TEST(a_stopped_uplink_stays_stopped),
         TEST(a_web_server_is_no_hub),
         TEST(a_silent_server_is_given_up),
