@@ -5,10 +5,10 @@
  * by test_restart.py.
  */
 #include "agent/cmd/commands.h"
+#include "agent/daemon/log.h"
 
 #include "common/base/clock.h"
 #include "common/base/log.h"
-#include "common/base/log_file.h"
 #include "common/command/state_dir.h"
 
 #include <errno.h>
@@ -23,42 +23,19 @@
 #include <unistd.h>
 
 /* The child gives up by itself when the time is over; the parent gives it this much more. */
-enum { PARENT_GRACE_MS = 5000, LOG_BYTES_MAX = 1024 * 1024 };
+enum { PARENT_GRACE_MS = 5000 };
 
-static const char *
-log_path(const struct agent_settings *settings, char path[PATH_MAX])
-{
-    if (settings->log_file)
-        return settings->log_file;
-    if (snprintf(path, PATH_MAX, "%s/log", settings->state_dir) >= PATH_MAX)
-        return ""; /* never: the lock's name is longer */
-    return path;
-}
-
-/* The log in the state folder begins anew when it has grown; another one is its owner's business.
- */
-static void
-limit_log(const struct agent_settings *settings)
-{
-    char path[PATH_MAX];
-    struct stat status;
-    if (!settings->log_file && stat(log_path(settings, path), &status) == 0 &&
-        S_ISREG(status.st_mode) && status.st_size > LOG_BYTES_MAX)
-        (void)truncate(path, 0);
-}
-
-/* Standard input and output lead nowhere, standard error is the log. */
+/* All three lead nowhere; the log is opened once there is a folder for it. */
 static int
-redirect(const struct agent_settings *settings, struct cbx_error *error)
+redirect(struct cbx_error *error)
 {
-    char path[PATH_MAX];
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
-        return cbx_fail(error, CBX_ERR_IO, "cannot open /dev/null: %s", strerror(errno));
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (nothing < 0 || dup2(nothing, fd) < 0)
+            return cbx_fail(error, CBX_ERR_IO, "cannot open /dev/null: %s", strerror(errno));
     if (nothing > STDERR_FILENO)
         close(nothing);
-    limit_log(settings);
-    return cbx_log_file_begin(log_path(settings, path), false, error);
+    return CBX_OK;
 }
 
 static int
@@ -68,13 +45,13 @@ run_child(struct agent_start *start)
     (void)umask(077);
     /* No file system is held busy; all paths in the settings are absolute. */
     struct cbx_error error;
-    int result = chdir("/") == 0 ? redirect(start->settings, &error)
+    int result = chdir("/") == 0 ? redirect(&error)
                                  : cbx_fail(&error, CBX_ERR_IO, "chdir /: %s", strerror(errno));
     if (result != CBX_OK) {
         cbx_log_error("%s", error.text);
         return cbx_exit_of(result);
     }
-    cbx_log_times(start->settings->log_times != AGENT_LOG_TIMES_NO);
+    start->detached = true;
     return agent_run(start);
 }
 
@@ -148,7 +125,7 @@ wait_for_child(const struct agent_start *start, int fd, pid_t child)
     char path[PATH_MAX];
     cbx_log_error("the agent failed to start%s%s; its log is %s",
                   trouble.text[0] != '\0' ? ": " : "", trouble.text,
-                  log_path(start->settings, path));
+                  agent_log_path(start->settings, path));
     return CBX_EXIT_FAILURE;
 }
 
@@ -159,13 +136,14 @@ agent_detach(struct agent_start *start)
     struct cbx_error error;
     long pid;
     int lock = agent_look_ahead(start, &error);
-    if (lock == CBX_OK)
+    if (lock == CBX_OK && cbx_state_holder(start->settings->state_dir) > 0)
         lock = cbx_state_lock(start->settings->state_dir, &pid, &error);
     if (lock < 0) {
         cbx_log_error("%s", error.text);
         return cbx_exit_of(lock);
     }
-    close(lock);
+    if (lock > 0)
+        close(lock);
     int report[2];
     if (pipe2(report, O_CLOEXEC) != 0) {
         cbx_log_error("pipe: %s", strerror(errno));

@@ -10,6 +10,7 @@
 
 #include "agent/daemon/control.h"
 #include "agent/daemon/hub_link.h"
+#include "agent/daemon/log.h"
 #include "agent/daemon/path_watch.h"
 #include "agent/daemon/process.h"
 #include "agent/front/front.h"
@@ -152,20 +153,6 @@ on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
         agent_stop(agent, 0, NULL);
 }
 
-/* Never the end: a service manager or logrotate means the log, and a terminal that closes its own.
- */
-static void
-on_hangup(struct ev_loop *loop, ev_signal *watcher, int events)
-{
-    (void)loop;
-    (void)watcher;
-    (void)events;
-    if (cbx_log_file_reopen())
-        cbx_log_info("log file opened again");
-    else
-        cbx_log_info("SIGHUP: no --log-file to open again");
-}
-
 static void
 watch(struct agent *agent)
 {
@@ -173,7 +160,7 @@ watch(struct agent *agent)
     for (size_t i = 0; i < sizeof stops / sizeof stops[0]; i++) {
         bool hangup = stops[i] == SIGHUP && agent->start->goal == AGENT_GOAL_RUN;
         struct sigaction now;
-        ev_signal_init(&agent->signals[i], hangup ? on_hangup : on_signal, stops[i]);
+        ev_signal_init(&agent->signals[i], hangup ? agent_log_on_hangup : on_signal, stops[i]);
         /* Scripts that put us in the background mean it. */
         if (stops[i] == SIGINT && sigaction(SIGINT, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
             continue;
@@ -310,33 +297,38 @@ open_direct(struct agent *agent, struct cbx_error *error)
     return agent->direct != NULL ? CBX_OK : CBX_ERR_IO;
 }
 
+/* Where programs and peers come in. A port that is taken is the most frequent of all errors, so
+ * before the first file. Again: no effect. */
 static int
-open_parts(struct agent *agent, struct cbx_error *error)
+open_ports(struct agent *agent, struct cbx_error *error)
 {
     const struct agent_settings *settings = agent->settings;
     bool run = agent->start->goal == AGENT_GOAL_RUN;
-    agent->loop = ev_default_loop(EVFLAG_AUTO);
-    if (!agent->loop)
-        return cbx_fail(error, CBX_ERR_IO, "libev found no usable event backend");
-    agent->store = cbx_store_new(agent->loop);
-    if (!agent->store)
-        return cbx_fail(error, CBX_ERR_NOMEM, "cannot start the thread that writes files");
     struct front_config config = {
         .proxy = run ? settings->proxy : NULL,
         .proxy_required = settings->proxy_required,
         .tcp_keepalive_ms = settings->tcp_keepalive_ms,
     };
-    pass_over_own_proxy(settings);
+    if (agent->front)
+        return CBX_OK;
+    if (open_direct(agent, error) != CBX_OK)
+        return CBX_ERR_IO;
+    agent->front = front_new(agent->loop, &config, error);
+    return agent->front ? CBX_OK : CBX_ERR_IO;
+}
+
+static int
+open_parts(struct agent *agent, struct cbx_error *error)
+{
+    agent->store = cbx_store_new(agent->loop);
+    if (!agent->store)
+        return cbx_fail(error, CBX_ERR_NOMEM, "cannot start the thread that writes files");
+    pass_over_own_proxy(agent->settings);
     agent->lane = agent_lane_new(agent->loop, agent->settings->via);
     agent->path_watch = path_watch_new(agent);
     if (!agent->lane || !agent->path_watch)
         return cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    if (open_direct(agent, error) != CBX_OK)
-        return CBX_ERR_IO;
-    agent->front = front_new(agent->loop, &config, error);
-    if (!agent->front)
-        return CBX_ERR_IO;
-    return run ? agent_control_start(agent, error) : CBX_OK;
+    return agent->start->goal == AGENT_GOAL_RUN ? agent_control_start(agent, error) : CBX_OK;
 }
 
 static void
@@ -350,29 +342,32 @@ init_watchers(struct agent *agent)
     agent->give_up.data = agent;
 }
 
-/* Detached agents have one already. */
+/* Up to here nothing is made. That another agent runs is said before its ports are. */
 static int
-open_log(const struct agent *agent, struct cbx_error *error)
+look_and_bind(struct agent *agent, struct cbx_error *error)
 {
-    const char *path = agent->settings->log_file;
-    if (!path || agent->start->goal != AGENT_GOAL_RUN || cbx_log_file_used())
-        return CBX_OK;
-    int result = cbx_log_file_begin(path, true, error);
-    cbx_log_times(result == CBX_OK && agent->settings->log_times != AGENT_LOG_TIMES_NO);
-    return result;
+    int result = agent_look_ahead(agent->start, error);
+    if (result != CBX_OK)
+        return result;
+    agent->loop = ev_default_loop(EVFLAG_AUTO);
+    if (!agent->loop)
+        return cbx_fail(error, CBX_ERR_IO, "libev found no usable event backend");
+    return cbx_state_holder(agent->settings->state_dir) > 0 ? CBX_OK : open_ports(agent, error);
 }
 
 static int
 agent_open(struct agent *agent, struct cbx_error *error)
 {
     long pid;
-    int result = agent_look_ahead(agent->start, error);
+    int result = look_and_bind(agent, error);
     if (result == CBX_OK)
         result = cbx_state_lock(agent->settings->state_dir, &pid, error);
     if (result < 0)
         return result;
     agent->lock_fd = result;
-    result = open_log(agent, error);
+    result = agent_log_open(agent, error);
+    if (result == CBX_OK)
+        result = open_ports(agent, error);
     if (result == CBX_OK)
         result = open_state(agent, error);
     if (result == CBX_OK)
@@ -429,6 +424,11 @@ agent_dispose(struct agent *agent)
 static void
 say_first_words(const struct agent *agent)
 {
+    const char *warnings[] = {front_warning(agent->front), agent_direct_warning(agent->direct)};
+    for (size_t i = 0; i < sizeof warnings / sizeof *warnings; i++) {
+        if (warnings[i][0] != '\0')
+            cbx_log_warn("%s", warnings[i]);
+    }
     if (geteuid() == 0 && agent->start->goal == AGENT_GOAL_RUN)
         cbx_log_info("running as root is not needed: any user will do");
 }

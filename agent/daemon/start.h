@@ -5,6 +5,7 @@
 
 #include "agent/daemon/settings.h"
 #include "common/trust/token.h"
+#include <stdbool.h>
 #include <stdint.h>
 
 enum agent_goal {
@@ -17,6 +18,7 @@ struct agent_start {
     struct cbx_token *token;   /* NULL: none was given; wiped once it is in the state */
     const char *token_missing; /* why there is none, when one was named; NULL */
     enum agent_goal goal;
+    bool detached;      /* standard error is of no use: the log is a file in any case */
     int64_t timeout_ms; /* for being attached the first time; 0: no limit */
     /*
      * Where a waiting parent hears how it goes, or -1. Lines: "trouble TEXT" and "warning TEXT"

@@ -227,11 +227,8 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
     if (target_set_init(&front->targets, &front->conns,
                         or_default(config->connect_timeout_ms, TIMEOUT_DEFAULT_MS)) != 0)
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
-    else if (start_proxy(front, config, error) == 0) {
-        if (front->warning.text[0] != '\0')
-            cbx_log_warn("%s", front->warning.text);
+    else if (start_proxy(front, config, error) == 0)
         return front;
-    }
     front_free(front);
     return NULL;
 }

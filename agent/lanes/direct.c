@@ -318,7 +318,6 @@ agent_direct_new(struct ev_loop *loop, const char *where, struct cbx_error *erro
     (void)cbx_fail(&direct->trouble, CBX_OK,
                    "%s; peers cannot open direct lanes to this agent, but it can to them",
                    cause.text);
-    cbx_log_warn("%s", direct->trouble.text);
     return direct;
 }
 

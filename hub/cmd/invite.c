@@ -16,10 +16,12 @@
 #include "hub/cmd/cmd.h"
 #include "hub/cmd/lookup.h"
 #include "hub/cmd/pond.h"
+#include <errno.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -350,6 +352,33 @@ agree_to_replace(const struct invite *invite)
     return CBX_EXIT_OK;
 }
 
+/* Whether the file of the token can be made: seen before an older invite is replaced. */
+static int
+look_at_out(const struct invite *invite)
+{
+    const char *path = cbx_arg(invite->args, "out");
+    char text[CBX_ERROR_TEXT_MAX], folder[PATH_MAX];
+    const char *cause = NULL;
+    struct stat status;
+
+    if (!path)
+        return CBX_EXIT_OK;
+    const char *slash = strrchr(path, '/');
+    int length = slash ? (int)(slash - path) + 1 : 0;
+    if (path[0] == '\0')
+        cause = "its name is empty";
+    else if (lstat(path, &status) == 0)
+        cause = "it is there already, and a token is written to a new file only";
+    else if (snprintf(folder, sizeof folder, "%.*s.", length, path) >= (int)sizeof folder)
+        cause = "its name is too long";
+    else if (access(folder, W_OK | X_OK) != 0)
+        cause = strerror(errno);
+    if (!cause)
+        return CBX_EXIT_OK;
+    (void)snprintf(text, sizeof text, "--out %s: %s", path, cause);
+    return cmd_fail(invite->command, text);
+}
+
 static int
 run_invite(struct invite *invite)
 {
@@ -365,7 +394,9 @@ run_invite(struct invite *invite)
                           json_pack("{s:s}", "cmd", "status"), NULL);
     if (status != CBX_EXIT_OK)
         return status;
-    status = agree_to_replace(invite);
+    status = look_at_out(invite);
+    if (status == CBX_EXIT_OK)
+        status = agree_to_replace(invite);
     if (status == CBX_EXIT_OK)
         status = cmd_pond_known(invite->command, invite->state_dir, invite->body.pond,
                                 &invite->pond_known);

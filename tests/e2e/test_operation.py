@@ -33,6 +33,9 @@ REFUSED = {
     "a name that does not resolve": (HUB, ["run", *AS_ROOT, "--listen", "no-such-host.invalid:7000"], "no-such-host"),
     "an agent that has not joined": (AGENT, ["run"], "not joined yet"),
     "an agent that has not joined, detached": (AGENT, ["up", "--detach"], "not joined yet"),
+    "an agent's proxy": (AGENT, ["up", "TOKEN", "--proxy", "TAKEN"], "already in use"),
+    "an agent's proxy, detached": (AGENT, ["up", "TOKEN", "--detach", "--proxy", "TAKEN"], "already in use"),
+    "an agent's direct port": (AGENT, ["up", "TOKEN", "--direct", "TAKEN"], "already in use"),
     "an agent's key file": (AGENT, ["run", "--key-file", "/nonexistent"], "/nonexistent"),
     "an agent's passphrase": (AGENT, ["up", "TOKEN", "--passphrase-file", "/nonexistent"], "/nonexistent"),
 }
@@ -56,6 +59,8 @@ def test_refused_start_has_made_nothing(world, hub, what):
         endless.write_text("#!/bin/sh\nsleep 60\n")
         endless.chmod(0o755)
         places["YES"] = str(endless)
+    if program == AGENT and "--proxy" not in words:
+        words = [*words, "--proxy", "off"]
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -66,8 +71,32 @@ def test_refused_start_has_made_nothing(world, hub, what):
             words += ["--listen", "127.0.0.1:0"]
         done = world.run([program, "--state", state, *words], check=False, seconds=20)
     assert done.returncode in (1, 2)
-    assert said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr
+    assert said.lower() in done.stderr.lower() and len(done.stderr.splitlines()) == 1, done.stderr
     assert not state.exists(), sorted(state.rglob("*"))
+
+
+def test_invite_that_has_no_place_for_its_token_replaces_nothing(hub):
+    """An older invite for the name stays good, and no key of a new pond is made."""
+    hub.invite("web")
+    before = hub.run("invites").stdout
+    (hub.world.dir / "there").touch()
+    for path, said in (("there", "is there already"), ("none/token", "No such file"), ("", "empty"), (".", "there")):
+        for pond in ("demo", "other"):
+            done = hub.run("invite", "--pond", pond, "--slug", "web", "--replace", "--out", path, check=False)
+            assert done.returncode == 1
+            assert f"--out {path}: " in done.stderr and said in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+    assert hub.run("invites").stdout == before
+    assert not (hub.state / "ponds" / "other.pond").exists()
+
+
+def test_second_agent_on_a_folder_is_told_of_the_first(world, hub):
+    """Not that its port is taken, which the first one holds, too."""
+    agent = Agent(world, "web", hub).up(proxy="127.0.0.1:0")
+    for words in (["run"], ["up"], ["up", "--detach"]):
+        done = agent.run(*words, "--proxy", agent.proxy, check=False)
+        assert done.returncode == 1
+        assert f"process {agent.process.child.pid} already runs" in done.stderr and "in use" not in done.stderr
 
 
 def test_second_hub_on_a_folder_is_told_of_the_first(world, hub):
@@ -170,3 +199,82 @@ def test_dial_of_a_peer_that_cannot_be_stored_says_so_at_once(world, hub):
     assert len(re.findall("cannot save the state.*No space left", cli.process.stderr())) == 1
     disk.empty()
     assert cli.dial("web.cbx:8080", b"room").stdout == b"room"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_agent_on_a_full_disk_restarts_and_dials_whom_it_knows(world, hub):
+    """What is unchanged is not written."""
+    server = Server(world, echo)
+    Agent(world, "web", hub).up(expose=[f"8080=127.0.0.1:{server.port}"])
+    disk = SmallDisk(world, "disk")
+    cli = Agent(world, "cli", hub)
+    token = hub.invite("cli")
+    cli.space = disk.space
+    for words in (["up", cli.token_file(token)], ["run"]):
+        cli.state = disk.inside / "a"
+        cli.start(*words, "--proxy", "off", "--log-file", disk.inside / "log")
+        cli.state = disk.outside / "a"
+        cli.wait_attached()
+        assert cli.dial("web.cbx:8080", b"known").stdout == b"known"
+        disk.fill()
+        assert cli.dial("web.cbx:8080", b"full").stdout == b"full"
+        if words == ["run"]:
+            break
+        assert cli.process.terminate() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_hub_without_an_inode_left_attaches_and_restarts(world):
+    """A disk can be full of files, too."""
+    disk = SmallDisk(world, "disk", "1m,nr_inodes=40")
+    hub = Hub(world)
+    hub.space = disk.space
+    hub.state = disk.inside / "h"
+    hub.start()
+    hub.state = disk.outside / "h"
+    web = Agent(world, "web", hub).up()
+    assert hub.process.terminate() == 0  # which writes the last of its files for the first time
+    hub.state = disk.inside / "h"
+    hub.start()
+    hub.state = disk.outside / "h"
+    web.wait_attached()
+    for number in range(40):
+        try:
+            (disk.outside / f"ballast-{number}").touch()
+        except OSError:
+            break
+    assert os.statvfs(disk.outside).f_ffree == 0
+    for _ in range(3):
+        assert web.process.terminate() == 0
+        web.up()
+    assert hub.process.terminate() == 0
+    hub.state = disk.inside / "h"
+    hub.start()
+    hub.state = disk.outside / "h"
+    web.wait_attached()
+    hub.run("revoke", "web", "--pond", "demo")
+    assert web.process.ends(10) == 1
+    assert "could not be stored" not in hub.process.stderr()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_invite_and_join_on_a_full_disk_work_or_say_why(world):
+    disk = SmallDisk(world, "disk")
+    hub = Hub(world)
+    hub.space = disk.space
+    hub.state = disk.inside / "h"
+    hub.start()
+    hub.state = disk.outside / "h"
+    token = hub.invite("web")
+    invites = hub.run("invites").stdout
+    disk.fill()
+    for pond in ("demo", "other"):  # its serial is counted in the pond's file; a new pond has a new one
+        done = hub.run("invite", "--pond", pond, "--slug", "new", check=False)
+        assert done.returncode == 1 and "No space left on device" in done.stderr, done
+    assert hub.run("invites").stdout == invites
+    web = Agent(world, "web", hub).up(token=token)
+    assert hub.peers()["web"]["state"] == "ready"
+    disk.empty()
+    for pond in ("demo", "other"):
+        hub.run("invite", "--pond", pond, "--slug", "new")
+    assert web.process.running()
