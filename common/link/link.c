@@ -82,9 +82,9 @@ cbx_link_lane(struct cbx_link *link, struct cbx_lane *lane)
         return CBX_ERR_STATE;
     }
     link->lane = lane;
-    link->shift_out = CBX_SHIFT_WANTED;
+    cbx_link_set_shift_out(link, CBX_SHIFT_WANTED);
     if (link->shift_in == CBX_SHIFT_MARKED)
-        link->shift_in = CBX_SHIFT_DONE;
+        cbx_link_set_shift_in(link, CBX_SHIFT_DONE);
     cbx_link_wake(link);
     return 0;
 }

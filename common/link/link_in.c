@@ -157,7 +157,7 @@ take_shift(struct cbx_link *link, const uint8_t id[CBX_LANE_ID], int64_t now,
         return cbx_fail(error, CBX_ERR_STATE, "link: SHIFT to a lane that was not agreed on");
     if (link->in_begin < link->in_end)
         return cbx_fail(error, CBX_ERR_FORMAT, "link: bytes after SHIFT");
-    link->shift_in = link->lane ? CBX_SHIFT_DONE : CBX_SHIFT_MARKED;
+    cbx_link_set_shift_in(link, link->lane ? CBX_SHIFT_DONE : CBX_SHIFT_MARKED);
     link->count.first_in = link->count.bytes_in;
     cbx_link_note_moved(link, now);
     return 0;

@@ -171,10 +171,10 @@ shift_out(struct cbx_link *link, int64_t now)
         if (!slice.slab)
             return; /* at the next turn */
         commit(link, slice);
-        link->shift_out = CBX_SHIFT_MARKED;
+        cbx_link_set_shift_out(link, CBX_SHIFT_MARKED);
     }
     if (link->shift_out == CBX_SHIFT_MARKED && link->out_count == 0) {
-        link->shift_out = CBX_SHIFT_DONE;
+        cbx_link_set_shift_out(link, CBX_SHIFT_DONE);
         link->count.first_out = link->count.bytes_out;
         cbx_link_note_moved(link, now);
         cbx_pace_restart(&link->pace, now);

@@ -4,6 +4,7 @@
  *
  *   link.c      life, lanes, time          circuit.c   labels, and whose turn it is to send data
  *   link_in.c   from bytes to frames       link_out.c  from queues to bytes
+ *   link_state.c  which shifts to a lane are legal
  *
  * Owners read `count`, `pace`, `delay_us`, `failed`, `starved`, `lane_broken` and `moved_at`; all
  * else is the link's own. The contracts are in link.h and the headers that it includes.
@@ -159,6 +160,10 @@ struct cbx_link {
     uint32_t neighbour_label;     /* the neighbour's next one */
     struct cbx_link_count count;
 };
+
+/* The setters of shift_in and shift_out: an illegal change is refused and logged. */
+void cbx_link_set_shift_in(struct cbx_link *link, enum cbx_link_shift shift);
+void cbx_link_set_shift_out(struct cbx_link *link, enum cbx_link_shift shift);
 
 /* Where the next bytes come from and go to. */
 static inline bool
