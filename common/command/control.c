@@ -16,6 +16,7 @@
 #include "common/command/control.h"
 
 #include "common/base/log.h"
+#include "common/base/states.h"
 #include "common/command/state_dir.h"
 #include "common/os/accept.h"
 
@@ -44,6 +45,16 @@ struct cbx_control {
 };
 
 enum client_state { CLIENT_OPEN, CLIENT_FINISHING, CLIENT_DEAD };
+
+static const struct cbx_states client_states = {
+    .what = "control client",
+    .state =
+        {
+            [CLIENT_OPEN] = {"open", CBX_STATE(CLIENT_FINISHING) | CBX_STATE(CLIENT_DEAD)},
+            [CLIENT_FINISHING] = {"finishing", CBX_STATE(CLIENT_DEAD)},
+            [CLIENT_DEAD] = {"dead", 0},
+        },
+};
 
 struct buffer {
     char *bytes;
@@ -85,6 +96,14 @@ buffer_reserve(struct buffer *buffer, size_t more)
 }
 
 static void
+set_state(struct cbx_control_client *client, enum client_state state)
+{
+    if (cbx_states_allow_number(&client_states, "descriptor", (uint32_t)client->fd, client->state,
+                                state))
+        client->state = state;
+}
+
+static void
 client_free(struct cbx_control_client *client)
 {
     struct cbx_control *control = client->control;
@@ -94,7 +113,8 @@ client_free(struct cbx_control_client *client)
     if (client->next)
         client->next->link = client->link;
     control->client_count--;
-    client->state = CLIENT_DEAD; /* whatever the owner still calls is ignored */
+    if (client->state != CLIENT_DEAD)
+        set_state(client, CLIENT_DEAD); /* whatever the owner still calls is ignored */
     if (client->reported && control->ops->gone)
         control->ops->gone(control->arg, client);
     if (client->passed_fd >= 0)
@@ -109,7 +129,7 @@ client_free(struct cbx_control_client *client)
 static void
 client_kill(struct cbx_control_client *client)
 {
-    client->state = CLIENT_DEAD;
+    set_state(client, CLIENT_DEAD);
     ev_feed_event(client->control->loop, &client->writable, EV_WRITE);
 }
 
@@ -192,7 +212,7 @@ cbx_control_finish(struct cbx_control_client *client)
 {
     if (client->state != CLIENT_OPEN)
         return;
-    client->state = CLIENT_FINISHING;
+    set_state(client, CLIENT_FINISHING);
     ev_io_start(client->control->loop, &client->writable);
 }
 
