@@ -11,7 +11,7 @@ static const struct cbx_states states = {
     .what = "stream of",
     .state =
         {
-            [MESH_STREAM_WAITING] = {"waiting",
+            [MESH_STREAM_WAITING] = {"waiting to open",
                                      CBX_STATE(MESH_STREAM_OPENING) | CBX_STATE(MESH_STREAM_ENDED)},
             [MESH_STREAM_OPENING] = {"opening", CBX_STATE(MESH_STREAM_RUNNING) |
                                                     CBX_STATE(MESH_STREAM_WAITING) |

@@ -1,16 +1,26 @@
 /* SPDX-License-Identifier: MIT */
+/* The slots, the choice of whom to drop, the queue for an sshd, and who logged in recently. */
 #include "hub/login/admission.h"
 
 #include "common/base/hash_table.h"
+#include "common/base/states.h"
 
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 
+static const struct cbx_states states = {
+    .what = "login of",
+    .state = {
+        [ADMISSION_SILENT] = {"silent", CBX_STATE(ADMISSION_WAITING)},
+        [ADMISSION_WAITING] = {"waiting", CBX_STATE(ADMISSION_SSHD)},
+        [ADMISSION_SSHD] = {"sshd", 0},
+    }};
+
 struct slot {
     uint64_t id;
-    enum admission_state state;
-    bool known; /* its address logged in recently, judged when it came */
+    enum admission_state state; /* set_state sets it */
+    bool known;                 /* its address logged in recently, judged when it came */
     struct admission_address address;
     int64_t since_us; /* of the state */
 };
@@ -141,6 +151,13 @@ find(const struct admission *admission, uint64_t id)
 }
 
 static void
+set_state(struct slot *slot, enum admission_state state)
+{
+    if (cbx_states_allow_number(&states, "connection", (uint32_t)slot->id, slot->state, state))
+        slot->state = state;
+}
+
+static void
 take_out(struct admission *admission, struct slot *slot)
 {
     size_t index = (size_t)(slot - admission->slot);
@@ -261,7 +278,7 @@ admission_spoke(struct admission *admission, uint64_t id)
     struct slot *slot = find(admission, id);
 
     if (slot && slot->state == ADMISSION_SILENT)
-        slot->state = ADMISSION_WAITING;
+        set_state(slot, ADMISSION_WAITING);
 }
 
 static struct slot *
@@ -283,7 +300,7 @@ admission_next(struct admission *admission, int64_t now_us)
         slot = first_waiting(admission, false);
     if (!slot)
         return 0;
-    slot->state = ADMISSION_SSHD;
+    set_state(slot, ADMISSION_SSHD);
     slot->since_us = now_us;
     return slot->id;
 }
