@@ -26,7 +26,7 @@
  *   START   no uplink yet
  *   TRIAL   identity; is the chain that was submitted recorded, by the last run or by a join whose
  *           link was lost? attached -> ATTACH, login denied -> JOIN
- *   JOIN    invite's login key; joined -> STORE, refused for good -> STOP, lost -> TRIAL
+ *   JOIN    invite's login key; joined -> STORE, refused finally -> STOP, lost -> TRIAL
  *   STORE   none; the membership is on its way to the disk -> ATTACH
  *   ATTACH  identity; for the rest of the process, through lost links
  *   STOP    saying goodbye; nothing new begins
@@ -124,8 +124,8 @@ void agent_report(struct agent *agent, const char *word, const char *text);
 /* Trouble that is tried again. The same kind (of enum uplink_error) is logged once, until an attach
  * or a lost link changes the picture. */
 void agent_say_trouble(struct agent *agent, int kind, const char *text);
-/* A token that is refused for good is dropped, and the process ends: `run` then goes on with the
- * membership that there was. */
+/* A token that is finally refused, which no later try can change, is dropped, and the process ends:
+ * `run` then goes on with the membership that there was. */
 void agent_refuse_token(struct agent *agent, const char *cause);
 
 #endif

@@ -166,7 +166,7 @@ environment(const char *name)
     return value != NULL && value[0] != '\0' ? value : NULL;
 }
 
-/* Folder, its end and kind into out; relative folders start at the working directory. */
+/* Folder, its end and kind into out; relative folders start at the working folder. */
 static int
 compose(const char *folder, size_t length, const char *middle, const char *kind, char *out,
         size_t size, struct cbx_error *error)

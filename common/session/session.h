@@ -17,7 +17,7 @@
 enum {
     CBX_INCARNATION_SIZE = 16,
     CBX_SESSION_ID_SIZE = 16,
-    CBX_STREAM_ID_SIZE = 40, /* dialer's life || target's life || 64-bit counter */
+    CBX_STREAM_ID_SIZE = 40, /* dialer's incarnation || target's || 64-bit counter */
     CBX_HANDSHAKE_MESSAGE_MAX = CBX_NOISE_PAYLOAD_MAX + CBX_NOISE_OVERHEAD,
     CBX_CIPHERS_MAX = 8,
 };
@@ -87,8 +87,8 @@ void cbx_stream_id(const uint8_t dialer_incarnation[16], const uint8_t target_in
 uint64_t cbx_stream_id_counter(const uint8_t stream_id[CBX_STREAM_ID_SIZE]);
 
 /*
- * Replay window of one dialer's life: 8,192 counters (rule 15, RFC 6479). Zeroed memory is the
- * empty window.
+ * Replay window of one incarnation of a dialer: 8,192 counters (rule 15, RFC 6479). Zeroed memory
+ * is the empty window.
  */
 enum { CBX_REPLAY_WINDOW = 8192, CBX_REPLAY_WORDS = CBX_REPLAY_WINDOW / 64 + 1 };
 struct cbx_replay {

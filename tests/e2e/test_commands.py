@@ -157,7 +157,7 @@ def test_silent_and_foreign_clients_are_closed(world, hub):
     assert hub.process.running()
 
 
-def test_wait_returns_when_the_port_truly_accepts(world, hub):
+def test_wait_returns_when_the_port_actually_accepts(world, hub):
     port = free_port()
     Agent(world, "web", hub).up(expose=[f"8080=127.0.0.1:{port}"])
     cli = Agent(world, "cli", hub).up()

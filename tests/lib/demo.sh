@@ -287,7 +287,7 @@ nginx_pid=$started
 shown web "cbx-agent --state w up @web.token --proxy off &"
 start web web cbx-agent --state w up @web.token --proxy off
 
-step "Lease cli joins, and waits until web's port truly accepts"
+step "Lease cli joins, and waits until web's port actually accepts"
 shown cli "cbx-agent --state c up @cli.token --proxy $proxy &"
 start cli cli cbx-agent --state c up @cli.token --proxy "$proxy"
 run cli 0 cbx-agent --state c wait web.cbx:8080 --timeout 15s

@@ -444,20 +444,21 @@ a_repeated_open_is_taken_once(void **state)
     repeat_open(); /* on another link */
     assert_int_equal(world_count(hostile.web, "replayed"), 4);
     hostile_restart(hostile.web);
-    repeat_open(); /* to another life: its session is gone */
+    repeat_open(); /* to another incarnation: its session is gone */
     assert_int_equal(world_count(hostile.web, "refused"), 1);
     assert_int_equal(world_count(hostile.web, "accepted"), 0);
     hostile_untouched(hostile_try("web", VICTIM));
 }
 
-/* Sessions and the window of a life go together: one that still opens what was recorded has one. */
+/* Sessions and the window of an incarnation go together: one that still opens what was recorded has
+ * one. */
 static void
 a_repeated_open_of_an_earlier_life_is_taken_once(void **state)
 {
     (void)state;
     hostile_set(keep_open, 1);
     hostile_untouched(hostile_try("web", VICTIM));
-    for (int life = 1; life < MESH_SESSIONS_MAX; life++) {
+    for (int restart = 1; restart < MESH_SESSIONS_MAX; restart++) {
         hostile_restart(hostile.cli);
         hostile_untouched(hostile_try("web", NEIGHBOUR));
     }

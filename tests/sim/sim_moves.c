@@ -246,8 +246,8 @@ trickle(uint64_t gap_us)
     return program;
 }
 
-/* A member says that it is the same life as cli, and dials with the identity of cli's stream: it
- * has a stream of its own, and cli's is found all the same. */
+/* A member says that it is the same incarnation as cli, and dials with the identity of cli's
+ * stream: it has a stream of its own, and cli's is found all the same. */
 static void
 another_members_stream_of_the_same_identity_is_another(void **state)
 {

@@ -147,7 +147,7 @@ finish_with_payload(const uint8_t *payload, size_t length)
     return code;
 }
 
-#define LIFE                                                                                       \
+#define INCARNATION                                                                                \
     "\xc4\x10"                                                                                     \
     "0123456789abcdef"
 #define PAYLOAD(text) (const uint8_t *)(text), sizeof(text) - 1
@@ -200,7 +200,7 @@ the_session_id_is_the_beginning_of_the_handshake_hash(void **state)
     uint8_t key[2][32];
     uint8_t hash[64];
     uint8_t plain[CBX_NOISE_PAYLOAD_MAX];
-    static const char payload[] = "\x94\x01" LIFE "\xc4\x01\x02\x07";
+    static const char payload[] = "\x94\x01" INCARNATION "\xc4\x01\x02\x07";
     world_init(&world);
     raw_noise(&noise, true, &world.a, &world.b);
     int one = cbx_noise_write(&noise, PAYLOAD(payload), world.one);
@@ -510,30 +510,31 @@ odd_first_payloads_are_refused(void **state)
 #define ODD(what, text) {what, text, sizeof(text) - 1}
         ODD("empty", ""),
         ODD("nil", "\xc0"),
-        ODD("version 2", "\x94\x02" LIFE "\xc4\x01\x01\x07"),
-        ODD("version 0", "\x94\x00" LIFE "\xc4\x01\x01\x07"),
-        ODD("negative version", "\x94\xff" LIFE "\xc4\x01\x01\x07"),
-        ODD("version as float", "\x94\xca\x3f\x80\x00\x00" LIFE "\xc4\x01\x01\x07"),
-        ODD("no cipher", "\x94\x01" LIFE "\xc4\x00\x07"),
-        ODD("nine ciphers", "\x94\x01" LIFE "\xc4\x09\x01\x02\x03\x04\x05\x06\x07\x08\x09\x07"),
-        ODD("ciphers as text", "\x94\x01" LIFE "\xa1\x01\x07"),
-        ODD("ciphers as array", "\x94\x01" LIFE "\x91\x01\x07"),
-        ODD("life of 15", "\x94\x01\xc4\x0f"
-                          "0123456789abcde"
-                          "\xc4\x01\x01\x07"),
-        ODD("life of 17", "\x94\x01\xc4\x11"
-                          "0123456789abcdefg"
-                          "\xc4\x01\x01\x07"),
-        ODD("life as text", "\x94\x01\xb0"
-                            "0123456789abcdef"
-                            "\xc4\x01\x01\x07"),
-        ODD("serial as text", "\x94\x01" LIFE "\xc4\x01\x01\xa1\x37"),
-        ODD("serial negative", "\x94\x01" LIFE "\xc4\x01\x01\xe0"),
-        ODD("three elements", "\x93\x01" LIFE "\xc4\x01\x01"),
-        ODD("a choice in message 1", "\x95\x01" LIFE "\xc4\x01\x01\x07\x01"),
-        ODD("a missing element", "\x94\x01" LIFE "\xc4\x01\x01"),
-        ODD("a trailing byte", "\x94\x01" LIFE "\xc4\x01\x01\x07\x00"),
-        ODD("a map", "\x82\x01" LIFE "\xc4\x01\x01\x07"),
+        ODD("version 2", "\x94\x02" INCARNATION "\xc4\x01\x01\x07"),
+        ODD("version 0", "\x94\x00" INCARNATION "\xc4\x01\x01\x07"),
+        ODD("negative version", "\x94\xff" INCARNATION "\xc4\x01\x01\x07"),
+        ODD("version as float", "\x94\xca\x3f\x80\x00\x00" INCARNATION "\xc4\x01\x01\x07"),
+        ODD("no cipher", "\x94\x01" INCARNATION "\xc4\x00\x07"),
+        ODD("nine ciphers",
+            "\x94\x01" INCARNATION "\xc4\x09\x01\x02\x03\x04\x05\x06\x07\x08\x09\x07"),
+        ODD("ciphers as text", "\x94\x01" INCARNATION "\xa1\x01\x07"),
+        ODD("ciphers as array", "\x94\x01" INCARNATION "\x91\x01\x07"),
+        ODD("incarnation of 15", "\x94\x01\xc4\x0f"
+                                 "0123456789abcde"
+                                 "\xc4\x01\x01\x07"),
+        ODD("incarnation of 17", "\x94\x01\xc4\x11"
+                                 "0123456789abcdefg"
+                                 "\xc4\x01\x01\x07"),
+        ODD("incarnation as text", "\x94\x01\xb0"
+                                   "0123456789abcdef"
+                                   "\xc4\x01\x01\x07"),
+        ODD("serial as text", "\x94\x01" INCARNATION "\xc4\x01\x01\xa1\x37"),
+        ODD("serial negative", "\x94\x01" INCARNATION "\xc4\x01\x01\xe0"),
+        ODD("three elements", "\x93\x01" INCARNATION "\xc4\x01\x01"),
+        ODD("a choice in message 1", "\x95\x01" INCARNATION "\xc4\x01\x01\x07\x01"),
+        ODD("a missing element", "\x94\x01" INCARNATION "\xc4\x01\x01"),
+        ODD("a trailing byte", "\x94\x01" INCARNATION "\xc4\x01\x01\x07\x00"),
+        ODD("a map", "\x82\x01" INCARNATION "\xc4\x01\x01\x07"),
         ODD("4 GiB announced", "\xdd\xff\xff\xff\xff"),
         ODD("a bin beyond the end", "\x94\x01\xc6\xff\xff\xff\xff"
                                     "0123"),
@@ -544,10 +545,10 @@ odd_first_payloads_are_refused(void **state)
         if (code != CBX_ERR_FORMAT)
             fail_msg("%s gave %d", odd[i].what, code);
     }
-    assert_true(answer_to_payload(PAYLOAD("\x94\x01" LIFE "\xc4\x01\x01\x07")) > 0);
+    assert_true(answer_to_payload(PAYLOAD("\x94\x01" INCARNATION "\xc4\x01\x01\x07")) > 0);
     assert_true(
         answer_to_payload(PAYLOAD(
-            "\x94\x01" LIFE
+            "\x94\x01" INCARNATION
             "\xc4\x08\x01\x02\x03\x04\x05\x06\x07\x08\xcf\xff\xff\xff\xff\xff\xff\xff\xff")) > 0);
 }
 
@@ -560,16 +561,16 @@ odd_second_payloads_are_refused(void **state)
         const char *bytes;
         size_t length;
     } odd[] = {
-        ODD("no choice", "\x94\x01" LIFE "\xc4\x01\x01\x07"),
-        ODD("choice none", "\x95\x01" LIFE "\xc4\x01\x01\x07\x00"),
-        ODD("choice unknown", "\x95\x01" LIFE "\xc4\x01\x03\x07\x03"),
-        ODD("choice 257", "\x95\x01" LIFE "\xc4\x01\x01\x07\xcd\x01\x01"),
-        ODD("choice negative", "\x95\x01" LIFE "\xc4\x01\x01\x07\xff"),
-        ODD("choice as text", "\x95\x01" LIFE "\xc4\x01\x01\x07\xa1\x01"),
-        ODD("version 2", "\x95\x02" LIFE "\xc4\x01\x01\x07\x01"),
-        ODD("six elements", "\x96\x01" LIFE "\xc4\x01\x01\x07\x01\x01"),
-        ODD("no cipher", "\x95\x01" LIFE "\xc4\x00\x07\x01"),
-        ODD("a trailing byte", "\x95\x01" LIFE "\xc4\x01\x01\x07\x01\x01"),
+        ODD("no choice", "\x94\x01" INCARNATION "\xc4\x01\x01\x07"),
+        ODD("choice none", "\x95\x01" INCARNATION "\xc4\x01\x01\x07\x00"),
+        ODD("choice unknown", "\x95\x01" INCARNATION "\xc4\x01\x03\x07\x03"),
+        ODD("choice 257", "\x95\x01" INCARNATION "\xc4\x01\x01\x07\xcd\x01\x01"),
+        ODD("choice negative", "\x95\x01" INCARNATION "\xc4\x01\x01\x07\xff"),
+        ODD("choice as text", "\x95\x01" INCARNATION "\xc4\x01\x01\x07\xa1\x01"),
+        ODD("version 2", "\x95\x02" INCARNATION "\xc4\x01\x01\x07\x01"),
+        ODD("six elements", "\x96\x01" INCARNATION "\xc4\x01\x01\x07\x01\x01"),
+        ODD("no cipher", "\x95\x01" INCARNATION "\xc4\x00\x07\x01"),
+        ODD("a trailing byte", "\x95\x01" INCARNATION "\xc4\x01\x01\x07\x01\x01"),
 #undef ODD
     };
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
@@ -577,7 +578,8 @@ odd_second_payloads_are_refused(void **state)
         if (code != CBX_ERR_FORMAT)
             fail_msg("%s gave %d", odd[i].what, code);
     }
-    assert_int_equal(finish_with_payload(PAYLOAD("\x95\x01" LIFE "\xc4\x01\x01\x07\x02")), 0);
+    assert_int_equal(finish_with_payload(PAYLOAD("\x95\x01" INCARNATION "\xc4\x01\x01\x07\x02")),
+                     0);
 }
 
 static void
@@ -587,7 +589,7 @@ a_chosen_cipher_that_was_not_offered_is_refused(void **state)
     struct world world;
     struct cbx_noise noise;
     uint8_t plain[CBX_NOISE_PAYLOAD_MAX];
-    static const char payload[] = "\x95\x01" LIFE "\xc4\x02\x01\x02\x07\x02";
+    static const char payload[] = "\x95\x01" INCARNATION "\xc4\x02\x01\x02\x07\x02";
     world_init(&world);
     world.a.self.cipher_count = 1; /* AES alone; the answer chooses ChaCha20 */
     size_t one = begin(&world);

@@ -20,7 +20,7 @@ static struct cbx_session near_end, far_end;
 static struct cbx_record_keys sealing, opening;
 static struct cbx_open dial;
 static const uint8_t root[32] = "the root of one direction";
-static uint8_t stream_id[CBX_STREAM_ID_SIZE] = "a life, another life and a counter";
+static uint8_t stream_id[CBX_STREAM_ID_SIZE] = "an incarnation, another, a counter";
 
 static int
 begin(void **state)

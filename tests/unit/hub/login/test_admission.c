@@ -145,7 +145,7 @@ test_strangers_get_half_of_the_slots_and_known_ones_all(void **state)
 }
 
 static void
-test_lately_ends_after_its_time(void **state)
+test_a_recent_login_ends_after_its_time(void **state)
 {
     uint64_t dropped;
     struct admission_address from = v4(5);
@@ -353,7 +353,7 @@ main(void)
         TEST(test_no_more_than_the_allowed_sshd_run_at_once),
         TEST(test_known_addresses_get_an_sshd_first),
         TEST(test_strangers_get_half_of_the_slots_and_known_ones_all),
-        TEST(test_lately_ends_after_its_time),
+        TEST(test_a_recent_login_ends_after_its_time),
         TEST(test_one_address_gets_its_share_only),
         TEST(test_a_full_address_drops_a_silent_one_of_its_own),
         TEST(test_below_half_of_the_share_nobody_is_dropped),

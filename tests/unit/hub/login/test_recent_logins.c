@@ -88,7 +88,7 @@ addresses_are_known_after_a_restart(void **state)
 }
 
 static void
-the_end_of_lately_counts_the_time_between(void **state)
+the_end_of_recent_counts_the_time_between(void **state)
 {
     (void)state;
     struct admission *before = new_slots(), *after = new_slots();
@@ -168,7 +168,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_known_after_a_restart),
-        cmocka_unit_test(the_end_of_lately_counts_the_time_between),
+        cmocka_unit_test(the_end_of_recent_counts_the_time_between),
         cmocka_unit_test(a_moment_in_the_future_is_now),
         cmocka_unit_test(no_more_are_kept_than_fit),
         cmocka_unit_test(damage_anywhere_leaves_all_of_it_out),
