@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A setter per kind of setting, which options and file both use, and the checks of them together.
+ */
 #include "agent/daemon/settings.h"
 
 #include "agent/mesh/candidates.h"

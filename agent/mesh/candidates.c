@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Sorts addresses by kind, reads those of the interfaces, and adds the one that the hub saw. */
 #include "agent/mesh/candidates.h"
 #include "common/base/names.h"
 #include <arpa/inet.h>

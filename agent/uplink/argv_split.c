@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The growing list of words, the splitter with its quotes, and the filling of placeholders. */
 #include "agent/uplink/argv_split.h"
 
 #include <stdint.h>

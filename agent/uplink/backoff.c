@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Ceilings by kind of failure, and the draw below the ceiling. */
 #include "agent/uplink/backoff.h"
 
 enum { DEFAULT_MIN_MS = 200, DEFAULT_REFUSED_MAX_MS = 2000, DEFAULT_MAX_MS = 15000 };

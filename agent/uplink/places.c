@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The list built anew from its three sources; the one that worked last is tried first. */
 #include "agent/uplink/places.h"
 
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Takes addresses apart with libcurl's parser, and says which part of one is wrong. */
 #include "agent/uplink/proxy_choice.h"
 
 #include "common/base/names.h"

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A bounded reader and writer of the agent protocol, and an answer for each request that is known.
+ */
 #include "agent/uplink/ssh_agent.h"
 #include "common/base/bytes.h"
 

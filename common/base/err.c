@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* How an error's line is written, and the tables of what codes and reasons mean and what to do. */
 #include "common/base/err.h"
 
 #include <stdarg.h>

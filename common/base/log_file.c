@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Looks whether a log file can be had, puts it in the place of standard error, opens it again. */
 #include "common/base/log_file.h"
 
 #include "common/base/log.h"

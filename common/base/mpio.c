@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The writer into a fixed buffer that msgpack-c calls, and the reader of one array with its fields.
+ */
 #include "common/base/mpio.h"
 
 #include "common/base/err.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Counts, head by head, how many elements are still to come: a number in place of a stack. */
 #include "common/base/mpscan.h"
 
 #include "common/base/err.h"

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Parsers of what people type: names, ports, host:port, durations, sizes. ASCII, whatever the
+ * locale.
+ */
 #include "common/base/names.h"
 
 #include "common/base/err.h"

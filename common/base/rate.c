@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The bucket kept as what was spent: it drains with time, and there is nothing to start. */
 #include "common/base/rate.h"
 
 bool

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The count of references, and free lists of the three sizes that come and go at full speed. */
 #include "common/base/slab.h"
 #ifdef __GLIBC__
 #include <malloc.h>

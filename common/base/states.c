@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The check and its two lines of log: one for a name, one for a number. */
 #include "common/base/states.h"
 
 #include "common/base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Spans, sizes and counts: at most two units, whichever tell most. */
 #include "common/command/human.h"
 #include <stdio.h>
 

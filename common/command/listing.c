@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Both directions: from the text of a certificate to JSON, and from JSON to a table's cell. */
 #include "common/command/listing.h"
 #include <stdarg.h>
 #include <stdint.h>

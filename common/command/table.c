@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Cells in one array, row after row; their widths are known when the table is printed. */
 #include "common/command/table.h"
 #include <stdio.h>
 #include <stdlib.h>

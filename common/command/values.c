@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* From a setting's text to its value within bounds, and back to the text that a file would have. */
 #include "common/command/values.h"
 #include "common/base/names.h"
 

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The table of frame types, and what follows it: writing, scanning, reading fields, changing
+ * labels.
+ */
 #include "common/link/frame.h"
 #include "common/base/bytes.h"
 #include "common/base/mpscan.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Tickets, the preface's two proofs, and sealing and opening of frame heads and bodies. */
 #include "common/link/lane.h"
 #include "common/base/err.h"
 #include "common/crypto/aead_choice.h"

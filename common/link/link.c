@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * A link's begin and end, its shift to a lane, and its clock: pings, silence, when to look again.
+ */
 #include "common/link/link.h"
 #include <stdlib.h>
 #include <string.h>

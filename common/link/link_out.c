@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Chooses what goes next, commits it to the ring of slices, and hands that out as an iovec. */
 #include "common/link/link_out.h"
 #include "common/link/circuit.h"
 #include <stdlib.h>

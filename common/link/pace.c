@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Samples of rate and delay, the rounds that probe and drain, and the limit that they give. */
 #include "common/link/pace.h"
 #include "common/base/err.h"
 #include <string.h>

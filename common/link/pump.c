@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The turns of reading and writing over one or two carriers, and the ways in which each may end. */
 #include "common/link/pump.h"
 #include <string.h>
 

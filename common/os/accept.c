@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Sorts what accept() failed with, and pauses a listener that has no room. */
 #include "common/os/accept.h"
 
 #include "common/base/clock.h"

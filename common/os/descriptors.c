@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Closed standard descriptors, the process's limit, and how near to it the last free number is. */
 #include "common/os/descriptors.h"
 
 #include <fcntl.h>

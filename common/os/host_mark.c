@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Reads boot id and namespace and hashes them (Linux); a function that says "no mark" elsewhere. */
 #include "common/os/host_mark.h"
 #include <fcntl.h>
 #include <sodium.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Options of TCP sockets: no pacing on loopback, keepalive probes, an abrupt close. */
 #include "common/os/socket.h"
 
 #include <netinet/in.h>

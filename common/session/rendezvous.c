@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The text of a message written and read, then its seal, then the keys of the lane. */
 #include "common/session/rendezvous.h"
 #include "common/base/bytes.h"
 #include "common/base/names.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Builds DATA, FIN, CREDIT, RESET and EPOCH in place, and opens what is sealed in them. */
 #include "common/stream/record.h"
 #include "common/stream/additional.h"
 #include <sodium.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* What goes out anew, what each end says it has, and the checks of what the other says. */
 #include "common/stream/resume.h"
 #include "common/stream/end.h"
 #include "common/stream/epoch.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A stream's begin and end, and which file a frame that came for it belongs to. */
 #include "common/stream/stream.h"
 #include "common/stream/queue.h"
 #include "common/stream/receive.h"

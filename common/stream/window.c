@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The receive window with its budgets, then the send window with its spans of small records. */
 #include "common/stream/window.h"
 #include "common/base/err.h"
 #include <string.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The bounded list: adding without doubles, comparing, and its text written and read. */
 #include "common/trust/addresses.h"
 
 #include "common/base/names.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Parses an item to its canonical target, keeps the list by port, and writes it again. */
 #include "common/trust/expose.h"
 
 #include "common/base/names.h"

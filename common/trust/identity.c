@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Key pairs made and wiped, and the blob, line and fingerprint by which OpenSSH knows a key. */
 #include "common/trust/identity.h"
 
 #include <sodium.h>

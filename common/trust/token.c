@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The token's array and checksum, written and read, and the invite's keys out of its secret. */
 #include "common/trust/token.h"
 
 #include "common/base/mpio.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The sums: who joins with how much, who gets more, from whom it is taken back. */
 #include "hub/core/allowance.h"
 #include <string.h>
 

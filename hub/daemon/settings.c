@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * One table of settings, which the flags and the file both go through, and the checks of them
+ * together.
+ */
 #include "hub/daemon/settings.h"
 #include "common/base/names.h"
 #include "common/command/config_file.h"

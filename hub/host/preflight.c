@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* One check per function: login shell, nologin, groups, /run/sshd, expiry, then sshd itself. */
 #include "hub/host/preflight.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A bounded reader of OpenSSH's private key format, as far as the two halves of the key. */
 #include "hub/login/host_key.h"
 #include "common/base/bytes.h"
 #include <sodium.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Version 1 is a line of text, version 2 a block of bytes; then which senders are believed. */
 #include "hub/login/proxy_protocol.h"
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The file written and read, and when it is due. */
 #include "hub/login/recent_logins.h"
 #include "common/base/bytes.h"
 #include "common/base/clock.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The registry's begin and end, and what ends entries: logins, revocation, time. */
 #include "hub/registry/registry.h"
 #include "hub/registry/state.h"
 #include "hub/registry/table.h"
