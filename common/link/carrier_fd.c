@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A carrier over descriptors: sshd's two pipes, or a socket. */
+/* A carrier over descriptors: sshd's two pipes, or a socket. Declared in carrier.h. */
 #include "common/link/carrier.h"
 #include <errno.h>
 #include <ev.h>

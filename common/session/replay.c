@@ -2,7 +2,7 @@
 /*
  * The replay window of RFC 6479: a ring of 64-bit words in which a counter's bit has its fixed
  * place, so that moving the window only zeroes the words it enters. One word more than the window
- * is wide keeps the oldest, partly covered word apart from the newest.
+ * is wide keeps the oldest, partly covered word apart from the newest. Declared in session.h.
  */
 #include "common/session/session.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the commands share: finding the hub, asking it, printing. Tested by test_commands.py and
+ * What the commands share, declared in cmd.h: finding the hub, asking it, printing. Tested by test_commands.py and
  * test_damage.py.
  */
 #include "common/base/names.h"
