@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The checks of the running agent, one function each; the probes are agent/netcheck's, what is printed
- * is agent/cmd's. Tested by test_netcheck.py. */
+/* The checks of the running agent, one function each; the probes are agent/netcheck's, what is
+ * printed is agent/cmd's. Tested by test_netcheck.py. */
 #include "agent/daemon/netcheck.h"
 
 #include "agent/daemon/addresses.h"

@@ -9,7 +9,7 @@
 #ifndef AGENT_MESH_DIRECT_H
 #define AGENT_MESH_DIRECT_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 /* Ends the lane to the peer, if there is one; not from inside a callback of its link: there
  * mesh_direct_doom. */

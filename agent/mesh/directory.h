@@ -6,7 +6,7 @@
 #ifndef AGENT_MESH_DIRECTORY_H
 #define AGENT_MESH_DIRECTORY_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 enum { MESH_PEERS_MAX = 16384 }; /* a hub cannot list more at once either */
 

@@ -11,7 +11,7 @@
 #ifndef AGENT_MESH_HANDSHAKE_H
 #define AGENT_MESH_HANDSHAKE_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 /* The first wait for an answer of the peer or of the hub. */
 static const int64_t MESH_HANDSHAKE_RETRY_US = 3 * 1000 * 1000;

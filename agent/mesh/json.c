@@ -7,9 +7,11 @@
 
 #include "agent/mesh/direct.h"
 #include "agent/mesh/lane.h"
+#include "agent/mesh/path.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/plane.h"
 #include "agent/mesh/session.h"
+#include "agent/mesh/stream.h"
 #include "agent/mesh/why.h"
 #include "common/command/listing.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by sim_moves. */
+/*
+ * The decisions and the messages of a move: who leaves which path, RESUME and what answers it. The
+ * list of streams that are moving is kept in moving.c. Tested by sim_moves.
+ */
 #include "agent/mesh/move.h"
 
 #include "agent/mesh/ends.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by sim_moves and sim_rendezvous. */
+/*
+ * The books of a move: the list with its times, and the circuit left behind; decisions are made in
+ * move.c. Tested by sim_moves and sim_rendezvous.
+ */
 #include "agent/mesh/moving.h"
 
 #include "agent/mesh/path.h"

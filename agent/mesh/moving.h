@@ -9,7 +9,7 @@
 #ifndef AGENT_MESH_MOVING_H
 #define AGENT_MESH_MOVING_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/stream.h"
 
 /* Enters the list (or stays in it), to be looked after at that time. */
 void mesh_moving_enter(struct mesh_stream *stream, int64_t at);

@@ -9,7 +9,23 @@
 #ifndef AGENT_MESH_PATH_H
 #define AGENT_MESH_PATH_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
+
+/* The lane itself; direct.c begins and ends it. */
+struct mesh_direct {
+    struct cbx_pump pump;
+    struct mesh *mesh;
+    struct mesh_peer *peer; /* NULL once it is over */
+    TAILQ_ENTRY(mesh_direct) entry;
+    struct cbx_rate opens, opens_out; /* the peer's; rates.c: ours */
+    struct cbx_rate stale;
+    uint32_t shed; /* frames beyond opens and stale */
+    int64_t since_unix;
+    int64_t idle_since;  /* 0: a stream is there */
+    enum cbx_reason bye; /* what the peer said last */
+    char doomed[96];     /* path.c: why it goes at the next turn; "": it stays */
+    int64_t suspect_at;  /* path.c: asked then whether it lives; 0, or heard since: it does */
+};
 
 /* The link to the hub, while streams may go there; else NULL. */
 struct cbx_link *mesh_hub_path(struct mesh *mesh);

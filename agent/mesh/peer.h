@@ -6,7 +6,7 @@
 #ifndef AGENT_MESH_PEER_H
 #define AGENT_MESH_PEER_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 struct mesh_peer *mesh_peer_find(struct mesh *mesh, const char *slug, size_t length);
 /* The same of a frame's field. */

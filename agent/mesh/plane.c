@@ -3,6 +3,7 @@
 #include "agent/mesh/plane.h"
 
 #include "agent/mesh/path.h"
+#include "agent/mesh/stream.h"
 
 const char *
 mesh_plane_name(enum mesh_plane plane)

@@ -21,7 +21,7 @@
 #ifndef AGENT_MESH_RENDEZVOUS_H
 #define AGENT_MESH_RENDEZVOUS_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 /* RENDEZVOUS came from the hub. */
 void mesh_rendezvous_frame(struct mesh *mesh, struct cbx_frame *frame);

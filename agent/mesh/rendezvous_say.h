@@ -6,7 +6,7 @@
 #ifndef AGENT_MESH_RENDEZVOUS_SAY_H
 #define AGENT_MESH_RENDEZVOUS_SAY_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 #include "common/session/rendezvous.h"
 
 enum mesh_rendezvous_role { MESH_ROLE_OFFERER = 1, MESH_ROLE_ANSWERER = 2 };

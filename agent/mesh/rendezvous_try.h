@@ -6,7 +6,7 @@
 #ifndef AGENT_MESH_RENDEZVOUS_TRY_H
 #define AGENT_MESH_RENDEZVOUS_TRY_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 struct mesh_try {
     struct cbx_lane_ticket ours, theirs; /* we listen; the peer listens */

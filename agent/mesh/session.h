@@ -7,7 +7,33 @@
 #ifndef AGENT_MESH_SESSION_H
 #define AGENT_MESH_SESSION_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
+
+enum { MESH_SESSIONS_MAX = 6 };
+
+/*
+ * The newest confirmed one serves dials; older ones stay for a minute for what is on its way. One
+ * handshake that we began and one session that we answered and that no record has confirmed yet
+ * stand beside them (rule 13). Streams hold derived keys, never a session.
+ */
+struct mesh_session {
+    struct cbx_session keys;
+    int64_t born;
+    int64_t replaced_at; /* 0: it is the newest */
+    bool suspect;        /* said to be forgotten there: for no dial and no new epoch */
+    uint8_t first[32];   /* answered: what message 1 began with, so that a repeat is seen */
+    uint64_t bytes;      /* sent while it was the newest */
+    uint64_t rendezvous_sent, rendezvous_taken; /* last counters of RENDEZVOUS */
+    TAILQ_ENTRY(mesh_session) entry;
+};
+
+/* Stream identities of one incarnation of a dialer (rule 15): there for as long as one of its
+ * sessions is. */
+struct mesh_replay {
+    SLIST_ENTRY(mesh_replay) entry;
+    uint8_t incarnation[CBX_INCARNATION_SIZE];
+    struct cbx_replay window;
+};
 
 /* A session is replaced by another after this long or this much. */
 static const int64_t MESH_RENEW_US = 3600ll * 1000 * 1000;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by sim_rules and sim_allowance. */
+/*
+ * One stream: its state, its place in the lists, what its program is told. Traffic of all of them
+ * is in streams.c. Tested by sim_rules and sim_allowance.
+ */
 #include "agent/mesh/stream.h"
 
 #include "common/base/states.h"

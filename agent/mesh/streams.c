@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by sim_load and sim_rules. */
+/*
+ * The traffic of all streams: which file a frame, a question of a core or a call of the shell goes
+ * to. What one stream is: stream.c. Tested by sim_load and sim_rules.
+ */
 #include "agent/mesh/streams.h"
 
 #include "agent/mesh/dial.h"

@@ -7,7 +7,7 @@
 #ifndef AGENT_MESH_TRUST_H
 #define AGENT_MESH_TRUST_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 
 /* CHAIN. */
 void mesh_peer_chain(struct mesh *mesh, struct cbx_frame *frame);

@@ -3,7 +3,7 @@
 #ifndef AGENT_MESH_WHY_H
 #define AGENT_MESH_WHY_H
 
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer_state.h"
 #include <stddef.h>
 
 void mesh_why_not_relay(const struct mesh *mesh, char *out, size_t size);

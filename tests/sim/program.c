@@ -3,7 +3,7 @@
  * Programs at the ends of streams. Each byte is a function of the program's key and its offset, so
  * the far side knows what must come: one changed, missing or repeated byte is `corrupt`.
  */
-#include "agent/mesh/base.h"
+#include "agent/mesh/stream.h"
 #include "world.h"
 #include <assert.h>
 #include <stdio.h>

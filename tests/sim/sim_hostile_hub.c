@@ -9,6 +9,7 @@
  *  - another peer's stream goes on, and once the hub is honest again everything works.
  */
 #include "agent/mesh/directory.h"
+#include "agent/mesh/session.h"
 #include "hostile.h"
 #include <stdlib.h>
 
@@ -453,7 +454,7 @@ a_repeated_open_is_taken_once(void **state)
 /* Sessions and the window of an incarnation go together: one that still opens what was recorded has
  * one. */
 static void
-a_repeated_open_of_an_earlier_life_is_taken_once(void **state)
+a_repeated_open_of_an_earlier_incarnation_is_taken_once(void **state)
 {
     (void)state;
     hostile_set(keep_open, 1);
@@ -575,7 +576,7 @@ main(void)
         HOSTILE_TEST(a_changed_field_of_open_is_refused),
         HOSTILE_TEST(a_dial_sent_to_another_peer_is_refused),
         HOSTILE_TEST(a_repeated_open_is_taken_once),
-        HOSTILE_TEST(a_repeated_open_of_an_earlier_life_is_taken_once),
+        HOSTILE_TEST(a_repeated_open_of_an_earlier_incarnation_is_taken_once),
         HOSTILE_TEST(a_repeated_refusal_refuses_nothing_else),
         HOSTILE_TEST(a_refused_handshake_is_the_hubs_word),
     };

@@ -7,6 +7,7 @@
  *  - no byte that was not sent is delivered, none twice;
  *  - another peer's stream goes on, and once the hub is honest again everything works.
  */
+#include "agent/mesh/peer_state.h"
 #include "hostile.h"
 #include <stdlib.h>
 

@@ -8,6 +8,7 @@
 #include "agent/mesh/dial.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/session.h"
+#include "agent/mesh/stream.h"
 #include "filter.h"
 #include "hub/core/edit.h"
 #include "hub/core/link.h"
