@@ -151,12 +151,38 @@ static const struct mesh_end program_end = {.pull = program_pull,
                                             .opened = program_opened,
                                             .closed = program_closed};
 
+/* Both lists are left when they are walked next: a program may end in the middle of a walk. */
+static void
+enter_open(struct world_program *program)
+{
+    if (program->in_open)
+        return;
+    program->in_open = true;
+    program->next_open = program->world->open;
+    program->world->open = program;
+}
+
+static void
+enter_running(struct world_program *program)
+{
+    if (program->in_running)
+        return;
+    struct world_program **at = &program->world->running;
+    while (*at && (*at)->number < program->number)
+        at = &(*at)->next_running;
+    program->in_running = true;
+    program->next_running = *at;
+    *at = program;
+}
+
 static struct world_program *
 program_new(struct world *world)
 {
     struct world_program *program = calloc(1, sizeof *program);
     assert(program);
     program->world = world;
+    program->number = world->last_program ? world->last_program->number + 1 : 0;
+    enter_open(program);
     if (world->last_program)
         world->last_program->next = program;
     else
@@ -182,6 +208,7 @@ world_dial(struct world_agent *agent, const char *slug, uint16_t port, uint64_t 
     here->mesh = agent->mesh;
     here->stream = mesh_dial(agent->mesh, slug, port, &program_end, here, 0);
     assert(here->stream);
+    enter_running(here);
     return here;
 }
 
@@ -232,6 +259,8 @@ world_program_incoming(struct world_agent *agent, struct mesh_stream *stream)
     program->stream = stream;
     program->opened = true;
     program->closed = program->ended = program->corrupt = false;
+    enter_running(program);
+    enter_open(program);
     program->blocked_in = program->blocked_out = false;
     program->reason = CBX_REASON_NONE;
     program->opened_at = world->now;
@@ -244,9 +273,14 @@ int64_t
 world_programs_wake(struct world *world)
 {
     int64_t next = INT64_MAX;
-    for (struct world_program *program = world->programs; program; program = program->next) {
-        if (!program->stream)
+    struct world_program **at = &world->running, *program;
+    while ((program = *at)) {
+        if (!program->stream) {
+            program->in_running = false;
+            *at = program->next_running;
             continue;
+        }
+        at = &program->next_running;
         bool empty = program->sent == program->to_send && program->hold_end;
         if (program->blocked_out && !empty) {
             if (!program->gap_us || program->next_pull <= world->now) {
@@ -277,11 +311,11 @@ bool
 world_all_closed(void *arg)
 {
     struct world *world = arg;
-    for (struct world_program *program = world->programs; program; program = program->next) {
-        if (!program->closed)
-            return false;
+    while (world->open && world->open->closed) {
+        world->open->in_open = false;
+        world->open = world->open->next_open;
     }
-    return true;
+    return !world->open;
 }
 
 bool

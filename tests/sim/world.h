@@ -91,6 +91,8 @@ struct world {
     uint32_t agent_count;
     struct world_pipe *pipes;
     struct world_program *programs, *last_program;
+    /* Few of many: those that may have a stream, in their order; those that may not be closed. */
+    struct world_program *running, *open;
     struct world_copy *copies;
     uint64_t ticket_due[WORLD_TICKETS_MAX];
     uint32_t tickets;
@@ -152,6 +154,9 @@ void world_harm_direct(struct world_agent *agent, bool away, enum world_harm har
 struct world_program {
     struct world *world;
     struct world_program *next;
+    struct world_program *next_running, *next_open; /* in the lists of the world, while in_... */
+    bool in_running, in_open;
+    uint64_t number; /* in the order of their dials */
     struct mesh *mesh;
     struct mesh_stream *stream;
     uint8_t id[CBX_STREAM_ID_SIZE]; /* of the stream, once the target has it */
