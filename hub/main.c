@@ -5,7 +5,8 @@
 #include "hub/cmd/cmd.h"
 
 static const struct cbx_option common_options[] = {
-    {"state", "DIR", "the hub's folder (else CBX_STATE, ~/.local/state/cbx/hub)", false},
+    {"state", "DIR", "state folder (else CBX_STATE, STATE_DIRECTORY, ~/.local/state/cbx/hub)",
+     false},
     {0},
 };
 
