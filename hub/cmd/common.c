@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the commands share, declared in cmd.h: finding the hub, asking it, printing. Tested by test_commands.py and
- * test_damage.py.
+ * What the commands share, declared in cmd.h: finding the hub, asking it, printing. Tested by
+ * test_commands.py and test_damage.py.
  */
 #include "common/base/names.h"
 #include "common/command/control_call.h"
