@@ -17,6 +17,7 @@
 #include "common/base/version.h"
 #include "common/link/fields.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { RETRY_MS_MAX = 3600 * 1000 };
@@ -41,12 +42,14 @@ take_hello(struct mesh *mesh, const struct cbx_frame *frame, struct cbx_error *e
                    &frame->field[CBX_HUB_HELLO_SOFTWARE]);
     mesh_set_phase(mesh, MESH_WAITING);
     mesh->hello_at = mesh_now(mesh);
+    char software[sizeof mesh->hub_software];
+    (void)snprintf(software, sizeof software, "%.40s%s", mesh->software, CBX_TAKES_ADDRESSES);
     struct cbx_field fields[] = {
         [CBX_AGENT_HELLO_VERSION] = cbx_field_uint(CBX_PROTOCOL_VERSION),
         [CBX_AGENT_HELLO_INCARNATION] =
             cbx_field_bytes(mesh->incarnation, sizeof mesh->incarnation),
         [CBX_AGENT_HELLO_RECEIVE_BUDGET] = cbx_field_uint(mesh->config.receive_budget),
-        [CBX_AGENT_HELLO_SOFTWARE] = cbx_field_text(mesh->software),
+        [CBX_AGENT_HELLO_SOFTWARE] = cbx_field_text(software),
     };
     return cbx_link_send(&mesh->pump.link, CBX_FRAME_AGENT_HELLO, 0, fields, 4);
 }

@@ -58,6 +58,17 @@ adopt(struct hub_link *link, struct reg_peer *peer)
     hub_link_await_commit(link);
 }
 
+/* The words behind it are not for people. */
+static void
+take_software(struct hub_link *link, const struct cbx_field *field)
+{
+    cbx_field_copy(link->software, sizeof link->software, field);
+    char *words = strstr(link->software, CBX_TAKES_ADDRESSES);
+    link->takes_addresses = words != NULL && strcmp(words, CBX_TAKES_ADDRESSES) == 0;
+    if (link->takes_addresses)
+        *words = '\0';
+}
+
 int
 hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_error *error)
 {
@@ -74,7 +85,7 @@ hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_
         return 0;
     }
     memcpy(link->incarnation, frame->field[CBX_AGENT_HELLO_INCARNATION].p, CBX_INCARNATION_SIZE);
-    cbx_field_copy(link->software, sizeof link->software, &frame->field[CBX_AGENT_HELLO_SOFTWARE]);
+    take_software(link, &frame->field[CBX_AGENT_HELLO_SOFTWARE]);
     if (hub_allowance_join(&core->allowances, &link->allowance))
         adopt(link, login.peer);
     else
@@ -89,7 +100,7 @@ say_addresses(struct hub_link *link)
 {
     const struct cbx_field fields[] = {[CBX_ADDRESSES_LIST] =
                                            cbx_field_text(link->core->config.addresses)};
-    if (link->core->config.addresses[0] != '\0')
+    if (link->takes_addresses && link->core->config.addresses[0] != '\0')
         cbx_link_send(&link->pump.link, CBX_FRAME_ADDRESSES, 0, fields, 1);
 }
 

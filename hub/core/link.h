@@ -58,6 +58,7 @@ struct hub_link {
     char fingerprint[CBX_FINGERPRINT_TEXT_MAX];
     char address[64];
     char software[64];
+    bool takes_addresses; /* its software says so */
     uint64_t connection;
     uint8_t incarnation[CBX_INCARNATION_SIZE];
     uint64_t ticket;         /* COMMITTING: what it waits for */

@@ -554,6 +554,7 @@ class RawAgent:
         self.link = None
         self.peers, self.chains, self.sessions = {}, {}, {}
         self.stream_counter = 0
+        self.software = "stranger"
 
     # -- join --
 
@@ -589,7 +590,7 @@ class RawAgent:
 
     def attach(self):
         link = self.open_link()
-        link.send("AGENT_HELLO", 1, self.incarnation, 16 << 20, "stranger")
+        link.send("AGENT_HELLO", 1, self.incarnation, 16 << 20, self.software)
         pond, slug, self.generation, self.allowance, _, _ = link.next("WELCOME").fields
         assert (pond, slug) == (self.pond, self.slug)
         link.next("SYNCED")

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from conftest import Pair
+from raw_agent import RawAgent, Token, encode_token
 from world import Agent, Hub, free_port, until
 
 
@@ -151,6 +152,21 @@ def test_damaged_file_is_passed_over_with_a_line(moving, damage):
     moving.move()
     moving.cli.up()
     assert moving.there(), "the file was not written anew"
+
+
+@pytest.mark.parametrize("software", ["stranger", "stranger +addresses", "stranger +addresses ", "+addresses"])
+def test_addresses_are_said_only_to_who_takes_them(world, software):
+    """An agent of an earlier version would end its link at them."""
+    hub = Hub(world).start(extra=["--public", "hub.example.org:7000", "--public", "[2001:db8::1]:7000"])
+    token = Token(hub.invite("raw"))
+    token.addresses = [hub.address]
+    raw = RawAgent(world, encode_token(token.addresses, token.host_key, token.user, token.pond_public, token.secret)).join()
+    raw.software = software
+    raw.attach()
+    said = [frame.fields for frame in raw.link.kept if frame.name == "ADDRESSES"]
+    takes = software == "stranger +addresses"
+    assert said == ([["hub.example.org:7000,[2001:db8::1]:7000"]] if takes else [])
+    assert hub.peers()["raw"]["software"] == ("stranger" if takes else software)
 
 
 def test_another_hub_at_a_learned_address_gets_no_login(moving):
