@@ -81,7 +81,7 @@ take_ready_frame(struct hub_link *link, const struct cbx_frame *frame, int64_t n
         hub_budget_allowed(link, frame->field[CBX_ALLOWED_SEQUENCE].u);
         return 0;
     case CBX_FRAME_CHAIN_GET:
-        if (cbx_rate_allows(&link->chains, &CBX_RATE_CHAIN_GET, now))
+        if (cbx_rate_allows(&link->peer->rates.chains, &CBX_RATE_CHAIN_GET, now))
             hub_directory_chain(link, frame);
         else
             hub_link_shed(link);
@@ -123,7 +123,7 @@ take_frame(void *owner, struct cbx_link *unused, const struct cbx_frame *frame, 
         return cbx_fail(error, CBX_ERR_STATE, "%s before the link is ready",
                         cbx_frame_name(frame->type));
     int result = take_ready_frame(link, frame, now, error);
-    if (result == 0 && link->shed > CBX_RATE_SHED_MAX)
+    if (result == 0 && link->peer && link->peer->rates.shed > CBX_RATE_SHED_MAX)
         return cbx_fail(error, CBX_ERR_LIMIT, "too many frames over the rate limit");
     return result;
 }
@@ -267,7 +267,8 @@ static void
 sweep_link(struct hub_link *link, int64_t now)
 {
     struct hub_core *core = link->core;
-    link->shed -= (link->shed + 63) / 64; /* forgiven within about a minute */
+    if (link->peer) /* forgiven within about a minute */
+        link->peer->rates.shed -= (link->peer->rates.shed + 63) / 64;
     if (link->deadline && now >= link->deadline && link->phase == HUB_CLOSING) {
         hub_link_free(link);
     } else if (link->deadline && now >= link->deadline) {
@@ -300,6 +301,7 @@ sweep(struct hub_core *core, int64_t now)
         next = TAILQ_NEXT(link, entry);
         sweep_link(link, now);
     }
+    hub_directory_tell_due(core, now);
     hub_circuits_sweep(core, now);
     hub_budget_sweep(core, now);
     return now + SWEEP_US;

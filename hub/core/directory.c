@@ -8,6 +8,9 @@
 /* PEER's state. */
 enum { PEER_AWAY = 0, PEER_READY = 1, PEER_GONE = 2 };
 
+/* Changes of one peer, to all others of its pond. */
+static const struct cbx_rate_limit TOLD = {1, 10};
+
 static int
 send_peer(struct hub_link *link, const struct reg_peer *peer, bool gone)
 {
@@ -44,8 +47,8 @@ hub_directory_snapshot(struct hub_link *link)
     return 0;
 }
 
-void
-hub_directory_tell(struct hub_core *core, const struct reg_peer *peer, bool gone)
+static void
+tell(struct hub_core *core, const struct reg_peer *peer, bool gone)
 {
     struct hub_link *link;
     TAILQ_FOREACH(link, &core->links, entry) {
@@ -54,6 +57,36 @@ hub_directory_tell(struct hub_core *core, const struct reg_peer *peer, bool gone
             continue;
         link->behind = true;
         hub_link_wake(link);
+    }
+}
+
+static void
+set_untold(struct hub_core *core, struct reg_peer *peer, bool untold)
+{
+    core->untold += untold && !peer->untold;
+    core->untold -= !untold && peer->untold;
+    peer->untold = untold;
+}
+
+/* Whoever comes and goes all the time is told of in the newest state, now and then. */
+void
+hub_directory_tell(struct hub_core *core, struct reg_peer *peer, bool gone)
+{
+    bool now = gone || cbx_rate_allows(&peer->rates.told, &TOLD, hub_now(core));
+    set_untold(core, peer, !now);
+    if (now)
+        tell(core, peer, gone);
+}
+
+void
+hub_directory_tell_due(struct hub_core *core, int64_t now)
+{
+    struct reg_peer *peer = core->untold > 0 ? registry_peers(core->registry) : NULL;
+    for (; peer; peer = peer->next) {
+        if (!peer->untold || !cbx_rate_allows(&peer->rates.told, &TOLD, now))
+            continue;
+        set_untold(core, peer, false);
+        tell(core, peer, false);
     }
 }
 
@@ -94,7 +127,7 @@ hub_directory_pass(struct hub_link *link, const struct cbx_frame *frame, int64_t
     if (strcmp(source, link->slug) != 0)
         return cbx_fail(error, CBX_ERR_AUTH, "%s in the name of another peer",
                         cbx_frame_name(frame->type));
-    if (!cbx_rate_allows(&link->handshakes, &CBX_RATE_PASSED, now)) {
+    if (!cbx_rate_allows(&link->peer->rates.passed, &CBX_RATE_PASSED, now)) {
         hub_link_shed(link);
         return 0;
     }

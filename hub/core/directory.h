@@ -16,7 +16,9 @@ struct hub_link;
 int hub_directory_snapshot(struct hub_link *link);
 /* Tells every attached agent of the pond how peer stands. A link that has no room for it is marked
  * `behind` and woken: it has a wrong directory from now on, so the core closes it at its flush. */
-void hub_directory_tell(struct hub_core *core, const struct reg_peer *peer, bool gone);
+void hub_directory_tell(struct hub_core *core, struct reg_peer *peer, bool gone);
+/* What could not be told at once for its number. */
+void hub_directory_tell_due(struct hub_core *core, int64_t now);
 /* CHAIN_GET. */
 void hub_directory_chain(struct hub_link *link, const struct cbx_frame *frame);
 /* HANDSHAKE, CONFIRM, NO_HANDSHAKE, RENDEZVOUS: passed on to the peer they name. A negative result

@@ -3,6 +3,7 @@
 #include "hub/core/hello.h"
 #include "common/base/log.h"
 #include "common/base/version.h"
+#include "common/link/rates.h"
 #include "hub/core/bye.h"
 #include "hub/core/directory.h"
 #include "hub/core/link.h"
@@ -82,6 +83,10 @@ hub_hello_take(struct hub_link *link, const struct cbx_frame *frame, struct cbx_
     struct reg_login login = registry_login(core->registry, link->fingerprint);
     if (login.kind != REG_LOGIN_PEER) {
         hub_link_bye(link, CBX_REASON_REVOKED, 0, "this identity is not registered here any more");
+        return 0;
+    }
+    if (!cbx_rate_allows(&login.peer->rates.attaches, &CBX_RATE_ATTACH, hub_now(core))) {
+        hub_link_bye(link, CBX_REASON_OVERLOADED, 10000, "this lease attaches too often");
         return 0;
     }
     memcpy(link->incarnation, frame->field[CBX_AGENT_HELLO_INCARNATION].p, CBX_INCARNATION_SIZE);

@@ -64,7 +64,8 @@ promise_lane(struct hub_link *link, enum cbx_cipher wish, int64_t now)
 int
 hub_lane_get(struct hub_link *link, const struct cbx_frame *frame, int64_t now)
 {
-    if (!cbx_rate_allows(&link->lanes, &CBX_RATE_LANE_GET, now)) {
+    link->lane_asked = true;
+    if (!cbx_rate_allows(&link->peer->rates.lanes, &CBX_RATE_LANE_GET, now)) {
         hub_link_shed(link);
         return 0;
     }

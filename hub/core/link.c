@@ -69,6 +69,6 @@ hub_link_wake(struct hub_link *link)
 void
 hub_link_shed(struct hub_link *link)
 {
-    link->shed++;
+    link->peer->rates.shed++;
     link->core->count.shed++;
 }

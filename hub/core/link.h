@@ -67,9 +67,8 @@ struct hub_link {
     struct hub_allowance allowance;
     int64_t wanted_at; /* a WANT has had no answer yet since; 0: none */
     int64_t asked_at;  /* when the allowance was asked down last */
-    struct cbx_rate opens, handshakes, chains, lanes, stale;
+    bool lane_asked;   /* LANE_GET came */
     struct hub_promise promise;
-    uint32_t shed;                 /* frames dropped for their rate */
     uint32_t circuits;             /* that have a half here */
     uint32_t opened;               /* of these, by its agent */
     uint64_t bytes_from, bytes_to; /* stream payload relayed */
@@ -104,7 +103,7 @@ struct hub_core {
     uint64_t committed;                             /* last one on disk */
     uint64_t held;                                  /* cost of what waits in circuits */
     uint64_t least_wanted; /* least allowance of a link that wants more and cannot have it */
-    uint32_t circuit_count;
+    uint32_t circuit_count, untold; /* peers that are */
     int64_t swept_at, expired_at, started_unix;
     bool shutting_down;
 };
@@ -122,7 +121,7 @@ void hub_link_enter(struct hub_link *link, enum hub_phase phase);
 void hub_link_await_commit(struct hub_link *link);
 /* Something waits to be sent, or a timer moved: it is flushed before the loop sleeps. */
 void hub_link_wake(struct hub_link *link);
-/* A frame of it was dropped for its rate. */
+/* A frame of it, which is READY, was dropped for its rate. */
 void hub_link_shed(struct hub_link *link);
 
 #endif

@@ -35,7 +35,7 @@ why_not_relay(const struct hub_link *link)
         return "this hub runs with --lanes off";
     if (link->pump.lane)
         return "the lane is established, the link is moving to it";
-    if (link->lanes.at == 0)
+    if (!link->lane_asked)
         return "the agent has not asked for a lane (its --lanes off?)";
     if (link->promise.until > hub_now(link->core))
         return "a lane was offered, the agent has not connected yet";

@@ -135,7 +135,7 @@ take_open(struct hub_link *link, const struct cbx_frame *frame, int64_t now,
                         cbx_frame_name(frame->type), frame->label);
     if (resume && !read_claims(frame, CBX_RESUME_RECEIVED, &claims))
         return cbx_fail(error, CBX_ERR_FORMAT, "RESUME: contradictory offsets");
-    if (!cbx_rate_allows(&link->opens, &CBX_RATE_OPEN, now))
+    if (!cbx_rate_allows(&link->peer->rates.opens, &CBX_RATE_OPEN, now))
         hub_link_shed(link);
     else if (hub_circuit_allowed(link))
         circuit = open_circuit(link, frame, &claims, &reason, &result);
@@ -289,7 +289,7 @@ static void
 note_stale(struct hub_link *link, int64_t now)
 {
     link->core->count.stale++;
-    if (!cbx_rate_allows(&link->stale, &CBX_RATE_STALE, now))
+    if (!cbx_rate_allows(&link->peer->rates.stale, &CBX_RATE_STALE, now))
         hub_link_shed(link);
 }
 

@@ -4,6 +4,7 @@
 #ifndef HUB_REGISTRY_TYPES_H
 #define HUB_REGISTRY_TYPES_H
 
+#include "common/base/rate.h"
 #include "common/trust/trust.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,6 +43,12 @@ struct reg_invite {
     struct reg_invite *next;
 };
 
+/* What the core counts of a peer (rule 24), whatever link it comes by. */
+struct reg_rates {
+    struct cbx_rate attaches, told, opens, passed, chains, lanes, stale;
+    uint32_t shed; /* frames dropped for their rate, forgiven with time */
+};
+
 struct reg_peer {
     char pond[CBX_SLUG_MAX + 1];
     char slug[CBX_SLUG_MAX + 1];
@@ -58,6 +65,8 @@ struct reg_peer {
     uint16_t *port; /* sorted; what the hub itself checks */
     uint32_t port_count;
     void *live; /* the core's: current link, NULL when away */
+    struct reg_rates rates;
+    bool untold; /* a change that the others have not been told of yet */
     struct reg_peer *next;
 };
 

@@ -3,6 +3,7 @@
  * One agent of the pond speaks as it likes: what it can make the hub hold and do, and that it costs
  * nobody else anything (rule 24). CBX_SEED replays a run.
  */
+#include "agent/mesh/base.h"
 #include "common/link/rates.h"
 #include "filter.h"
 #include "hub/core/circuit.h"
@@ -24,12 +25,14 @@ static struct world *the;
 static struct world_agent *web, *cli, *mute, *evil;
 
 static bool evil_is_deaf;
+static uint32_t told; /* how often cli heard of a peer */
 
 /* The mute agent never hears of a dial, and so never answers. The honest engine that evil is made
  * of would end the link over answers to what it did not say. */
 static enum world_verdict
 filter(struct world_flow *flow, struct cbx_frame *frame)
 {
+    told += frame->type == CBX_FRAME_PEER && flow->to_agent && flow->agent == cli;
     bool dial = frame->type == CBX_FRAME_OPEN && flow->to_agent && flow->agent == mute;
     bool answer = frame->label && flow->to_agent && flow->agent == evil && evil_is_deaf;
     return dial || answer ? WORLD_DROP : WORLD_PASS;
@@ -222,6 +225,58 @@ what_nobody_answers_ends(void **state)
     assert_int_equal(evil->lost_count + mute->lost_count, 0);
 }
 
+static void
+whoever_comes_and_goes_all_the_time_is_slowed_down(void **state)
+{
+    (void)state;
+    struct world_program *bystander = world_dial(cli, "web", 8080, MIB, MIB);
+    uint64_t attached = the->hub->count.attached;
+    int64_t began = the->now;
+    told = 0;
+    for (int i = 0; i < 400; i++) {
+        if (world_pipe_of(evil))
+            world_cut(evil);
+        world_run(the, 5 * MS);
+        world_begin(evil);
+        world_until(the, 50 * MS, world_attach_is_over, evil);
+    }
+    int64_t seconds = (the->now - began) / SECOND + 1;
+    assert_true(seconds < 60);
+    assert_in_range(the->hub->count.attached - attached, 20, 30 + seconds);
+    assert_true(told <= 10 + (uint32_t)seconds);
+    assert_true(world_until(the, 20 * SECOND, world_closed, bystander));
+    assert_true(world_is_clean(bystander));
+    if (world_pipe_of(evil))
+        world_cut(evil);
+    world_run(the, 12 * SECOND); /* as it was told to wait */
+    world_connect(evil);
+    world_run(the, 2 * SECOND);
+    assert_true(world_peer(cli, "evil")->ready);
+    assert_memory_equal(world_peer(cli, "evil")->incarnation, evil->mesh->incarnation,
+                        CBX_INCARNATION_SIZE);
+}
+
+/* What one link used up is not there for the next one of the same lease. */
+static void
+rates_outlive_the_link(void **state)
+{
+    (void)state;
+    uint64_t refused = the->hub->count.refused[CBX_REASON_OVERLOADED];
+    uint64_t shed = the->hub->count.shed;
+    for (int link = 0; link < 3; link++) {
+        uint32_t label = next_label(evil);
+        evil_is_deaf = true;
+        for (uint32_t i = 0; i < 5000; i++, label += 2)
+            say_open(label);
+        world_run(the, 200 * MS);
+        world_cut(evil);
+        world_run(the, 20 * MS);
+        world_connect(evil);
+    }
+    assert_true(the->hub->count.shed - shed > 15000 - 8192 - 2500);
+    assert_true(the->hub->count.refused[CBX_REASON_OVERLOADED] - refused > 4000);
+}
+
 int
 main(void)
 {
@@ -233,6 +288,8 @@ main(void)
         T(circuits_that_grant_nothing_have_a_cap),
         T(one_member_never_takes_the_last_circuit),
         T(what_nobody_answers_ends),
+        T(whoever_comes_and_goes_all_the_time_is_slowed_down),
+        T(rates_outlive_the_link),
     };
     return WORLD_RUN(tests);
 }
