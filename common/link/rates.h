@@ -20,7 +20,7 @@ static const struct cbx_rate_limit CBX_RATE_PASSED = {200, 1024}; /* HANDSHAKE, 
                                                                    * NO_HANDSHAKE, RENDEZVOUS */
 static const struct cbx_rate_limit CBX_RATE_CHAIN_GET = {500, 10000};
 static const struct cbx_rate_limit CBX_RATE_LANE_GET = {2, 16};
-static const struct cbx_rate_limit CBX_RATE_ATTACH = {0.5, 30}; /* AGENT_HELLO */
+static const struct cbx_rate_limit CBX_RATE_ATTACH = {1, 120}; /* AGENT_HELLO */
 /* Frames for a circuit that is gone: of honest senders only those that crossed its end, which is
  * what credit and control of their circuits allow. */
 static const struct cbx_rate_limit CBX_RATE_STALE = {20000, 200000};
