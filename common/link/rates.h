@@ -26,6 +26,8 @@ static const struct cbx_rate_limit CBX_RATE_ATTACH = {1, 120}; /* AGENT_HELLO */
 static const struct cbx_rate_limit CBX_RATE_STALE = {20000, 200000};
 
 enum { CBX_RATE_SHED_MAX = 20000 /* frames beyond a rate, before the link ends */ };
+/* They are forgiven within a minute. */
+static const struct cbx_rate_limit CBX_RATE_SHED = {CBX_RATE_SHED_MAX / 60., CBX_RATE_SHED_MAX};
 
 /* The receiver's side: false when the frame is beyond the rate. */
 bool cbx_rate_allows(struct cbx_rate *rate, const struct cbx_rate_limit *limit, int64_t now);

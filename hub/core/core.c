@@ -123,7 +123,7 @@ take_frame(void *owner, struct cbx_link *unused, const struct cbx_frame *frame, 
         return cbx_fail(error, CBX_ERR_STATE, "%s before the link is ready",
                         cbx_frame_name(frame->type));
     int result = take_ready_frame(link, frame, now, error);
-    if (result == 0 && link->peer && link->peer->rates.shed > CBX_RATE_SHED_MAX)
+    if (result == 0 && link->floods)
         return cbx_fail(error, CBX_ERR_LIMIT, "too many frames over the rate limit");
     return result;
 }
@@ -267,8 +267,6 @@ static void
 sweep_link(struct hub_link *link, int64_t now)
 {
     struct hub_core *core = link->core;
-    if (link->peer) /* forgiven within about a minute */
-        link->peer->rates.shed -= (link->peer->rates.shed + 63) / 64;
     if (link->deadline && now >= link->deadline && link->phase == HUB_CLOSING) {
         hub_link_free(link);
     } else if (link->deadline && now >= link->deadline) {

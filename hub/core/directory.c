@@ -9,7 +9,7 @@
 enum { PEER_AWAY = 0, PEER_READY = 1, PEER_GONE = 2 };
 
 /* Changes of one peer, to all others of its pond. */
-static const struct cbx_rate_limit TOLD = {1, 10};
+static const struct cbx_rate_limit TOLD = {5, 60};
 
 static int
 send_peer(struct hub_link *link, const struct reg_peer *peer, bool gone)

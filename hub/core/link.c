@@ -2,6 +2,7 @@
 /* Tested by sim_rules. */
 #include "hub/core/link.h"
 #include "common/base/states.h"
+#include "common/link/rates.h"
 
 enum { CLOSING_US = 2 * 1000 * 1000 };
 
@@ -69,6 +70,6 @@ hub_link_wake(struct hub_link *link)
 void
 hub_link_shed(struct hub_link *link)
 {
-    link->peer->rates.shed++;
+    link->floods = !cbx_rate_allows(&link->peer->rates.shed, &CBX_RATE_SHED, hub_now(link->core));
     link->core->count.shed++;
 }

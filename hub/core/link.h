@@ -67,6 +67,7 @@ struct hub_link {
     struct hub_allowance allowance;
     int64_t wanted_at; /* a WANT has had no answer yet since; 0: none */
     int64_t asked_at;  /* when the allowance was asked down last */
+    bool floods;       /* more was dropped for its rate than is forgiven */
     bool lane_asked;   /* LANE_GET came */
     struct hub_promise promise;
     uint32_t circuits;             /* that have a half here */

@@ -46,7 +46,7 @@ struct reg_invite {
 /* What the core counts of a peer (rule 24), whatever link it comes by. */
 struct reg_rates {
     struct cbx_rate attaches, told, opens, passed, chains, lanes, stale;
-    uint32_t shed; /* frames dropped for their rate, forgiven with time */
+    struct cbx_rate shed; /* frames that were dropped for one of these */
 };
 
 struct reg_peer {
