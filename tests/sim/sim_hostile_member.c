@@ -3,7 +3,7 @@
  * One agent of the pond speaks as it likes: what it can make the hub hold and do, and that it costs
  * nobody else anything (rule 24). CBX_SEED replays a run.
  */
-#include "agent/mesh/base.h"
+#include "agent/mesh/peer.h"
 #include "common/link/rates.h"
 #include "filter.h"
 #include "hub/core/circuit.h"
