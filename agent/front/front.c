@@ -4,8 +4,9 @@
  * proxy (clients that have not said what they want), targets (incoming streams that connect) and
  * conns (sockets with a stream). One limit holds over all of them.
  *
- * The listener pauses at the limit, or when descriptors run out (common/os/accept.h); each pause is
- * counted.
+ * Beyond the limit the proxy's clients are still accepted, some at a time, to hear that they are
+ * refused. The listener pauses when those are too many, or when descriptors run out
+ * (common/os/accept.h); each pause is counted.
  */
 #include "agent/front/front.h"
 
@@ -30,6 +31,7 @@
 enum {
     TIMEOUT_DEFAULT_MS = 10 * 1000,
     CONNECTIONS_DEFAULT = 8192,
+    REFUSED_MAX = 256, /* those beyond it that are being told so */
     KEEPALIVE_DEFAULT_MS = 60 * 1000,
     BACKLOG = 1024,
     ADDRESS_TEXT_MAX = 80,
@@ -51,6 +53,7 @@ struct front {
     struct cbx_error warning; /* front_warning */
     uint64_t accepted;
     uint64_t paused[PAUSE_CAUSES];
+    bool limit_said; /* logged, and not below the limit since then */
 };
 
 struct front_dial {
@@ -66,6 +69,18 @@ connections(const struct front *front)
     return front->conns.count + front->proxy.count + front->targets.count;
 }
 
+/* Once each time that the limit is reached. */
+static bool
+is_at_limit(struct front *front)
+{
+    bool reached = connections(front) >= front->connections_max;
+    if (reached && !front->limit_said)
+        cbx_log_warn("proxy %s: all %u connections are in use; new clients are refused",
+                     front->address, (unsigned)front->connections_max);
+    front->limit_said = reached;
+    return reached;
+}
+
 static void
 take_client(void *arg, int fd, const struct sockaddr *from)
 {
@@ -74,21 +89,21 @@ take_client(void *arg, int fd, const struct sockaddr *from)
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     front->accepted++;
-    proxy_take(&front->proxy, fd);
+    proxy_take(&front->proxy, fd, is_at_limit(front));
 }
 
 static bool
 is_full(void *arg)
 {
     const struct front *front = arg;
-    return connections(front) >= front->connections_max;
+    return connections(front) >= (uint64_t)front->connections_max + REFUSED_MAX;
 }
 
 static void
 on_paused(void *arg, int cause, bool say)
 {
     struct front *front = arg;
-    const char *text = "the limit of connections is reached";
+    const char *text = "too many clients beyond the limit of connections";
     front->paused[cause == CBX_ACCEPT_FULL ? PAUSE_LIMIT : PAUSE_SYSTEM]++;
     if (cause == EMFILE)
         text = "no descriptor is free (raise LimitNOFILE or ulimit -n)";
@@ -377,6 +392,7 @@ front_status_json(const struct front *front)
         {"incoming_accepted", targets->accepted},
         {"incoming_refused", targets->refused},
         {"reset", conns->reset},
+        {"refused_at_limit", proxy->at_limit},
         {"paused_at_limit", front->paused[PAUSE_LIMIT]},
         {"paused_by_system", front->paused[PAUSE_SYSTEM]},
     };

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 enum { CHUNK_SIZE = 4096 };
+/* How long one that is refused anyway may take to say what it wants. */
+static const double AT_LIMIT_S = 2.0;
 
 enum dialect { DIALECT_UNKNOWN, DIALECT_SOCKS, DIALECT_HTTP };
 
@@ -27,6 +29,7 @@ struct proxy_client {
     struct ev_io reading;
     struct ev_timer deadline;
     enum dialect dialect;
+    bool at_limit;
     union {
         struct socks socks;
         struct http_connect http;
@@ -112,7 +115,11 @@ client_dial(struct proxy_client *client, const struct wish *wish)
         const char *why;
         enum cbx_reason reason =
             conn_name(client->proxy->conns, wish->host, wish->host_length, &name, &why);
-        if (reason == CBX_REASON_NONE && wish->port == 0) {
+        if (client->at_limit) {
+            client->proxy->stats.at_limit++;
+            reason = CBX_REASON_OVERLOADED;
+            why = "this agent has as many local connections as it may";
+        } else if (reason == CBX_REASON_NONE && wish->port == 0) {
             reason = CBX_REASON_NOT_EXPOSED;
             why = "port 0";
         }
@@ -232,7 +239,7 @@ proxy_init(struct proxy *proxy, struct conn_set *conns, int64_t handshake_timeou
 }
 
 void
-proxy_take(struct proxy *proxy, int fd)
+proxy_take(struct proxy *proxy, int fd, bool at_limit)
 {
     struct proxy_client *client = calloc(1, sizeof *client);
     if (!client) {
@@ -241,8 +248,10 @@ proxy_take(struct proxy *proxy, int fd)
     }
     client->proxy = proxy;
     client->fd = fd;
+    client->at_limit = at_limit;
+    double patience = at_limit && AT_LIMIT_S < proxy->handshake_s ? AT_LIMIT_S : proxy->handshake_s;
     ev_io_init(&client->reading, on_readable, fd, EV_READ);
-    ev_timer_init(&client->deadline, on_deadline, proxy->handshake_s, 0.);
+    ev_timer_init(&client->deadline, on_deadline, patience, 0.);
     client->reading.data = client->deadline.data = client;
     LIST_INSERT_HEAD(&proxy->clients, client, in_proxy);
     proxy->count++;

@@ -297,19 +297,51 @@ clients_that_leave_are_forgotten(void **state)
 }
 
 static void
-listener_pauses_at_the_limit_and_resumes(void **state)
+clients_beyond_the_limit_are_refused_in_their_dialect(void **state)
 {
     struct fixture *f = *state;
-    begin(f, &(struct front_config){.proxy = "127.0.0.1:0", .connections_max = 2});
-    int fds[3] = {client_new(f), client_new(f), client_new(f)};
+    char text[1024];
+    begin(f, &(struct front_config){.proxy = "127.0.0.1:0", .connections_max = 1});
+    int first = client_new(f);
+    client_sends(f, first, socks_request, SOCKS_REQUEST_LENGTH);
+    int socks = client_new(f), http = client_new(f);
+    client_sends(f, socks, socks_request, SOCKS_REQUEST_LENGTH);
+    client_hears(socks, "\5\0\5\1\0\1\0\0\0\0\0\0", 12);
+    client_sends(f, http, http_request, HTTP_REQUEST_LENGTH);
+    client_reads_all(http, text, sizeof text);
+    assert_memory_equal(text, "HTTP/1.1 503 ", 13);
+    assert_non_null(strstr(text, "as many local connections as it may: overloaded"));
+    assert_int_equal(fake_mesh.dials, 1);
+    assert_int_equal(counter(f, "refused_at_limit"), 2);
+    close(first);
+    close(socks);
+    close(http);
     turn(f->loop);
-    assert_int_equal(counter(f, "accepted"), 2);
+    assert_int_equal(counter(f, "connections"), 0);
+    int later = client_new(f);
+    client_sends(f, later, socks_request, SOCKS_REQUEST_LENGTH);
+    assert_int_equal(fake_mesh.dials, 2);
+    close(later);
+}
+
+static void
+listener_pauses_when_too_many_are_refused_and_resumes(void **state)
+{
+    struct fixture *f = *state;
+    enum { BEYOND = 256 };
+    begin(f, &(struct front_config){.proxy = "127.0.0.1:0", .connections_max = 2});
+    int fds[2 + BEYOND + 1];
+    for (int i = 0; i < 2 + BEYOND + 1; i++)
+        fds[i] = client_new(f);
+    for (int i = 0; i < 100; i++)
+        turn(f->loop);
+    assert_int_equal(counter(f, "accepted"), 2 + BEYOND);
     assert_true(counter(f, "paused_at_limit") > 0);
     close(fds[0]);
     pass_time(f->loop, 0.3);
-    assert_int_equal(counter(f, "accepted"), 3);
-    close(fds[1]);
-    close(fds[2]);
+    assert_int_equal(counter(f, "accepted"), 2 + BEYOND + 1);
+    for (int i = 1; i < 2 + BEYOND + 1; i++)
+        close(fds[i]);
 }
 
 static void
@@ -615,7 +647,8 @@ main(void)
         front_test(bad_requests_are_answered_and_counted),
         front_test(silent_and_slow_clients_are_closed),
         front_test(clients_that_leave_are_forgotten),
-        front_test(listener_pauses_at_the_limit_and_resumes),
+        front_test(clients_beyond_the_limit_are_refused_in_their_dialect),
+        front_test(listener_pauses_when_too_many_are_refused_and_resumes),
         front_test(listener_survives_a_lack_of_descriptors),
         front_test(taken_port_is_an_error_only_when_asked_for),
         front_test(nonsense_for_an_address_is_an_error),
