@@ -62,7 +62,7 @@ request_free(struct agent_request *request)
 
 /* Why it failed; a peer is "away" also when we are. */
 static void
-refuse(struct agent_request *request, enum cbx_reason reason)
+refuse(struct agent_request *request, enum cbx_reason reason, const char *remedy)
 {
     const struct agent *agent = request->agent;
     bool ours =
@@ -74,8 +74,7 @@ refuse(struct agent_request *request, enum cbx_reason reason)
                                 agent->trouble);
     else
         cbx_control_reply_error(request->client, "%s%s%s", cbx_reason_text(reason),
-                                cbx_reason_remedy(reason)[0] ? "; " : "",
-                                cbx_reason_remedy(reason));
+                                remedy[0] ? "; " : "", remedy);
     cbx_control_finish(request->client);
     request->answered = true;
 }
@@ -105,7 +104,7 @@ dial_opened(void *arg)
 }
 
 static void
-dial_closed(void *arg, enum cbx_reason reason, bool by_target)
+dial_closed(void *arg, enum cbx_reason reason, bool by_target, const char *remedy)
 {
     struct agent_request *request = arg;
     (void)by_target;
@@ -113,7 +112,7 @@ dial_closed(void *arg, enum cbx_reason reason, bool by_target)
     if (reason == CBX_REASON_NONE)
         answer_ok(request, "closed", true);
     else
-        refuse(request, reason);
+        refuse(request, reason, remedy);
 }
 
 static const struct front_dial_ops dial_ops = {.opened = dial_opened, .closed = dial_closed};
@@ -129,7 +128,7 @@ wait_opened(void *arg)
 }
 
 static void
-wait_closed(void *arg, enum cbx_reason reason, bool by_target)
+wait_closed(void *arg, enum cbx_reason reason, bool by_target, const char *remedy)
 {
     struct agent_request *request = arg;
     (void)by_target;
@@ -137,7 +136,7 @@ wait_closed(void *arg, enum cbx_reason reason, bool by_target)
     if (request->answered)
         return;
     if (cbx_clock_us() + WAIT_PAUSE_MS * 1000 >= request->deadline_us) {
-        refuse(request, reason);
+        refuse(request, reason, remedy);
         return;
     }
     ev_now_update(request->agent->loop);
@@ -158,7 +157,7 @@ wait_dial(struct agent_request *request)
     request->dial = front_dial(request->agent->front, request->name, request->port, -1, left_ms,
                                &wait_ops, request);
     if (!request->dial)
-        refuse(request, CBX_REASON_OVERLOADED);
+        refuse(request, CBX_REASON_OVERLOADED, cbx_reason_remedy(CBX_REASON_OVERLOADED));
 }
 
 static void
@@ -226,7 +225,7 @@ on_dial(struct agent *agent, struct cbx_control_client *client, json_t *object, 
         front_dial(agent->front, request->name, request->port, *fd, 0, &dial_ops, request);
     *fd = -1;
     if (!request->dial)
-        refuse(request, CBX_REASON_OVERLOADED);
+        refuse(request, CBX_REASON_OVERLOADED, cbx_reason_remedy(CBX_REASON_OVERLOADED));
 }
 
 static void
@@ -270,7 +269,7 @@ on_netcheck(struct agent *agent, struct cbx_control_client *client, json_t *obje
         return;
     request->check = agent_netcheck_new(agent, timeout_ms, netcheck_done, request);
     if (!request->check)
-        refuse(request, CBX_REASON_OVERLOADED);
+        refuse(request, CBX_REASON_OVERLOADED, cbx_reason_remedy(CBX_REASON_OVERLOADED));
 }
 
 static void
@@ -334,7 +333,7 @@ agent_control_abandon(struct agent *agent)
     struct agent_request *request;
     while ((request = LIST_FIRST(&agent->requests))) {
         if (!request->answered)
-            refuse(request, CBX_REASON_GOING_AWAY);
+            refuse(request, CBX_REASON_GOING_AWAY, cbx_reason_remedy(CBX_REASON_GOING_AWAY));
         request_free(request);
     }
 }

@@ -72,19 +72,31 @@ conn_farewell(struct conn *conn, const void *words, size_t length)
     (void)conn_say(conn);
 }
 
+static void
+find_remedy(const struct conn *conn, char out[CONN_REMEDY_MAX])
+{
+    if (conn->set->mesh && conn->slug[0] != '\0')
+        mesh_remedy(conn->set->mesh, conn->slug, conn->reason, out, CONN_REMEDY_MAX);
+    else
+        (void)snprintf(out, CONN_REMEDY_MAX, "%s", cbx_reason_remedy(conn->reason));
+}
+
 /* The end of a dial or stream: the socket learns it, then the owner. */
 static void
 finish(struct conn *conn)
 {
     bool refused = conn->state.phase == CONN_REFUSED;
+    char remedy[CONN_REMEDY_MAX] = "";
+    find_remedy(conn, remedy);
     if (refused) {
         conn->set->stats.refused++;
-        cbx_log_debug("%s: %s; %s", conn->what, cbx_reason_text(conn->reason),
-                      cbx_reason_remedy(conn->reason));
+        cbx_log_debug("%s: %s%s%s", conn->what, cbx_reason_text(conn->reason),
+                      remedy[0] ? "; " : "", remedy);
     }
     if (refused && conn->speech) {
         char words[CONN_WORDS_MAX];
-        size_t length = conn->speech->refused(conn->reason, conn->what, words, sizeof words);
+        struct conn_refusal refusal = {conn->reason, conn->what, remedy};
+        size_t length = conn->speech->refused(&refusal, words, sizeof words);
         conn_farewell(conn, words, length);
     } else {
         close_socket(conn, conn->reason != CBX_REASON_NONE);
@@ -93,7 +105,7 @@ finish(struct conn *conn)
     const struct conn_owner *owner = conn->owner;
     conn->owner = NULL;
     if (owner)
-        owner->closed(conn->owner_arg, conn->reason, conn->by_target);
+        owner->closed(conn->owner_arg, conn->reason, conn->by_target, remedy);
 }
 
 /* The owner may drop the conn inside; then it is due again. */
@@ -242,6 +254,7 @@ conn_dial(struct conn *conn, const char *slug, uint16_t port, int64_t timeout_us
     }
     conn->set->stats.dialed++;
     (void)snprintf(conn->what, sizeof conn->what, "%s.cbx:%u", slug, (unsigned)port);
+    (void)snprintf(conn->slug, sizeof conn->slug, "%s", slug);
     conn->stream = mesh_dial(conn->set->mesh, slug, port, &conn_end, conn, timeout_us);
     if (!conn->stream)
         conn_end_stream(conn, CONN_REFUSED, CBX_REASON_OVERLOADED, false);

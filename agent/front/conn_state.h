@@ -17,20 +17,28 @@
 
 struct conn;
 
-enum { CONN_WORDS_MAX = 1024 };
+enum { CONN_WORDS_MAX = 1024, CONN_REMEDY_MAX = 300 };
+
+/* Why a dial came to nothing. All texts are printable ASCII. */
+struct conn_refusal {
+    enum cbx_reason reason;
+    const char *what;   /* "web.cbx:81" */
+    const char *remedy; /* what to do about it, or "" */
+};
 
 /* What a conn says to its program about the dial; NULL for conns that only carry bytes. */
 struct conn_speech {
     const char *opened; /* static */
     size_t opened_length;
-    /* Writes the refusal of what ("web.cbx:81", printable ASCII); returns its length. */
-    size_t (*refused)(enum cbx_reason reason, const char *what, char *out, size_t size);
+    /* Writes the refusal; returns its length. */
+    size_t (*refused)(const struct conn_refusal *refusal, char *out, size_t size);
 };
 
 /* Who else wants to know. Called after the batch of events, never inside a call of conn_*. */
 struct conn_owner {
     void (*opened)(void *arg);
-    void (*closed)(void *arg, enum cbx_reason reason, bool by_target); /* the last call */
+    /* The last call. remedy as in conn_refusal, "" when it did not fail. */
+    void (*closed)(void *arg, enum cbx_reason reason, bool by_target, const char *remedy);
 };
 
 struct conn_stats {
@@ -97,6 +105,7 @@ struct conn {
     bool drained;  /* the last read took all there was: the next would be in vain */
     bool answered; /* opened, and the owner does not know yet */
     char what[CBX_SLUG_MAX + 64];
+    char slug[CBX_SLUG_MAX + 1]; /* dialed, else "" */
 };
 
 /* EV_READ and EV_WRITE as the state calls for them. Pure. */

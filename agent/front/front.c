@@ -304,13 +304,13 @@ dial_opened(void *arg)
 }
 
 static void
-dial_closed(void *arg, enum cbx_reason reason, bool by_target)
+dial_closed(void *arg, enum cbx_reason reason, bool by_target, const char *remedy)
 {
     struct front_dial *dial = arg;
     const struct front_dial_ops *ops = dial->ops;
     void *ops_arg = dial->arg;
     dial_free(dial);
-    ops->closed(ops_arg, reason, by_target);
+    ops->closed(ops_arg, reason, by_target, remedy);
 }
 
 static const struct conn_owner dial_owner = {

@@ -35,7 +35,8 @@ void front_incoming(struct front *front, struct mesh_stream *stream, const char 
 /* How a `dial` ended or came up: called once with opened, once with closed. */
 struct front_dial_ops {
     void (*opened)(void *arg);
-    void (*closed)(void *arg, enum cbx_reason reason, bool by_target);
+    /* remedy: what to do about it, or "" */
+    void (*closed)(void *arg, enum cbx_reason reason, bool by_target, const char *remedy);
 };
 /*
  * Dials name ("web.cbx") and port for a descriptor (a socket, owned from here on; -1: only see

@@ -157,6 +157,8 @@ map(enum cbx_reason reason)
         return (struct mapping){503, "proxy_internal_error"};
     case CBX_REASON_UNREACHABLE:
         return (struct mapping){502, "destination_ip_unroutable"};
+    case CBX_REASON_EXPIRED:
+        return (struct mapping){502, "proxy_configuration_error"};
     case CBX_REASON_RESTARTED:
     case CBX_REASON_RESET:
     case CBX_REASON_LOST:
@@ -167,12 +169,12 @@ map(enum cbx_reason reason)
 }
 
 size_t
-http_connect_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
+http_connect_refusal(const struct conn_refusal *refusal, char *out, size_t size)
 {
-    struct mapping mapping = map(reason);
-    const char *text = cbx_reason_text(reason), *remedy = cbx_reason_remedy(reason);
-    char begin[160], end[160];
-    (void)snprintf(begin, sizeof begin, "%s: ", what);
+    struct mapping mapping = map(refusal->reason);
+    const char *text = cbx_reason_text(refusal->reason), *remedy = refusal->remedy;
+    char begin[160], end[CONN_REMEDY_MAX + 64];
+    (void)snprintf(begin, sizeof begin, "%s: ", refusal->what);
     (void)snprintf(end, sizeof end, "%s%s%s", text, remedy[0] ? "; " : "", remedy);
     return format(out, size, mapping.status, mapping.error, text, begin, end);
 }

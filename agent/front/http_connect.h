@@ -7,7 +7,7 @@
 #ifndef AGENT_FRONT_HTTP_CONNECT_H
 #define AGENT_FRONT_HTTP_CONNECT_H
 
-#include "common/base/err.h"
+#include "agent/front/conn_state.h"
 #include <http_parser.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -50,6 +50,6 @@ size_t http_connect_rejection(const struct http_connect *http, char *out, size_t
 extern const char http_connect_opened[];
 enum { HTTP_CONNECT_OPENED_LENGTH = 39 };
 /* The response to a dial that failed; as conn_speech.refused. */
-size_t http_connect_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
+size_t http_connect_refusal(const struct conn_refusal *refusal, char *out, size_t size);
 
 #endif

@@ -261,21 +261,19 @@ socks_reply_code(enum cbx_reason reason)
 }
 
 size_t
-socks_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
+socks_refusal(const struct conn_refusal *refusal, char *out, size_t size)
 {
-    (void)what;
     if (size < SOCKS_REPLY_SIZE)
         return 0;
     memcpy(out, socks_opened, SOCKS_REPLY_SIZE);
-    out[1] = (char)socks_reply_code(reason);
+    out[1] = (char)socks_reply_code(refusal->reason);
     return SOCKS_REPLY_SIZE;
 }
 
 size_t
-socks4_refusal(enum cbx_reason reason, const char *what, char *out, size_t size)
+socks4_refusal(const struct conn_refusal *refusal, char *out, size_t size)
 {
-    (void)reason;
-    (void)what;
+    (void)refusal;
     if (size < SOCKS4_REPLY_SIZE)
         return 0;
     memcpy(out, socks4_opened, SOCKS4_REPLY_SIZE);

@@ -8,7 +8,7 @@
 #ifndef AGENT_FRONT_SOCKS_H
 #define AGENT_FRONT_SOCKS_H
 
-#include "common/base/err.h"
+#include "agent/front/conn_state.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,8 +57,8 @@ extern const char socks4_opened[SOCKS4_REPLY_SIZE];
 /* RFC 1928's number for a reason. */
 uint8_t socks_reply_code(enum cbx_reason reason);
 /* A failure reply; as conn_speech.refused. */
-size_t socks_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
+size_t socks_refusal(const struct conn_refusal *refusal, char *out, size_t size);
 /* The same for a client that speaks SOCKS4, which has one number for all reasons. */
-size_t socks4_refusal(enum cbx_reason reason, const char *what, char *out, size_t size);
+size_t socks4_refusal(const struct conn_refusal *refusal, char *out, size_t size);
 
 #endif

@@ -2,6 +2,7 @@
 /* Tested by sim_rules and sim_hostile_hub. */
 #include "agent/mesh/directory.h"
 
+#include "agent/mesh/clocks.h"
 #include "agent/mesh/direct.h"
 #include "agent/mesh/ends.h"
 #include "agent/mesh/handshake.h"
@@ -138,7 +139,7 @@ mesh_peers_synced(struct mesh *mesh)
 static void
 expire(struct mesh_peer *peer)
 {
-    mesh_peer_refuse(peer, CBX_REASON_EXPIRED, "the certificate has expired");
+    mesh_peer_expired(peer, peer->ends);
     mesh_streams_end(peer, CBX_REASON_EXPIRED);
     drop_sessions(peer);
     mesh_direct_drop(peer, "the peer's certificate has expired");
@@ -148,8 +149,7 @@ static void
 sweep(struct mesh_peer *peer, int64_t now)
 {
     const struct mesh *mesh = peer->mesh;
-    if (peer->trust == MESH_TRUST_BELIEVED &&
-        mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S)
+    if (peer->trust == MESH_TRUST_BELIEVED && mesh_is_past(mesh, peer->ends))
         expire(peer);
     if (mesh->phase == MESH_UP && peer->trust == MESH_TRUST_NONE && peer->ready &&
         (peer->stream_count || peer->direct))

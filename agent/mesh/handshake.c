@@ -2,6 +2,7 @@
 /* Tested by sim_hostile_handshakes. */
 #include "agent/mesh/handshake.h"
 
+#include "agent/mesh/clocks.h"
 #include "agent/mesh/peer.h"
 #include "agent/mesh/rates.h"
 #include "agent/mesh/session.h"
@@ -122,12 +123,11 @@ mesh_peer_session(struct mesh_peer *peer)
     struct mesh *mesh = peer->mesh;
     int64_t now = mesh_now(mesh);
     struct mesh_session *session = TAILQ_FIRST(&peer->sessions);
+    mesh_peer_reconsider(peer);
     if (peer->trust == MESH_TRUST_REFUSED || mesh->phase != MESH_UP)
         return NULL;
-    bool expired = peer->trust == MESH_TRUST_BELIEVED &&
-                   mesh->ops->now_unix(mesh->arg) > peer->ends + CBX_CLOCK_GRACE_S;
-    if (expired) {
-        mesh_peer_refuse(peer, CBX_REASON_EXPIRED, "the certificate has expired");
+    if (peer->trust == MESH_TRUST_BELIEVED && mesh_is_past(mesh, peer->ends)) {
+        mesh_peer_expired(peer, peer->ends);
         return NULL;
     }
     bool good = mesh_session_usable(peer, session) && peer->trust == MESH_TRUST_BELIEVED;
@@ -244,12 +244,14 @@ take_first(struct mesh_peer *peer, const struct cbx_frame *frame)
         mesh->count.handshakes_shed++;
         return;
     }
+    mesh_peer_reconsider(peer);
     if (memcmp(ours, mesh->chain_hash, 32) != 0)
         refuse_handshake(peer, CBX_REASON_RESTARTED);
     else if (peer->trust == MESH_TRUST_BELIEVED && memcmp(theirs, peer->chain_hash, 32) == 0)
         answer(peer, message->p, message->n);
     else if (peer->trust == MESH_TRUST_REFUSED && memcmp(theirs, peer->listed_hash, 32) == 0)
-        refuse_handshake(peer, CBX_REASON_DENIED);
+        refuse_handshake(peer, peer->refused == CBX_REASON_EXPIRED ? CBX_REASON_EXPIRED
+                                                                   : CBX_REASON_DENIED);
     else
         keep_pending(peer, message, theirs);
 }

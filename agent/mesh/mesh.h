@@ -161,6 +161,11 @@ void mesh_shutdown(struct mesh *mesh);
 struct mesh_stream *mesh_dial(struct mesh *mesh, const char *slug, uint16_t port,
                               const struct mesh_end *end, void *arg, int64_t timeout_us);
 
+/* What to do about a dial of slug that failed so, a phrase for people; "": nothing to say. Says
+ * more than cbx_reason_remedy where the mesh knows more. */
+void mesh_remedy(struct mesh *mesh, const char *slug, enum cbx_reason reason, char *out,
+                 size_t size);
+
 /* Answers to incoming. */
 void mesh_accept(struct mesh_stream *stream, const struct mesh_end *end, void *arg);
 void mesh_refuse(struct mesh_stream *stream, enum cbx_reason reason);

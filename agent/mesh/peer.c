@@ -2,6 +2,7 @@
 /* Tested by sim_rules and sim_hostile_trust. */
 #include "agent/mesh/peer.h"
 
+#include "agent/mesh/clocks.h"
 #include "agent/mesh/rates.h"
 #include "agent/mesh/stream.h"
 #include "common/base/log.h"
@@ -86,6 +87,23 @@ mesh_peer_refuse(struct mesh_peer *peer, enum cbx_reason reason, const char *tex
     mesh_peer_drop_pending(peer);
     cbx_log_warn("%s.%s.cbx: certificate rejected: %s", peer->slug, peer->mesh->config.pond, text);
     mesh_streams_refuse_waiting(peer->mesh, peer->slug, reason);
+}
+
+void
+mesh_peer_expired(struct mesh_peer *peer, int64_t ends)
+{
+    char text[sizeof peer->refused_text];
+    peer->ends = ends;
+    mesh_past_text(peer->mesh, ends, text, sizeof text);
+    mesh_peer_refuse(peer, CBX_REASON_EXPIRED, text);
+}
+
+void
+mesh_peer_reconsider(struct mesh_peer *peer)
+{
+    if (peer->trust == MESH_TRUST_REFUSED && peer->refused == CBX_REASON_EXPIRED &&
+        !mesh_is_past(peer->mesh, peer->ends))
+        mesh_peer_set_trust(peer, MESH_TRUST_NONE);
 }
 
 void

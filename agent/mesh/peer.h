@@ -18,6 +18,10 @@ const char *mesh_trust_name(enum mesh_trust trust);
 void mesh_peer_fetch(struct mesh_peer *peer);
 /* Belief is refused: dials fail with the reason until the directory shows another chain. */
 void mesh_peer_refuse(struct mesh_peer *peer, enum cbx_reason reason, const char *text);
+/* The same for a certificate whose end our clock has passed; taken back by mesh_peer_reconsider. */
+void mesh_peer_expired(struct mesh_peer *peer, int64_t ends);
+/* Asks anew about a peer that was refused as expired by a clock that has been set since. */
+void mesh_peer_reconsider(struct mesh_peer *peer);
 /* A first message that waits for the chain is not answered. */
 void mesh_peer_drop_pending(struct mesh_peer *peer);
 

@@ -40,7 +40,7 @@ struct mesh_peer {
     /* peer.c, trust.c: whether it is believed */
     enum mesh_trust trust; /* mesh_peer_set_trust sets it */
     enum cbx_reason refused;
-    char refused_text[120];
+    char refused_text[160];
     int64_t fetch_at;
     uint64_t store_version;
     uint8_t chain_hash[32]; /* of the chain that was verified */

@@ -134,6 +134,18 @@ struct chain {
     struct cbx_peer_cert peer_read;
 };
 
+/* A refused chain gives nothing away; by a clock that stands still it shows its end. */
+static void
+refuse_expired(struct mesh_peer *peer, struct chain *chain)
+{
+    struct cbx_error error = {""};
+    if (cbx_chain_open(&chain->invite, &chain->peer, peer->mesh->config.pond_public, 0, NULL,
+                       &chain->peer_read, &error) == 0)
+        mesh_peer_expired(peer, chain->peer_read.ends);
+    else
+        mesh_peer_refuse(peer, CBX_REASON_DENIED, error.text);
+}
+
 static void
 take_chain(struct mesh_peer *peer, struct cbx_frame *frame, struct chain *chain)
 {
@@ -148,9 +160,12 @@ take_chain(struct mesh_peer *peer, struct cbx_frame *frame, struct chain *chain)
     int result = cbx_chain_open(&chain->invite, &chain->peer, mesh->config.pond_public,
                                 mesh->ops->now_unix(mesh->arg), &chain->invite_read,
                                 &chain->peer_read, &error);
+    if (result == CBX_ERR_EXPIRED) {
+        refuse_expired(peer, chain);
+        return;
+    }
     if (result < 0) {
-        mesh_peer_refuse(peer, result == CBX_ERR_EXPIRED ? CBX_REASON_EXPIRED : CBX_REASON_DENIED,
-                         error.text);
+        mesh_peer_refuse(peer, CBX_REASON_DENIED, error.text);
         return;
     }
     if (strcmp(chain->peer_read.slug, peer->slug) != 0 ||

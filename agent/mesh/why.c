@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* Tested by sim_rendezvous and sim_planes. */
+/* Tested by sim_rendezvous, sim_planes and sim_rules. */
 #include "agent/mesh/why.h"
 
+#include "agent/mesh/clocks.h"
+#include "agent/mesh/peer.h"
 #include "agent/mesh/rendezvous_try.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* After this long an offer is not late any more, it does not come. */
 static const int64_t OFFER_LATE_US = 10 * 1000 * 1000;
@@ -65,4 +68,25 @@ mesh_why_not_direct(const struct mesh_peer *peer, char *out, size_t size)
         (void)snprintf(out, size, "%s; next try in %lld s", rendezvous->trouble, seconds);
     else
         (void)snprintf(out, size, "%s; next try when a stream runs", rendezvous->trouble);
+}
+
+void
+mesh_remedy(struct mesh *mesh, const char *slug, enum cbx_reason reason, char *out, size_t size)
+{
+    char clock[80], past[160];
+    const struct mesh_peer *peer = mesh_peer_find(mesh, slug, strlen(slug));
+    (void)snprintf(out, size, "%s", cbx_reason_remedy(reason));
+    if (reason != CBX_REASON_EXPIRED || !peer)
+        return;
+    bool far = mesh_clock_text(mesh, clock, sizeof clock);
+    if (peer->trust == MESH_TRUST_REFUSED && peer->refused == CBX_REASON_EXPIRED) {
+        mesh_past_text(mesh, peer->ends, past, sizeof past);
+        (void)snprintf(out, size, "its certificate %s: %s", past,
+                       far ? "set this box's clock" : "invite that lease again");
+    } else if (clock[0]) {
+        (void)snprintf(out, size,
+                       "that box's clock says that this lease's certificate has ended, and this "
+                       "box's clock %s: %s",
+                       clock, far ? "set it" : "set that box's clock, or invite this lease again");
+    }
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Why the link, or a peer, is on no better plane: one line for people; "" when nothing is wrong. */
+/* Why the link, or a peer, is on no better plane: one line for people; "" when nothing is wrong.
+ * mesh_remedy (mesh.h) is here too. */
 #ifndef AGENT_MESH_WHY_H
 #define AGENT_MESH_WHY_H
 

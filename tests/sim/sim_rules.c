@@ -310,6 +310,49 @@ a_hub_that_is_late_does_not_lengthen_it(void **state)
     assert_int_equal(world_peer(cli, "web")->session_count, 0);
 }
 
+/* Dials web, which is refused as expired, and what is said to people about it holds these. */
+static void
+expired_says(struct world_agent *from, const char *slug, const char *first, const char *second)
+{
+    char text[400];
+    struct world_program *program = world_dial(from, slug, 8080, 100, 100);
+    assert_true(world_until(the, 20 * SECOND, world_closed, program));
+    assert_int_equal(program->reason, CBX_REASON_EXPIRED);
+    mesh_remedy(from->mesh, slug, program->reason, text, sizeof text);
+    if (!strstr(text, first) || !strstr(text, second))
+        fail_msg("\"%s\" lacks \"%s\" or \"%s\"", text, first, second);
+}
+
+static void
+expired_names_the_clock_that_is_wrong_and_ends_when_it_is_set(void **state)
+{
+    (void)state;
+    cli->clock_s = 60 * DAY_S;
+    world_cut(cli);
+    world_run(the, 100 * MS);
+    world_connect(cli);
+    expired_says(cli, "web",
+                 "certificate ended 30 days ago by this box's clock, which is 60 days ahead",
+                 "the hub's: set this box's clock");
+    expired_says(web, "cli", "that box's clock says",
+                 "agrees with the hub's: set that box's clock");
+    cli->clock_s = 0;
+    works(cli, "web");
+    works(web, "cli");
+}
+
+static void
+expired_by_all_clocks_asks_for_an_invite(void **state)
+{
+    (void)state;
+    the->unix_base += 31 * DAY_S;
+    world_cut(cli);
+    world_run(the, 100 * MS);
+    world_connect(cli);
+    expired_says(cli, "web", "ended 24 hours ago by this box's clock, which agrees with the hub's",
+                 ": invite that lease again");
+}
+
 /* ---- sessions (rule 13) ---- */
 
 static void
@@ -746,6 +789,8 @@ main(void)
         TEST(only_the_agents_own_clock_ends_a_certificate),
         TEST(what_a_certificate_gave_ends_with_it),
         TEST(a_hub_that_is_late_does_not_lengthen_it),
+        TEST(expired_names_the_clock_that_is_wrong_and_ends_when_it_is_set),
+        TEST(expired_by_all_clocks_asks_for_an_invite),
         TEST(handshakes_that_cross_both_serve),
         TEST(the_initiator_confirms_at_once),
         TEST(until_a_record_of_the_initiator_opened_nothing_is_replaced),

@@ -145,8 +145,8 @@ agent_known(void *arg, const struct mesh_known *known, size_t count)
 static int64_t
 agent_unix(void *arg)
 {
-    (void)arg;
-    return the_world->unix_base + the_world->now / 1000000;
+    const struct world_agent *agent = arg;
+    return the_world->unix_base + the_world->now / 1000000 + agent->clock_s;
 }
 
 static void

@@ -50,6 +50,7 @@ struct world_agent {
     struct cbx_identity identity;
     struct cbx_keypair login, signing;
     struct joiner_result joined;
+    int64_t clock_s; /* its clock is ahead by so much */
     bool has_joined, up, lost_final;
     bool store_due;  /* known_changed was called and not answered */
     bool disk_waits; /* nothing of it comes to disk */

@@ -93,6 +93,14 @@ mesh_refuse(struct mesh_stream *stream, enum cbx_reason reason)
 }
 
 void
+mesh_remedy(struct mesh *mesh, const char *slug, enum cbx_reason reason, char *out, size_t size)
+{
+    (void)mesh;
+    (void)slug;
+    (void)snprintf(out, size, "%s", cbx_reason_remedy(reason));
+}
+
+void
 mesh_stream_readable(struct mesh_stream *stream)
 {
     fake_check(stream);

@@ -46,8 +46,9 @@ owner_opened(void *arg)
 }
 
 static void
-owner_closed(void *arg, enum cbx_reason reason, bool by_target)
+owner_closed(void *arg, enum cbx_reason reason, bool by_target, const char *remedy)
 {
+    (void)remedy;
     struct fixture *f = arg;
     assert_int_equal(fake_inside, 0);
     hear(f, 'c');
@@ -58,9 +59,10 @@ owner_closed(void *arg, enum cbx_reason reason, bool by_target)
 static const struct conn_owner owner = {owner_opened, owner_closed};
 
 static size_t
-say_no(enum cbx_reason reason, const char *what, char *out, size_t size)
+say_no(const struct conn_refusal *refusal, char *out, size_t size)
 {
-    return (size_t)snprintf(out, size, "no: %s: %s", what, cbx_reason_text(reason));
+    return (size_t)snprintf(out, size, "no: %s: %s", refusal->what,
+                            cbx_reason_text(refusal->reason));
 }
 
 static const struct conn_speech speech = {"hello", 5, say_no};

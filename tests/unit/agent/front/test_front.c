@@ -409,10 +409,11 @@ dial_opened(void *arg)
 }
 
 static void
-dial_closed(void *arg, enum cbx_reason reason, bool by_target)
+dial_closed(void *arg, enum cbx_reason reason, bool by_target, const char *remedy)
 {
     struct fixture *f = arg;
     (void)by_target;
+    (void)remedy;
     assert_int_equal(fake_inside, 0);
     hear(f, 'c');
     f->reason = reason;

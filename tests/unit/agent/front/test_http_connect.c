@@ -254,16 +254,19 @@ each_reason_has_its_status(void **state)
         {CBX_REASON_UNREACHABLE, 502, "destination_ip_unroutable"},
         {CBX_REASON_STORAGE, 503, "proxy_internal_error"},
         {CBX_REASON_LOST, 502, "connection_terminated"},
+        {CBX_REASON_EXPIRED, 502, "proxy_configuration_error"},
         {CBX_REASON_INTEGRITY, 502, "proxy_internal_error"},
         {CBX_REASON_NO_SESSION, 502, "proxy_internal_error"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char out[CONN_WORDS_MAX];
-        size_t length = http_connect_refusal(cases[i].reason, "web.cbx:81", out, sizeof out);
+        struct conn_refusal refusal = {cases[i].reason, "web.cbx:81", "do this"};
+        size_t length = http_connect_refusal(&refusal, out, sizeof out);
         check_response(out, length, cases[i].status, cases[i].error,
                        cbx_reason_text(cases[i].reason));
         assert_non_null(strstr(out, "\r\n\r\ncbx: web.cbx:81: "));
-        assert_int_equal(http_connect_refusal(cases[i].reason, "web.cbx:81", out, 40), 0);
+        assert_non_null(strstr(out, "; do this\n"));
+        assert_int_equal(http_connect_refusal(&refusal, out, 40), 0);
     }
 }
 

@@ -200,11 +200,14 @@ each_reason_has_its_reply(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char reply[16];
         assert_int_equal(socks_reply_code(cases[i].reason), cases[i].code);
-        assert_int_equal(socks_refusal(cases[i].reason, "web.cbx:80", reply, sizeof reply),
+        assert_int_equal(socks_refusal(&(struct conn_refusal){cases[i].reason, "web.cbx:80", ""},
+                                       reply, sizeof reply),
                          SOCKS_REPLY_SIZE);
         const char wanted[SOCKS_REPLY_SIZE] = {5, (char)cases[i].code, 0, 1};
         assert_memory_equal(reply, wanted, sizeof wanted);
-        assert_int_equal(socks_refusal(cases[i].reason, "", reply, SOCKS_REPLY_SIZE - 1), 0);
+        assert_int_equal(socks_refusal(&(struct conn_refusal){cases[i].reason, "", ""}, reply,
+                                       SOCKS_REPLY_SIZE - 1),
+                         0);
     }
 }
 
@@ -257,7 +260,9 @@ socks4_refusals_have_its_form(void **state)
     feed_all(&socks, "\4\2\0\x50\x0a\1\2\3\0", 9); /* BIND */
     assert_int_equal(socks.state, SOCKS_REFUSED);
     char reply[SOCKS4_REPLY_SIZE];
-    assert_int_equal(socks4_refusal(CBX_REASON_PEER_AWAY, "x", reply, sizeof reply), sizeof reply);
+    assert_int_equal(
+        socks4_refusal(&(struct conn_refusal){CBX_REASON_PEER_AWAY, "x", ""}, reply, sizeof reply),
+        sizeof reply);
     assert_memory_equal(reply, "\0\x5b\0\0\0\0\0\0", sizeof reply);
 }
 
