@@ -6,7 +6,9 @@
 #include "common/base/log.h"
 #include "common/base/log_file.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,8 +31,8 @@ limit_log(const struct agent_settings *settings, const char *path)
 {
     struct stat status;
     if (!settings->log_file && stat(path, &status) == 0 && S_ISREG(status.st_mode) &&
-        status.st_size > LOG_BYTES_MAX)
-        (void)truncate(path, 0);
+        status.st_size > LOG_BYTES_MAX && truncate(path, 0) != 0)
+        cbx_log_warn("cannot shorten the log %s: %s", path, strerror(errno));
 }
 
 int
