@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* A small table by address: what is over is forgotten, the entry that ends first makes room. */
 #include "agent/uplink/segments.h"
 
 #include "common/os/tcp_path.h"

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Two clocks, outward and inward: one begins when something is waited for, ends when it moves. */
 #include "agent/uplink/stall.h"
 
 /* The first may be chance, or a far end that was asleep. */
