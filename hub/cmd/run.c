@@ -11,6 +11,7 @@
 #include "common/crypto/aead_choice.h"
 #include "common/os/descriptors.h"
 #include "hub/cmd/cmd.h"
+#include "hub/daemon/addresses.h"
 #include "hub/daemon/serve.h"
 #include "hub/host/account.h"
 #include "hub/host/preflight.h"
@@ -137,7 +138,7 @@ bind_ports(struct run *run, struct cbx_error *error)
             return pid > 0 ? already_running(run, pid, error) : fd;
         run->bound[run->bound_count++] = fd;
     }
-    return 0;
+    return addresses_look(run->bound, run->bound_count, run->config.public_addresses.count, error);
 }
 
 static int

@@ -108,6 +108,37 @@ add_interfaces(struct addresses *out, const struct sockaddr *wildcard, struct cb
     return 0;
 }
 
+static int
+none_at_all(struct cbx_error *error)
+{
+    return cbx_fail(error, CBX_ERR_NOTFOUND,
+                    "this machine has no address that others can reach: give the address of "
+                    "the hub with run --public HOST:PORT");
+}
+
+int
+addresses_look(const int *bound, uint32_t bound_count, size_t public_count, struct cbx_error *error)
+{
+    struct addresses found = {0};
+
+    for (uint32_t i = 0; public_count == 0 && i < bound_count; i++) {
+        union {
+            struct sockaddr any;
+            struct sockaddr_storage room;
+        } at = {0};
+        socklen_t length = sizeof at;
+        if (getsockname(bound[i], &at.any, &length) != 0)
+            return cbx_fail(error, CBX_ERR_IO, "cannot look at a socket: %s", strerror(errno));
+        const struct sockaddr *address = &at.any;
+        if (!is_wildcard(address))
+            return 0;
+        int result = add_interfaces(&found, address, error);
+        if (result != 0)
+            return result;
+    }
+    return public_count > 0 || found.count > 0 ? 0 : none_at_all(error);
+}
+
 int
 addresses_of(const struct listen *listen, const char *const *public_addresses, size_t count,
              struct addresses *out, struct cbx_error *error)
@@ -126,11 +157,7 @@ addresses_of(const struct listen *listen, const char *const *public_addresses, s
         if (result != 0)
             return result;
     }
-    if (out->count == 0)
-        return cbx_fail(error, CBX_ERR_NOTFOUND,
-                        "this machine has no address that others can reach: give the address of "
-                        "the hub with run --public HOST:PORT");
-    return 0;
+    return out->count > 0 ? 0 : none_at_all(error);
 }
 
 const char *

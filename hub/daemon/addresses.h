@@ -28,6 +28,11 @@ struct addresses {
 int addresses_of(const struct listen *listen, const char *const *public_addresses, size_t count,
                  struct addresses *out, struct cbx_error *error);
 
+/* Whether addresses_of would find any, before there is a struct listen: bound are the sockets that
+ * will be listened on, public_count is how many --public there are. */
+int addresses_look(const int *bound, uint32_t bound_count, size_t public_count,
+                   struct cbx_error *error);
+
 /* "public", "listen", "interfaces". */
 const char *addresses_source_text(enum addresses_source source);
 

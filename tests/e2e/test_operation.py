@@ -75,6 +75,17 @@ def test_refused_start_has_made_nothing(world, hub, what):
     assert not state.exists(), sorted(state.rglob("*"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_hub_that_nobody_could_reach_has_made_nothing(world):
+    """A machine with no network yet, and no --public."""
+    state = world.dir / "fresh"
+    words = [find("unshare"), "--net", HUB, "--state", state, "run", *AS_ROOT]
+    done = world.run([*words, "--listen", "0.0.0.0:7000", "--listen", "[::]:7000"], check=False)
+    assert done.returncode == 1
+    assert "no address that others can reach" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not state.exists()
+
+
 def test_invite_that_has_no_place_for_its_token_replaces_nothing(hub):
     """An older invite for the name stays good, and no key of a new pond is made."""
     hub.invite("web")

@@ -8,6 +8,7 @@ import os
 import pty
 import pwd
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -223,6 +224,16 @@ def test_killed_agent_starts_again_at_once(pair):
         pair.web.process.kill()
         pair.web.up()
     until("a dial goes through", pair.works, 20)
+
+
+def test_killed_agent_leaves_no_ssh(world, hub):
+    web = up_through(Agent(world, "web", hub), PLAIN)
+    everyone = family(web.process)
+    assert len(everyone) > 1
+    web.process.kill()
+    all_end(everyone)
+    web.start("run", "--ssh-command", PLAIN, "--proxy", "off")
+    web.wait_attached()
 
 
 # ---- log files ----
@@ -462,6 +473,7 @@ def unit_of(program):
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line), text
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd-analyze")
 @pytest.mark.parametrize("program", ["hub", "agent"])
 def test_systemd_takes_the_unit_of_the_manual(world, program):
     unit = world.dir / f"cbx-{program}.service"
