@@ -6,6 +6,7 @@
 
 #include "common/command/state_dir.h"
 #include "common/os/become.h"
+#include "common/os/safe_path.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -71,7 +72,10 @@ int
 cbx_state_look(const char *state_dir, struct cbx_error *error)
 {
     struct stat status;
-    return stat(state_dir, &status) == 0 ? check_folder(state_dir, &status, error) : CBX_OK;
+    int result = cbx_safe_path(state_dir, error);
+    if (result != CBX_OK || stat(state_dir, &status) != 0)
+        return result;
+    return check_folder(state_dir, &status, error);
 }
 
 static int
@@ -83,7 +87,9 @@ make_state_dir(const char *state_dir, struct cbx_error *error)
         return cbx_fail(error, CBX_ERR_LIMIT, "the path of the state folder is %s",
                         length == 0 ? "empty" : "too long");
     memcpy(path, state_dir, length + 1);
-    int result = make_folders(path, error);
+    int result = cbx_safe_path(state_dir, error);
+    if (result == CBX_OK)
+        result = make_folders(path, error);
     if (result != CBX_OK)
         return result;
     struct stat status;

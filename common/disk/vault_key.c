@@ -5,6 +5,7 @@
  */
 #include "common/disk/vault_key.h"
 #include "common/disk/file.h"
+#include "common/os/safe_path.h"
 
 #include <errno.h>
 #include <sodium.h>
@@ -43,7 +44,7 @@ check_private(const char *path, struct cbx_error *error)
                         path);
     if (status.st_uid != geteuid() && status.st_uid != 0 && geteuid() != 0)
         return cbx_fail(error, CBX_ERR_AUTH, "%s: this key file belongs to another user", path);
-    return 0;
+    return cbx_safe_file(path, error);
 }
 
 static int
@@ -112,6 +113,12 @@ read_passphrase(struct cbx_vault_key *key, const char *path, struct cbx_error *e
     int result = cbx_file_load(path, PASSPHRASE_FILE_MAX, &bytes, &length, error);
     if (result != 0)
         return result;
+    result = cbx_safe_file(path, error);
+    if (result != 0) {
+        sodium_memzero(bytes, length);
+        free(bytes);
+        return result;
+    }
     const uint8_t *end = memchr(bytes, '\n', length);
     size_t line = end != NULL ? (size_t)(end - bytes) : length;
     if (line > 0 && bytes[line - 1] == '\r')

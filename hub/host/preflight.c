@@ -3,6 +3,7 @@
 #include "hub/host/preflight.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
+#include "common/os/safe_path.h"
 #include "hub/host/proc.h"
 #include <errno.h>
 #include <linux/capability.h>
@@ -162,8 +163,11 @@ preflight_sshd(const char *sshd, struct cbx_error *error)
 {
     struct proc_result said;
     const char *argv[] = {sshd, "-V", NULL};
-    int result = proc_run(argv, NULL, SSHD_GIVE_UP_MS, &said, error);
+    int result = cbx_safe_file(sshd, error);
 
+    if (result != 0)
+        return result;
+    result = proc_run(argv, NULL, SSHD_GIVE_UP_MS, &said, error);
     if (result != 0)
         return cbx_fail(error, CBX_ERR_STATE, "%s -V does not end: is it OpenSSH's sshd?", sshd);
     /* Older ones do not know -V: they say their version beside that. */

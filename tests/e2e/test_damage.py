@@ -416,3 +416,41 @@ def test_illegal_name_at_invite_is_refused(pair, where):
     done = pair.hub.run("invite", *words, check=False)
     assert done.returncode == 2 and done.stdout == "", done
     assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+# ---- folders above the state ----
+
+
+def theirs(world):
+    """A folder that another user owns, with one of ours below it."""
+    folder = world.dir / "theirs"
+    (folder / "ours").mkdir(parents=True)
+    os.chown(folder, 65534, 65534)
+    return folder
+
+
+def open_to_all(world):
+    folder = world.dir / "open"
+    (folder / "ours").mkdir(parents=True)
+    folder.chmod(0o777)
+    return folder
+
+
+@pytest.mark.parametrize("make", [theirs, open_to_all])
+def test_folder_that_others_could_change_is_refused(world, make):
+    """Who may rename our folder could make a root hub read files of their own."""
+    if make is theirs and not AS_ROOT:
+        pytest.skip("another owner needs root")
+    folder = make(world)
+    (folder / "ours" / "key").write_bytes(bytes(32))
+    (folder / "ours" / "key").chmod(0o600)
+    own = world.dir / "own"
+    for words in (
+        [HUB, "--state", folder / "ours" / "hub", "run", *AS_ROOT],
+        [AGENT, "--state", folder / "ours" / "agent", "run"],
+        [HUB, "--state", own, "run", *AS_ROOT, "--key-file", folder / "ours" / "key"],
+    ):
+        done = world.run(words, check=False)
+        assert done.returncode != 0 and str(folder) in done.stderr, done.stderr
+        assert len(done.stderr.splitlines()) == 1
+        assert not (folder / "ours" / "hub").exists() and not own.exists()
