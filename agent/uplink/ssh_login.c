@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHANNEL_WINDOW = 16 * 1024 * 1024 };
+/* STRANGER_MAX: libssh2 queues whatever packets come during the exchange of keys. Who has not shown
+ * the pinned host key yet may have it queue no more than this; an exchange takes some 3 KB. */
+enum { CHANNEL_WINDOW = 16 * 1024 * 1024, STRANGER_MAX = 64 * 1024 };
 
 enum stage {
     STAGE_HANDSHAKE, /* banner, algorithms, keys; then the host key, before anything is signed */
@@ -51,6 +53,7 @@ struct ssh_login {
     void *arg;
     ev_timer kick; /* the first step, from the loop */
     enum stage stage;
+    size_t received;
     bool login_only;
     int64_t keepalive_ms;
     struct cbx_keypair key;
@@ -246,9 +249,17 @@ on_tcp(void *arg, int events)
     struct ssh_login *login = arg;
     if ((events & EV_READ) != 0) {
         /* A login is a few kilobytes: filling on until there is no more cannot take long. */
-        do
-            (void)tcp_buffer_fill(login->tcp);
-        while (tcp_buffer_more(login->tcp) && tcp_buffer_held(login->tcp) < TCP_BUFFER_IN_SIZE);
+        do {
+            ssize_t got = tcp_buffer_fill(login->tcp);
+            login->received += got > 0 ? (size_t)got : 0;
+        } while (tcp_buffer_more(login->tcp) && tcp_buffer_held(login->tcp) < TCP_BUFFER_IN_SIZE);
+    }
+    if (login->stage == STAGE_HANDSHAKE && login->received > STRANGER_MAX) {
+        struct cbx_error text;
+        cbx_fail(&text, 0, "%s sent more than %d KiB before its host key: it is no hub of ours",
+                 login->address, STRANGER_MAX / 1024);
+        fail(login, SSH_PROTOCOL, &text);
+        return;
     }
     step(login);
 }

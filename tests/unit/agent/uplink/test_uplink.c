@@ -273,6 +273,26 @@ run_web_server(int fd, const char *option)
     (void)!write(fd, answer, sizeof answer - 1);
 }
 
+/* A banner, and packets that say nothing (SSH_MSG_IGNORE) for as long as somebody takes them. */
+static void
+run_flood(int fd, const char *option)
+{
+    (void)option;
+    static uint8_t packets[64 * 1024];
+    static const char banner[] = "SSH-2.0-flood\r\n";
+    for (size_t at = 0; at + 32 <= sizeof packets; at += 32) {
+        packets[at + 3] = 28; /* length */
+        packets[at + 4] = 4;  /* padding */
+        packets[at + 5] = 2;  /* IGNORE */
+        packets[at + 9] = 18; /* of so many bytes */
+    }
+    ssize_t sent = send(fd, banner, sizeof banner - 1, MSG_NOSIGNAL);
+    size_t total = 0;
+    for (; sent > 0 && total < 512 * 1024 * 1024; total += (size_t)sent)
+        sent = send(fd, packets, sizeof packets, MSG_NOSIGNAL);
+    _exit(0);
+}
+
 static void
 run_silence(int fd, const char *option)
 {
@@ -847,6 +867,16 @@ a_web_server_is_no_hub(void **state)
     expect_failure(&stage->client, UPLINK_PROTOCOL, "does not answer as an SSH server");
 }
 
+/* Nobody but the hub with the pinned key may fill our memory. */
+static void
+a_flood_before_the_host_key_is_cut_short(void **state)
+{
+    struct stage *stage = begin(state);
+    server_start(&stage->other, stage->client.loop, 0, run_flood, NULL);
+    client_new(&stage->client, stage->other.port, 0, NULL);
+    expect_failure(&stage->client, UPLINK_PROTOCOL, "more than 64 KiB before its host key");
+}
+
 static void
 a_silent_server_is_given_up(void **state)
 {
@@ -986,6 +1016,7 @@ main(void)
         TEST(segments_are_as_short_as_they_have_to_be_there),
         TEST(a_stopped_uplink_stays_stopped),
         TEST(a_web_server_is_no_hub),
+        TEST(a_flood_before_the_host_key_is_cut_short),
         TEST(a_silent_server_is_given_up),
         TEST(an_http_proxy_is_passed),
         TEST(a_proxy_whose_url_cannot_be_read_is_explained),
