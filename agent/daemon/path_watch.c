@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIES = 3, TRY_MS = 4000, HEADERS = 40 };
+enum { TRIES = 3, TRY_MS = 4000, LONGEST_MS = 2 * TRY_MS, HEADERS = 40 };
 static const double TICK_S = 1.;
 static const int64_t QUIET_US = 3 * 1000 * 1000; /* after some traffic, before it is asked about */
 static const int64_t STILL_US = 5 * 1000 * 1000; /* before something is tried */
@@ -145,7 +145,8 @@ on_try_over(void *arg, const struct netcheck_lane_result *result)
         conclude(watch);
 }
 
-/* The length that the connection has, and all shorter ones, at once. */
+/* The length that the connection has, and all shorter ones, at once. The first has more time, lest
+ * a slow path be taken for one that loses it. */
 static void
 begin_tries(struct path_watch *watch, int64_t now)
 {
@@ -157,7 +158,7 @@ begin_tries(struct path_watch *watch, int64_t now)
     for (int i = 0; i < TRIES; i++) {
         const struct netcheck_lane_config config = {.address = address,
                                                     .via = agent->settings->via,
-                                                    .timeout_ms = TRY_MS,
+                                                    .timeout_ms = i == 0 ? LONGEST_MS : TRY_MS,
                                                     .segment_max = limit};
         struct one_try *one = &watch->tries[i];
         one->limit = limit;

@@ -105,6 +105,8 @@ send_rest(struct netcheck_lane *lane)
     struct cbx_tcp_path path;
     if (cbx_tcp_path(lane->fd, &path))
         lane->segment = path.segment;
+    if (lane->segment > 2 * PADDING_MAX)
+        lane->segment = 2 * PADDING_MAX; /* that is how much goes out */
     int full = lane->segment > 0 && lane->segment < PADDING_MAX ? lane->segment : PADDING_MAX;
     cbx_lane_preface(&lane->ticket, preface);
     rest[0] = preface[CBX_LANE_PREFACE - 1];

@@ -271,9 +271,12 @@ def nothing_changed(holes, agent=None):
 
 
 def segments_to(holes, name, port):
-    """The segment size of each connection from there to that port."""
+    """The segment size of each connection that stands from there to that port."""
     done = subprocess.run(
-        [*holes.spaces.exec(name), find("ss"), "-tinH", "dport", "=", f":{port}"], check=True, capture_output=True, text=True
+        [*holes.spaces.exec(name), find("ss"), "-tinH", "state", "established", "dport", "=", f":{port}"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return [int(size) for size in re.findall(r"\bmss:(\d+)", done.stdout)]
 
