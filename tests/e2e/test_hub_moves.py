@@ -90,6 +90,20 @@ def test_address_that_worked_last_is_tried_first(moving):
             somebody_else.accept()
 
 
+def test_ssh_command_goes_where_the_hub_went(world):
+    hub = Hub(world).start()
+    old, new = hub.address, f"127.0.0.1:{free_port()}"
+    assert hub.process.terminate() == 0
+    hub.start(extra=["--public", old, "--public", new])
+    cli = Agent(world, "cli", hub).up(options=["--ssh-command", "ssh"])
+    assert hub.process.terminate() == 0
+    hub.start(listen=new)
+    until("cli is at the new address", lambda: cli.attached() and cli.status()["hub"] == new, 30)
+    assert cli.process.terminate() == 0
+    cli.up(options=["--ssh-command", "ssh"])
+    assert cli.status()["hub"] == new
+
+
 def test_hub_that_moves_twice_is_followed_over_both_moves(moving):
     """What worked last is tried even when the list does not name it any more."""
     third = f"127.0.0.1:{free_port()}"
