@@ -16,7 +16,7 @@ _cbx_agent_peers() {
 _cbx_agent() {
     local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]}
     local commands="join run up down leave status peers netcheck wait dial"
-    local settings="--config --proxy --expose --via --ssh-command --lanes --direct --key-file --passphrase-file
+    local settings="--config --proxy --proxy-password-file --expose --via --ssh-command --lanes --direct --key-file --passphrase-file
         --receive-budget --send-budget --keepalive --gone --dial-timeout --tcp-keepalive --log-file
         --log-times"
     local command="" options="--state --help" state="" word words="" i
@@ -35,7 +35,7 @@ _cbx_agent() {
         mapfile -t COMPREPLY < <(compgen -d -- "$current")
         return
         ;;
-    --config | --key-file | --passphrase-file | --log-file)
+    --config | --key-file | --passphrase-file | --proxy-password-file | --log-file)
         mapfile -t COMPREPLY < <(compgen -f -- "$current")
         return
         ;;

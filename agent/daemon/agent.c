@@ -14,6 +14,7 @@
 #include "agent/daemon/path_watch.h"
 #include "agent/daemon/process.h"
 #include "agent/front/front.h"
+#include "agent/front/proxy_password.h"
 #include "agent/lanes/direct.h"
 #include "agent/lanes/hub_lane.h"
 #include "agent/mesh/joiner.h"
@@ -26,6 +27,7 @@
 #include "common/command/control.h"
 #include "common/command/state_dir.h"
 #include "common/crypto/aead_choice.h"
+#include "common/disk/file.h"
 #include "common/os/descriptors.h"
 
 #include <errno.h>
@@ -297,24 +299,44 @@ open_direct(struct agent *agent, struct cbx_error *error)
     return agent->direct != NULL ? CBX_OK : CBX_ERR_IO;
 }
 
+static int
+open_front(struct agent *agent, struct cbx_error *error)
+{
+    const struct agent_settings *settings = agent->settings;
+    char *password = NULL;
+    size_t length = 0;
+    struct front_config config = {
+        .proxy = agent->start->goal == AGENT_GOAL_RUN ? settings->proxy : NULL,
+        .proxy_required = settings->proxy_required,
+        .tcp_keepalive_ms = settings->tcp_keepalive_ms,
+    };
+    if (config.proxy && settings->proxy_password_file &&
+        cbx_file_secret_line(settings->proxy_password_file, "password", &password, &length,
+                             error) != CBX_OK)
+        return CBX_ERR_USAGE; /* it was named */
+    config.proxy_password = password;
+    int result = CBX_OK;
+    if (length > PROXY_PASSWORD_MAX)
+        result = cbx_fail(error, CBX_ERR_USAGE, "%s: the password is longer than %d bytes",
+                          settings->proxy_password_file, PROXY_PASSWORD_MAX);
+    else if (!(agent->front = front_new(agent->loop, &config, error)))
+        result = CBX_ERR_IO;
+    if (password)
+        sodium_memzero(password, length);
+    free(password);
+    return result;
+}
+
 /* Where programs and peers come in. A port that is taken is the most frequent of all errors, so
  * before the first file. Again: no effect. */
 static int
 open_ports(struct agent *agent, struct cbx_error *error)
 {
-    const struct agent_settings *settings = agent->settings;
-    bool run = agent->start->goal == AGENT_GOAL_RUN;
-    struct front_config config = {
-        .proxy = run ? settings->proxy : NULL,
-        .proxy_required = settings->proxy_required,
-        .tcp_keepalive_ms = settings->tcp_keepalive_ms,
-    };
     if (agent->front)
         return CBX_OK;
     if (open_direct(agent, error) != CBX_OK)
         return CBX_ERR_IO;
-    agent->front = front_new(agent->loop, &config, error);
-    return agent->front ? CBX_OK : CBX_ERR_IO;
+    return open_front(agent, error);
 }
 
 static int

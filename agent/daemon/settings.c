@@ -177,6 +177,8 @@ agent_settings_set(struct agent_settings *settings, const char *name, const char
 {
     if (strcmp(name, "proxy") == 0)
         return set_proxy(settings, value, error);
+    if (strcmp(name, "proxy-password-file") == 0)
+        return set_path(&settings->proxy_password_file, value, error);
     if (strcmp(name, "expose") == 0)
         return add_expose(settings, value, error);
     if (strcmp(name, "via") == 0)
@@ -331,5 +333,6 @@ agent_settings_dispose(struct agent_settings *settings)
     free(settings->key_file);
     free(settings->passphrase_file);
     free(settings->log_file);
+    free(settings->proxy_password_file);
     agent_settings_defaults(settings);
 }

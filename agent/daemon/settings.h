@@ -30,6 +30,7 @@ struct agent_settings {
     char *key_file;                       /* absolute; NULL: `key` in the state folder */
     char *passphrase_file;                /* absolute or NULL */
     char *log_file;                       /* absolute or NULL; not of join */
+    char *proxy_password_file;            /* absolute; NULL: the proxy asks for none */
     uint64_t receive_budget, send_budget; /* 0: the mesh's defaults */
     int64_t keepalive_ms, gone_ms, dial_timeout_ms, tcp_keepalive_ms;
 };
@@ -39,7 +40,8 @@ struct agent_settings {
 #define AGENT_SETTINGS_OPTIONS                                                                     \
     {"config", "FILE", "settings, one NAME = VALUE a line, with the names below", false},       \
     {"proxy", "ADDR:PORT|off",                                                                     \
-     "where SOCKS5 and HTTP CONNECT listen (" AGENT_PROXY_DEFAULT ")", false},                     \
+     "where SOCKS and HTTP clients are served (" AGENT_PROXY_DEFAULT ")", false},                     \
+    {"proxy-password-file", "FILE", "its first line is what the proxy's clients must give", false}, \
     {"expose", "SPEC", "fewer ports than the invite allows: 8080,5432=10.83.0.7:5432", true},      \
     {"via", "URL", "proxy on the way to the hub (else https_proxy, ALL_PROXY)", false},            \
     {"ssh-command", "COMMAND", "reach the hub through this ssh client: 'ssh -J bastion'", false},  \

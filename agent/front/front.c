@@ -66,7 +66,7 @@ struct front_dial {
 static uint32_t
 connections(const struct front *front)
 {
-    return front->conns.count + front->proxy.count + front->targets.count;
+    return front->conns.count + proxy_count(&front->proxy) + front->targets.count;
 }
 
 /* Once each time that the limit is reached. */
@@ -238,7 +238,8 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
     front->conns.keepalive_ms =
         config->tcp_keepalive_ms ? config->tcp_keepalive_ms : KEEPALIVE_DEFAULT_MS;
     proxy_init(&front->proxy, &front->conns,
-               or_default(config->handshake_timeout_ms, TIMEOUT_DEFAULT_MS));
+               or_default(config->handshake_timeout_ms, TIMEOUT_DEFAULT_MS),
+               config->proxy_password);
     if (target_set_init(&front->targets, &front->conns,
                         or_default(config->connect_timeout_ms, TIMEOUT_DEFAULT_MS)) != 0)
         (void)cbx_fail(error, CBX_ERR_NOMEM, "out of memory");
@@ -371,6 +372,7 @@ front_status_json(const struct front *front)
 {
     const struct conn_stats *conns = &front->conns.stats;
     const struct proxy_stats *proxy = &front->proxy.stats;
+    const struct http_stats *http = &front->proxy.http.stats;
     const struct target_stats *targets = &front->targets.stats;
     const struct {
         const char *name;
@@ -382,9 +384,10 @@ front_status_json(const struct front *front)
         {"socks", proxy->socks},
         {"http", proxy->http},
         {"unknown_protocol", proxy->unknown_protocol},
-        {"bad_requests", proxy->bad_requests},
-        {"handshake_timeouts", proxy->timed_out},
-        {"gave_up", proxy->gave_up + conns->gave_up},
+        {"http_requests", http->forwarded},
+        {"bad_requests", proxy->bad_requests + http->bad_requests},
+        {"handshake_timeouts", proxy->timed_out + http->timed_out},
+        {"gave_up", proxy->gave_up + http->gave_up + conns->gave_up},
         {"dialed", conns->dialed},
         {"opened", conns->opened},
         {"refused", conns->refused},
@@ -392,7 +395,7 @@ front_status_json(const struct front *front)
         {"incoming_accepted", targets->accepted},
         {"incoming_refused", targets->refused},
         {"reset", conns->reset},
-        {"refused_at_limit", proxy->at_limit},
+        {"refused_at_limit", proxy->at_limit + http->at_limit},
         {"paused_at_limit", front->paused[PAUSE_LIMIT]},
         {"paused_by_system", front->paused[PAUSE_SYSTEM]},
     };

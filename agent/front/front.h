@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Local programs meet streams here: SOCKS5 and HTTP CONNECT on one loopback port, descriptors
+ * Local programs meet streams here: SOCKS and HTTP on one loopback port, descriptors
  * handed over by `cbx-agent dial`, and connections to exposed ports for incoming streams.
  */
 #ifndef AGENT_FRONT_FRONT_H
@@ -19,6 +19,7 @@ struct front_config {
     int64_t handshake_timeout_ms; /* 0: 10 s for a client to say what it wants */
     int64_t connect_timeout_ms;   /* 0: 10 s to reach an exposed port */
     uint32_t connections_max;     /* 0: 8,192 */
+    const char *proxy_password;   /* what clients must know; copied as a hash. NULL: nothing */
     int64_t tcp_keepalive_ms;     /* of programs' sockets; 0: 60 s, below: none */
 };
 

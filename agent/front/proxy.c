@@ -3,14 +3,15 @@
  * A client lives from accept until its request is complete, refused or late. No mesh knows it, so
  * it is freed in its own callbacks. It reads one chunk at a time and stops at the request's end:
  * what stood behind it in that chunk goes to the conn as early data, the rest stays in the socket.
+ * One that speaks HTTP goes to http_client.c with its first bytes.
  * Tested by test_front.
  */
 #include "agent/front/proxy.h"
 
-#include "agent/front/http_connect.h"
 #include "agent/front/socks.h"
 
 #include <errno.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,20 +21,15 @@ enum { CHUNK_SIZE = 4096 };
 /* How long one that is refused anyway may take to say what it wants. */
 static const double AT_LIMIT_S = 2.0;
 
-enum dialect { DIALECT_UNKNOWN, DIALECT_SOCKS, DIALECT_HTTP };
-
 struct proxy_client {
     LIST_ENTRY(proxy_client) in_proxy;
     struct proxy *proxy;
     int fd; /* -1: a conn has it */
     struct ev_io reading;
     struct ev_timer deadline;
-    enum dialect dialect;
+    bool begun; /* its first byte was SOCKS's */
     bool at_limit;
-    union {
-        struct socks socks;
-        struct http_connect http;
-    };
+    struct socks socks;
 };
 
 static const struct conn_speech socks_speech = {
@@ -48,12 +44,6 @@ static const struct conn_speech socks4_speech = {
     .refused = socks4_refusal,
 };
 
-static const struct conn_speech http_speech = {
-    .opened = http_connect_opened,
-    .opened_length = HTTP_CONNECT_OPENED_LENGTH,
-    .refused = http_connect_refusal,
-};
-
 static void
 client_free(struct proxy_client *client)
 {
@@ -64,6 +54,7 @@ client_free(struct proxy_client *client)
         close(client->fd);
     LIST_REMOVE(client, in_proxy);
     proxy->count--;
+    sodium_memzero(&client->socks, sizeof client->socks);
     free(client);
 }
 
@@ -87,14 +78,6 @@ client_reject(struct proxy_client *client, const void *words, size_t length)
     if (conn)
         conn_farewell(conn, words, length);
     client_free(client);
-}
-
-static void
-client_reject_http(struct proxy_client *client)
-{
-    char words[CONN_WORDS_MAX];
-    size_t length = http_connect_rejection(&client->http, words, sizeof words);
-    client_reject(client, words, length);
 }
 
 struct wish {
@@ -156,39 +139,29 @@ feed_socks(struct proxy_client *client, const uint8_t *data, size_t length)
                                    socks->host_length, socks->port, data + taken, length - taken});
 }
 
-static void
-feed_http(struct proxy_client *client, const uint8_t *data, size_t length)
-{
-    struct http_connect *http = &client->http;
-    size_t taken = http_connect_feed(http, (const char *)data, length);
-    if (http->state == HTTP_CONNECT_REFUSED) {
-        client->proxy->stats.bad_requests++;
-        client_reject_http(client);
-    } else if (http->state == HTTP_CONNECT_READY) {
-        client_dial(client, &(struct wish){&http_speech, http->host, strlen(http->host), http->port,
-                                           data + taken, length - taken});
-    }
-}
-
-/* False when the client is gone: its first byte was of no dialect known here. */
+/* By the first byte. False when the client is gone: to those who speak HTTP, or for good. */
 static bool
-tell_dialect(struct proxy_client *client, uint8_t first)
+tell_dialect(struct proxy_client *client, const uint8_t *data, size_t length)
 {
-    bool letter = (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
-    if (first == SOCKS_VERSION || first == SOCKS4_VERSION) {
-        client->proxy->stats.socks++;
-        client->dialect = DIALECT_SOCKS;
-        socks_init(&client->socks);
-    } else if (letter) {
-        client->proxy->stats.http++;
-        client->dialect = DIALECT_HTTP;
-        http_connect_init(&client->http);
-    } else {
-        client->proxy->stats.unknown_protocol++;
-        client_free(client);
-        return false;
+    struct proxy *proxy = client->proxy;
+    bool letter = (data[0] >= 'A' && data[0] <= 'Z') || (data[0] >= 'a' && data[0] <= 'z');
+    if (data[0] == SOCKS_VERSION || data[0] == SOCKS4_VERSION) {
+        proxy->stats.socks++;
+        client->begun = true;
+        socks_init(&client->socks, &proxy->password);
+        return true;
     }
-    return true;
+    int fd = client->fd;
+    bool at_limit = client->at_limit;
+    client->fd = letter ? -1 : client->fd;
+    client_free(client);
+    if (letter) {
+        proxy->stats.http++;
+        http_clients_take(&proxy->http, fd, data, length, at_limit);
+    } else {
+        proxy->stats.unknown_protocol++;
+    }
+    return false;
 }
 
 static void
@@ -206,12 +179,9 @@ on_readable(struct ev_loop *loop, struct ev_io *io, int events)
         client_free(client);
         return;
     }
-    if (client->dialect == DIALECT_UNKNOWN && !tell_dialect(client, chunk[0]))
-        return;
-    if (client->dialect == DIALECT_SOCKS)
+    if (client->begun || tell_dialect(client, chunk, (size_t)got))
         feed_socks(client, chunk, (size_t)got);
-    else
-        feed_http(client, chunk, (size_t)got);
+    sodium_memzero(chunk, (size_t)got); /* somebody's password, maybe */
 }
 
 static void
@@ -221,21 +191,19 @@ on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events)
     (void)events;
     struct proxy_client *client = timer->data;
     client->proxy->stats.timed_out++;
-    if (client->dialect == DIALECT_HTTP) {
-        http_connect_timed_out(&client->http);
-        client_reject_http(client);
-    } else {
-        client_free(client);
-    }
+    client_free(client);
 }
 
 void
-proxy_init(struct proxy *proxy, struct conn_set *conns, int64_t handshake_timeout_ms)
+proxy_init(struct proxy *proxy, struct conn_set *conns, int64_t handshake_timeout_ms,
+           const char *password)
 {
     memset(proxy, 0, sizeof *proxy);
     proxy->conns = conns;
     proxy->handshake_s = (double)handshake_timeout_ms / 1e3;
     LIST_INIT(&proxy->clients);
+    proxy_password_init(&proxy->password, password);
+    http_clients_init(&proxy->http, conns, &proxy->password, proxy->handshake_s);
 }
 
 void
@@ -265,4 +233,11 @@ proxy_clear(struct proxy *proxy)
     struct proxy_client *client;
     while ((client = LIST_FIRST(&proxy->clients)))
         client_free(client);
+    http_clients_clear(&proxy->http);
+}
+
+uint32_t
+proxy_count(const struct proxy *proxy)
+{
+    return proxy->count + proxy->http.count - proxy->http.dialed;
 }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/front/socks.h"
 
+#include "common/base/states.h"
+
 #include <arpa/inet.h>
+#include <sodium.h>
 #include <stdbool.h>
 #include <string.h>
 
 enum { METHOD_NONE = 0x00, METHOD_LOGIN = 0x02, METHOD_UNACCEPTABLE = 0xff };
-enum { LOGIN_VERSION = 1, LOGIN_TAKEN = 0 };
+enum { LOGIN_VERSION = 1, LOGIN_TAKEN = 0, LOGIN_WRONG = 1 };
 enum { COMMAND_CONNECT = 1 };
 enum { ADDRESS_IPV4 = 1, ADDRESS_NAME = 3, ADDRESS_IPV6 = 4 };
 enum {
@@ -25,10 +28,32 @@ enum { HEAD_4 = 8, REJECTED_4 = 0x5b, GRANTED_4 = 0x5a };
 const char socks_opened[SOCKS_REPLY_SIZE] = {SOCKS_VERSION, 0, 0, ADDRESS_IPV4};
 const char socks4_opened[SOCKS4_REPLY_SIZE] = {0, GRANTED_4};
 
+static const struct cbx_states states = {
+    .what = "socks",
+    .state =
+        {
+            [SOCKS_GREETING] = {"greeting", CBX_STATE(SOCKS_LOGIN) | CBX_STATE(SOCKS_REQUEST) |
+                                                CBX_STATE(SOCKS_READY) | CBX_STATE(SOCKS_REFUSED)},
+            [SOCKS_LOGIN] = {"login", CBX_STATE(SOCKS_REQUEST) | CBX_STATE(SOCKS_REFUSED)},
+            [SOCKS_REQUEST] = {"request", CBX_STATE(SOCKS_READY) | CBX_STATE(SOCKS_REFUSED)},
+            [SOCKS_READY] = {"ready", 0},
+            [SOCKS_REFUSED] = {"refused", 0},
+        },
+};
+
+static void
+set_state(struct socks *socks, enum socks_state state)
+{
+    if (cbx_states_allow_number(&states, "socks", socks->four ? SOCKS4_VERSION : SOCKS_VERSION,
+                                socks->state, state))
+        socks->state = state;
+}
+
 void
-socks_init(struct socks *socks)
+socks_init(struct socks *socks, const struct proxy_password *password)
 {
     memset(socks, 0, sizeof *socks);
+    socks->password = password;
 }
 
 static void
@@ -41,7 +66,7 @@ answer_byte(struct socks *socks, uint8_t byte)
 static void
 refuse(struct socks *socks, uint8_t code)
 {
-    socks->state = SOCKS_REFUSED;
+    set_state(socks, SOCKS_REFUSED);
     if (socks->four) {
         answer_byte(socks, 0);
         answer_byte(socks, REJECTED_4);
@@ -90,7 +115,7 @@ static void
 take_four(struct socks *socks)
 {
     const uint8_t *message = socks->message;
-    if (message[1] != COMMAND_CONNECT) {
+    if (message[1] != COMMAND_CONNECT || socks->password->set) {
         refuse(socks, REPLY_COMMAND);
         return;
     }
@@ -104,7 +129,7 @@ take_four(struct socks *socks)
         (void)inet_ntop(AF_INET, message + 4, socks->host, sizeof socks->host);
         socks->host_length = strlen(socks->host);
     }
-    socks->state = SOCKS_READY;
+    set_state(socks, SOCKS_READY);
 }
 
 /* ---- messages ---- */
@@ -145,15 +170,15 @@ take_greeting(struct socks *socks)
 {
     const uint8_t *methods = socks->message + 2;
     answer_byte(socks, SOCKS_VERSION);
-    if (memchr(methods, METHOD_NONE, socks->message[1])) {
+    if (!socks->password->set && memchr(methods, METHOD_NONE, socks->message[1])) {
         answer_byte(socks, METHOD_NONE);
-        socks->state = SOCKS_REQUEST;
+        set_state(socks, SOCKS_REQUEST);
     } else if (memchr(methods, METHOD_LOGIN, socks->message[1])) {
         answer_byte(socks, METHOD_LOGIN);
-        socks->state = SOCKS_LOGIN;
+        set_state(socks, SOCKS_LOGIN);
     } else {
         answer_byte(socks, METHOD_UNACCEPTABLE);
-        socks->state = SOCKS_REFUSED;
+        set_state(socks, SOCKS_REFUSED);
     }
     socks->used = 0;
 }
@@ -161,10 +186,12 @@ take_greeting(struct socks *socks)
 static void
 take_login(struct socks *socks)
 {
+    const uint8_t *length = socks->message + 2 + socks->message[1];
+    bool right = proxy_password_is(socks->password, length + 1, *length);
     answer_byte(socks, LOGIN_VERSION);
-    answer_byte(socks, LOGIN_TAKEN);
-    memset(socks->message, 0, sizeof socks->message); /* it is somebody's password, maybe */
-    socks->state = SOCKS_REQUEST;
+    answer_byte(socks, right ? LOGIN_TAKEN : LOGIN_WRONG);
+    sodium_memzero(socks->message, sizeof socks->message); /* it is somebody's password, maybe */
+    set_state(socks, right ? SOCKS_REQUEST : SOCKS_REFUSED);
     socks->used = 0;
 }
 
@@ -195,7 +222,7 @@ take_request(struct socks *socks)
         refuse(socks, REPLY_COMMAND);
     } else {
         take_address(socks);
-        socks->state = SOCKS_READY;
+        set_state(socks, SOCKS_READY);
     }
 }
 

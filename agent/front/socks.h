@@ -2,13 +2,15 @@
 /*
  * The server's side of a SOCKS handshake, CONNECT only: SOCKS5 (RFC 1928) without authentication or
  * with any user name and password (RFC 1929: who can reach the port may use it, but some programs
- * offer nothing else), and SOCKS4a, whose names are resolved here. Sans-I/O: the client's bytes go
- * in, in pieces of any size; answers to send and the wanted address come out.
+ * offer nothing else), and SOCKS4a, whose names are resolved here. Where a password is set, it must
+ * be the one, and SOCKS4, which knows none, is refused. Sans-I/O: the client's bytes go in, in
+ * pieces of any size; answers to send and the wanted address come out.
  */
 #ifndef AGENT_FRONT_SOCKS_H
 #define AGENT_FRONT_SOCKS_H
 
 #include "agent/front/conn_state.h"
+#include "agent/front/proxy_password.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +35,7 @@ enum socks_state {
 
 struct socks {
     enum socks_state state;
+    const struct proxy_password *password;
     bool four; /* the client speaks SOCKS4: its answers have that form */
     size_t used;
     uint8_t message[SOCKS_MESSAGE_MAX];
@@ -46,7 +49,8 @@ struct socks {
     uint16_t port;
 };
 
-void socks_init(struct socks *socks);
+/* password: what a client must know; borrowed. */
+void socks_init(struct socks *socks, const struct proxy_password *password);
 /* Returns how many bytes were taken. What stands behind a complete request is left: it is for the
  * far side. */
 size_t socks_feed(struct socks *socks, const uint8_t *data, size_t length);

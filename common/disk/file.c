@@ -6,6 +6,8 @@
  */
 #include "common/disk/file.h"
 
+#include "common/os/safe_path.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sodium.h>
@@ -16,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { READ_CHUNK = 4096 };
+enum { READ_CHUNK = 4096, SECRET_FILE_MAX = 64 * 1024 };
 
 static int
 io_fail(struct cbx_error *error, const char *path, const char *verb)
@@ -312,5 +314,48 @@ cbx_file_load(const char *path, size_t max, uint8_t **bytes, size_t *length,
     buffer.bytes[buffer.length] = '\0';
     *bytes = buffer.bytes;
     *length = buffer.length;
+    return 0;
+}
+
+static int
+check_line(const char *path, const char *what, const uint8_t *line, size_t length,
+           struct cbx_error *error)
+{
+    if (length == 0)
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: the first line, the %s, is empty", path, what);
+    if (length > CBX_SECRET_LINE_MAX)
+        return cbx_fail(error, CBX_ERR_LIMIT, "%s: the %s is longer than %d bytes", path, what,
+                        CBX_SECRET_LINE_MAX);
+    if (memchr(line, '\0', length))
+        return cbx_fail(error, CBX_ERR_FORMAT, "%s: the %s holds a zero byte", path, what);
+    return 0;
+}
+
+int
+cbx_file_secret_line(const char *path, const char *what, char **line, size_t *length,
+                     struct cbx_error *error)
+{
+    uint8_t *bytes;
+    size_t all;
+    *line = NULL;
+    *length = 0;
+    int result = cbx_file_load(path, SECRET_FILE_MAX, &bytes, &all, error);
+    if (result != 0 || !bytes)
+        return result;
+    const uint8_t *end = memchr(bytes, '\n', all);
+    size_t used = end ? (size_t)(end - bytes) : all;
+    if (used > 0 && bytes[used - 1] == '\r')
+        used--;
+    result = cbx_safe_file(path, error);
+    if (result == 0)
+        result = check_line(path, what, bytes, used, error);
+    sodium_memzero(bytes + used, all - used);
+    if (result != 0) {
+        sodium_memzero(bytes, used);
+        free(bytes);
+        return result;
+    }
+    *line = (char *)bytes; /* cbx_file_load put a NUL behind the last byte */
+    *length = used;
     return 0;
 }

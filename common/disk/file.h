@@ -32,4 +32,11 @@ int cbx_file_keep(const char *path, const uint8_t *bytes, size_t length, unsigne
 int cbx_file_load(const char *path, size_t max, uint8_t **bytes, size_t *length,
                   struct cbx_error *error);
 
+/* The first line of a file that holds a secret (what: "passphrase", for messages), without its end;
+ * malloc'd, for the caller to wipe and free, with a NUL behind it. CBX_ERR_FORMAT when it is empty
+ * or holds a zero byte, CBX_ERR_LIMIT when it has more than CBX_SECRET_LINE_MAX bytes. */
+enum { CBX_SECRET_LINE_MAX = 1024 };
+int cbx_file_secret_line(const char *path, const char *what, char **line, size_t *length,
+                         struct cbx_error *error);
+
 #endif

@@ -15,8 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PASSPHRASE_MAX = 1024, PASSPHRASE_FILE_MAX = 64 * 1024 };
-
 /* Good until the key is wiped: one passphrase, one salt, one cost. */
 struct cbx_vault_cache {
     uint8_t salt[CBX_VAULT_SALT_SIZE];
@@ -85,14 +83,6 @@ static int
 take_passphrase(struct cbx_vault_key *key, const char *path, const char *line, size_t length,
                 struct cbx_error *error)
 {
-    if (length == 0)
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s: the first line, the passphrase, is empty",
-                        path);
-    if (length > PASSPHRASE_MAX)
-        return cbx_fail(error, CBX_ERR_LIMIT, "%s: the passphrase is longer than %d bytes", path,
-                        PASSPHRASE_MAX);
-    if (memchr(line, '\0', length))
-        return cbx_fail(error, CBX_ERR_FORMAT, "%s: the passphrase holds a zero byte", path);
     key->passphrase = sodium_malloc(length + 1);
     key->cache = sodium_malloc(sizeof *key->cache);
     if (!key->passphrase || !key->cache) {
@@ -108,24 +98,14 @@ take_passphrase(struct cbx_vault_key *key, const char *path, const char *line, s
 static int
 read_passphrase(struct cbx_vault_key *key, const char *path, struct cbx_error *error)
 {
-    uint8_t *bytes;
+    char *line;
     size_t length;
-    int result = cbx_file_load(path, PASSPHRASE_FILE_MAX, &bytes, &length, error);
+    int result = cbx_file_secret_line(path, "passphrase", &line, &length, error);
     if (result != 0)
         return result;
-    result = cbx_safe_file(path, error);
-    if (result != 0) {
-        sodium_memzero(bytes, length);
-        free(bytes);
-        return result;
-    }
-    const uint8_t *end = memchr(bytes, '\n', length);
-    size_t line = end != NULL ? (size_t)(end - bytes) : length;
-    if (line > 0 && bytes[line - 1] == '\r')
-        line--;
-    result = take_passphrase(key, path, (const char *)bytes, line, error);
-    sodium_memzero(bytes, length);
-    free(bytes);
+    result = take_passphrase(key, path, line, length, error);
+    sodium_memzero(line, length);
+    free(line);
     return result;
 }
 

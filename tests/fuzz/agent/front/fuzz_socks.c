@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+static const struct proxy_password no_password;
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Feeds in pieces of at most chunk bytes; the answers are gathered. */
@@ -13,7 +15,7 @@ run(struct socks *socks, const uint8_t *data, size_t size, size_t chunk, uint8_t
     size_t *answers_length)
 {
     size_t at = 0;
-    socks_init(socks);
+    socks_init(socks, &no_password);
     while (at < size && socks->state < SOCKS_READY) {
         size_t give = size - at < chunk ? size - at : chunk;
         size_t taken = socks_feed(socks, data + at, give);

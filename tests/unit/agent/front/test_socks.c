@@ -10,6 +10,8 @@
 #include <string.h>
 
 /* A greeting with no-auth, and a request for a name. */
+static const struct proxy_password no_password;
+
 static const uint8_t greeting[] = {5, 2, 2, 0};
 static const uint8_t name_request[] = {5,   1,   0,   3,   7,   'w',  'e',
                                        'b', '.', 'c', 'b', 'x', 0x1f, 0x90};
@@ -23,7 +25,7 @@ feed_all(struct socks *socks, const void *data, size_t length)
 static void
 start(struct socks *socks)
 {
-    socks_init(socks);
+    socks_init(socks, &no_password);
     feed_all(socks, greeting, sizeof greeting);
     assert_int_equal(socks->state, SOCKS_REQUEST);
     assert_int_equal(socks->answer_length, 2);
@@ -102,7 +104,7 @@ bytes_behind_the_request_are_left(void **state)
     memcpy(bytes, greeting, sizeof greeting);
     memcpy(bytes + sizeof greeting, name_request, sizeof name_request);
     memcpy(bytes + sizeof greeting + sizeof name_request, "early", 5);
-    socks_init(&socks);
+    socks_init(&socks, &no_password);
     assert_int_equal(socks_feed(&socks, bytes, sizeof bytes), sizeof bytes - 5);
     assert_int_equal(socks.state, SOCKS_READY);
     assert_int_equal(socks.answer_length, 2);
@@ -118,7 +120,7 @@ chopping_at_every_byte_changes_nothing(void **state)
     memcpy(bytes + sizeof greeting, name_request, sizeof name_request);
     for (size_t cut = 0; cut <= sizeof bytes; cut++) {
         struct socks socks;
-        socks_init(&socks);
+        socks_init(&socks, &no_password);
         feed_all(&socks, bytes, cut);
         if (cut < sizeof bytes)
             assert_int_not_equal(socks.state, SOCKS_READY);
@@ -139,7 +141,7 @@ other_methods_are_refused(void **state)
     } cases[] = {{{5, 0}, 2}, {{5, 1, 1}, 3}, {{5, 3, 1, 3, 255}, 5}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct socks socks;
-        socks_init(&socks);
+        socks_init(&socks, &no_password);
         feed_all(&socks, cases[i].bytes, cases[i].length);
         assert_int_equal(socks.state, SOCKS_REFUSED);
         assert_int_equal(socks.answer_length, 2);
@@ -219,7 +221,7 @@ a_name_by_socks4a_is_taken(void **state)
     size_t length = sizeof request - 1;
     for (size_t cut = 0; cut <= length; cut++) {
         struct socks socks;
-        socks_init(&socks);
+        socks_init(&socks, &no_password);
         size_t taken = socks_feed(&socks, (const uint8_t *)request, cut);
         taken += socks_feed(&socks, (const uint8_t *)request + cut, length - cut);
         assert_int_equal(socks.state, SOCKS_READY);
@@ -236,7 +238,7 @@ an_address_by_socks4_is_taken_as_text(void **state)
 {
     (void)state;
     struct socks socks;
-    socks_init(&socks);
+    socks_init(&socks, &no_password);
     feed_all(&socks, "\4\1\0\x50\x0a\1\2\3\0", 9);
     assert_int_equal(socks.state, SOCKS_READY);
     assert_string_equal(socks.host, "10.1.2.3");
@@ -251,12 +253,12 @@ socks4_refusals_have_its_form(void **state)
     uint8_t endless[600];
     memset(endless, 'a', sizeof endless);
     memcpy(endless, "\4\1\0\x50\0\0\0\1", 8);
-    socks_init(&socks);
+    socks_init(&socks, &no_password);
     (void)socks_feed(&socks, endless, sizeof endless);
     assert_int_equal(socks.state, SOCKS_REFUSED);
     assert_int_equal(socks.answer_length, SOCKS4_REPLY_SIZE);
     assert_memory_equal(socks.answer, "\0\x5b\0\0\0\0\0\0", SOCKS4_REPLY_SIZE);
-    socks_init(&socks);
+    socks_init(&socks, &no_password);
     feed_all(&socks, "\4\2\0\x50\x0a\1\2\3\0", 9); /* BIND */
     assert_int_equal(socks.state, SOCKS_REFUSED);
     char reply[SOCKS4_REPLY_SIZE];
@@ -274,7 +276,7 @@ any_user_and_password_are_taken(void **state)
     size_t length = sizeof bytes - 1;
     for (size_t cut = 0; cut <= length; cut++) {
         struct socks socks;
-        socks_init(&socks);
+        socks_init(&socks, &no_password);
         (void)socks_feed(&socks, (const uint8_t *)bytes, cut);
         (void)socks_feed(&socks, (const uint8_t *)bytes + cut, length - cut);
         assert_int_equal(socks.state, SOCKS_READY);
@@ -291,11 +293,37 @@ answers_to_all_that_was_sent_at_once_are_whole(void **state)
     static const uint8_t bytes[] = "\5\1\2\1\1a\1b\5\2\0\1\x7f\0\0\1\0\x50"; /* a bind */
     static const uint8_t answers[] = {5, 2, 1, 0, 5, 7, 0, 1, 0, 0, 0, 0, 0, 0};
     struct socks socks;
-    socks_init(&socks);
+    socks_init(&socks, &no_password);
     assert_int_equal(socks_feed(&socks, bytes, sizeof bytes - 1), sizeof bytes - 1);
     assert_int_equal(socks.state, SOCKS_REFUSED);
     assert_int_equal(socks.answer_length, sizeof answers);
     assert_memory_equal(socks.answer, answers, sizeof answers);
+}
+
+static void
+set_password_must_be_given(void **state)
+{
+    (void)state;
+    struct proxy_password password;
+    struct socks socks;
+    proxy_password_init(&password, "secret");
+    socks_init(&socks, &password);
+    (void)socks_feed(&socks, (const uint8_t *)"\5\2\0\2\1\3any\6secret\5\1\0\3\7web.cbx\0\x50", 31);
+    assert_int_equal(socks.state, SOCKS_READY);
+    assert_int_equal(socks.answer_length, 4);
+    assert_memory_equal(socks.answer, "\5\2\1\0", 4);
+    socks_init(&socks, &password);
+    (void)socks_feed(&socks, (const uint8_t *)"\5\1\2\1\3any\5wrong", 14);
+    assert_int_equal(socks.state, SOCKS_REFUSED);
+    assert_memory_equal(socks.answer, "\5\2\1\1", 4);
+    socks_init(&socks, &password);
+    (void)socks_feed(&socks, (const uint8_t *)"\5\1\0", 3);
+    assert_int_equal(socks.state, SOCKS_REFUSED);
+    assert_memory_equal(socks.answer, "\5\xff", 2);
+    socks_init(&socks, &password);
+    (void)socks_feed(&socks, (const uint8_t *)"\4\1\0\x50\0\0\0\1secret\0web.cbx\0", 23);
+    assert_int_equal(socks.state, SOCKS_REFUSED);
+    assert_memory_equal(socks.answer, "\0\x5b", 2);
 }
 
 int
@@ -305,6 +333,7 @@ main(void)
         cmocka_unit_test(a_name_by_socks4a_is_taken),
         cmocka_unit_test(an_address_by_socks4_is_taken_as_text),
         cmocka_unit_test(socks4_refusals_have_its_form),
+        cmocka_unit_test(set_password_must_be_given),
         cmocka_unit_test(any_user_and_password_are_taken),
         cmocka_unit_test(answers_to_all_that_was_sent_at_once_are_whole),
         cmocka_unit_test(domain_name_is_taken),
