@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SECOND_US = 1000 * 1000, SWEEP_US = 250 * 1000 };
+enum { SECOND_US = 1000 * 1000, SWEEP_US = 250 * 1000, UNGREETED_MAX = 3 };
 enum { HELLO_DEFAULT_US = 10 * SECOND_US, ALLOWED_DEFAULT_US = 10 * SECOND_US };
 static const uint64_t QUEUE_MAX_DEFAULT = UINT64_C(1) << 30;
 
@@ -213,12 +213,31 @@ link_new(struct hub_core *core, const struct reg_login *login, const char *finge
     return link;
 }
 
+/* Each login that has not greeted yet holds two processes: the oldest of too many of one key goes,
+ * since the newest is most likely the one that somebody waits for. */
+static void
+make_room(struct hub_core *core, const char *fingerprint)
+{
+    struct hub_link *link, *oldest = NULL;
+    uint32_t count = 0;
+    TAILQ_FOREACH(link, &core->links, entry) {
+        if (link->phase != HUB_HELLO || strcmp(link->fingerprint, fingerprint) != 0)
+            continue;
+        oldest = oldest ? oldest : link;
+        count++;
+    }
+    if (count >= UNGREETED_MAX)
+        hub_link_bye(oldest, CBX_REASON_OVERLOADED, 0, "this key has logged in again and again");
+}
+
 int
 hub_core_attach(struct hub_core *core, struct cbx_carrier *carrier, const char *fingerprint,
                 uint64_t connection, const char *address)
 {
     struct reg_login login = registry_login(core->registry, fingerprint);
     bool known = login.kind != REG_LOGIN_NONE;
+    if (known)
+        make_room(core, fingerprint);
     struct hub_link *link = known ? link_new(core, &login, fingerprint, connection, address) : NULL;
     if (!link) {
         core->count.unknown_logins += !known;

@@ -65,6 +65,22 @@ def connect(pond, source, data=b""):
     return connection
 
 
+def test_one_key_holds_few_logins_that_have_not_greeted(pond):
+    """Each costs the hub two processes: the oldest go, the newest may greet."""
+    agent = RawAgent(pond.world, pond.hub.invite("eager")).join()
+    before = len(family(pond.hub.process))
+    links = []
+    for _ in range(8):
+        links.append(RawLink(pond.world, agent.token, agent.identity.key))
+        links[-1].begin(0)
+    for link in links[:5]:
+        assert "again and again" in bye_of(link)[2]
+    until("their processes are gone", lambda: len(family(pond.hub.process)) <= before + 2 * 3, 5)
+    agent.attach()
+    for link in links:
+        link.close()
+
+
 def test_attach_that_never_speaks_is_closed_in_words(pond):
     agent = RawAgent(pond.world, pond.hub.invite("mute")).join()
     link = agent.open_link()
