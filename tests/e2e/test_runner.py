@@ -93,11 +93,16 @@ def test_a_call_one_way_is_no_finding(world):
 
 
 def test_a_file_of_the_product_without_a_test_is_found(world):
-    sound = {"tests__unit__hub__core__test_b": "", "hub__core__b": "", "hub__core__c": "/* Tested by test_b. */\n"}
+    sound = {
+        "tests__unit__hub__core__test_b": "",
+        "hub__core__b": "/* What is here. */\n",
+        "hub__core__c": "/* Tested by test_b. */\n",
+    }
     assert lint(world, "tested.py", **sound) == ""
     found = lint(world, "tested.py", hub__core__d="/* Tested by\n * sim_none. */\n", hub__core__e="")
     assert "hub/core/d.c:1: is said to be tested by sim_none" in found
     assert "hub/core/e.c:1: has no unit test" in found
+    assert "hub/core/e.c:1: has no head" in found
 
 
 # Stand-ins for compilers: bore builds, rathole and go do not.

@@ -1,6 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Every file of the product says where its tests are: tested.py [DIR]
+"""Every file of the product says what it holds, and where its tests are: tested.py [DIR]
+
+A head stands before the first include: a comment beside the licence's, that says what this file
+holds or who tests it; what the module is for is its header's to say.
 
 common/link/frame.c has tests/unit/common/link/test_frame.c, or the comments before its first
 include say who tests it instead: "Tested by sim_lanes, fuzz_hub and test_restart.py." One line
@@ -29,7 +32,12 @@ def head(path):
     return " ".join(re.sub(r"/\*|\*/|^ \*", " ", text, flags=re.MULTILINE).split())
 
 
-def finding(path, known):
+def headless(path):
+    said = re.sub(r"^SPDX\S+ \S+", "", head(path)).strip()
+    return None if said else "has no head: what does this file hold?"
+
+
+def untested(path, known):
     own = TESTS / "unit" / path.parent.relative_to(ROOT) / f"test_{path.name}"
     said = TESTED.search(head(path))
     if not said:
@@ -43,8 +51,7 @@ def main():
     found = 0
     for folder in ("common", "hub", "agent"):
         for path in sorted((ROOT / folder).rglob("*.c")):
-            what = finding(path, known)
-            if what:
+            for what in filter(None, (headless(path), untested(path, known))):
                 print(f"{path.relative_to(ROOT)}:1: {what}")
                 found += 1
     return 1 if found else 0
