@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* The text of each answer of our own, and what it adds to the heads of others. */
 #include "agent/front/http_answer.h"
 
 #include <http_parser.h>

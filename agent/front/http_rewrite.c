@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* One header field after the other: left out, changed or copied. */
 #include "agent/front/http_rewrite.h"
 
 #include "common/base/names.h"

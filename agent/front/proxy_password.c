@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* Comparison in constant time, of what SOCKS5 and HTTP bring. */
 #include "agent/front/proxy_password.h"
 
 #include <sodium.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* SOCKS 4, 4a and 5, byte by byte as they come. */
 #include "agent/front/socks.h"
 
 #include "common/base/states.h"
