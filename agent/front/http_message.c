@@ -235,6 +235,10 @@ parse_head(struct http_message *message)
         bad(message, HTTP_STATUS_BAD_REQUEST, "the header has a byte that does not belong there");
     else if (message->parser.http_major != 1)
         bad(message, HTTP_STATUS_HTTP_VERSION_NOT_SUPPORTED, "this proxy supports only HTTP/1.1");
+    else if (message->parser.type == HTTP_RESPONSE && message->parser.status_code < 100)
+        bad(message, HTTP_STATUS_BAD_GATEWAY, "the response has no valid status");
+    else if (message->parser.http_minor == 0 && message->parser.flags & F_CHUNKED)
+        bad(message, HTTP_STATUS_BAD_REQUEST, "HTTP/1.0 has no transfer codings");
     else if (!coding_is_known(message))
         bad(message, HTTP_STATUS_NOT_IMPLEMENTED,
             "the only transfer coding that this proxy knows is chunked");

@@ -149,6 +149,7 @@ what_two_programs_could_read_in_two_ways_is_bad(void **state)
         {"PUT / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
         {"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 501},
+        {"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nContent-Length : 3\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nTransfer Encoding: chunked\r\n\r\n", 400},
@@ -168,6 +169,9 @@ what_two_programs_could_read_in_two_ways_is_bad(void **state)
     check_bad(HTTP_REQUEST, "GET /a\0b HTTP/1.1\r\n\r\n", 21, 400);
     check_bad(HTTP_REQUEST, "GET / HTTP/1.1\r\nA: a\0b\r\n\r\n", 26, 400);
     check_bad(HTTP_RESPONSE, "garbage\r\n\r\n", 11, 502);
+    check_bad(HTTP_RESPONSE, "HTTP/1.1 099 X\r\n\r\n", 18, 502);
+    check_bad(HTTP_RESPONSE, "HTTP/1.1 000 X\r\n\r\n", 18, 502);
+    check_bad(HTTP_RESPONSE, "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 47, 502);
 }
 
 static void
@@ -211,6 +215,7 @@ bytes_leave_in_their_order(void **state)
     while (out < sizeof wanted) {
         size_t give = in + 700 <= sizeof wanted ? 700 : sizeof wanted - in;
         http_bytes_add(&bytes, wanted + in, give);
+        assert_false(bytes.failed);
         in += give;
         size_t take = bytes.length > 600 ? 600 : bytes.length;
         assert_memory_equal(bytes.at, wanted + out, take);

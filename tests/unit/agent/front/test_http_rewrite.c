@@ -33,6 +33,7 @@ check_request(const char *text, const char *host, uint16_t port, const char *wan
     assert_int_equal(wish.port, port);
     http_request_head(&request, &wish, &out);
     http_bytes_add(&out, "", 1);
+    assert_false(out.failed);
     assert_string_equal(out.at, wanted);
     http_bytes_clear(&out);
     http_message_clear(&request);
@@ -204,6 +205,7 @@ check_response(const char *text, struct http_reply reply, const char *wanted)
     read_head(&response, HTTP_RESPONSE, text);
     http_response_head(&response, &reply, &out);
     http_bytes_add(&out, "", 1);
+    assert_false(out.failed);
     assert_string_equal(out.at, wanted);
     http_bytes_clear(&out);
     http_message_clear(&response);
@@ -242,6 +244,7 @@ bodies_are_framed(void **state)
     http_body_add(true, &body, true, &out);
     http_body_add(false, &body, true, &out);
     assert_int_equal(out.length, 24);
+    assert_false(out.failed);
     assert_memory_equal(out.at, "3\r\nabc\r\n3\r\nabc\r\n0\r\n\r\nabc", 24);
     http_bytes_clear(&out);
     http_bytes_clear(&body);
