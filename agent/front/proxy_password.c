@@ -6,12 +6,13 @@
 #include <string.h>
 #include <strings.h>
 
-enum { LOGIN_MAX = 1024 };
+enum { LOGIN_MAX = 1024, STACK_OF_HASH = 4096 };
 
 static void
 hash(const void *bytes, size_t length, uint8_t out[32])
 {
     (void)crypto_generichash(out, 32, bytes, length, NULL, 0);
+    sodium_stackzero(STACK_OF_HASH); /* it leaves its block there */
 }
 
 void
