@@ -373,6 +373,7 @@ many_small_frames_are_read_in_small_pieces(void **state)
     (void)state;
     struct cbx_field every[] = {[CBX_PACE_EVERY] = cbx_field_uint(65536)};
     struct cbx_slice small = cbx_frame_slice(CBX_FRAME_PACE, 0, every, 1);
+    assert_non_null(small.slab);
     uint8_t *at;
     size_t room, last = 0;
     for (int turn = 0; turn < 40; turn++) {
