@@ -47,6 +47,7 @@ conn_free(struct conn *conn)
     if (conn->due)
         TAILQ_REMOVE(&conn->set->due, conn, in_due);
     LIST_REMOVE(conn, in_set);
+    share_drop(&conn->set->shares, conn->share);
     conn->set->count--;
     free(conn->early);
     free(conn->words_owned);
@@ -263,8 +264,9 @@ conn_dial(struct conn *conn, const char *slug, uint16_t port, int64_t timeout_us
 }
 
 void
-conn_accept(struct conn *conn, struct mesh_stream *stream)
+conn_accept(struct conn *conn, struct mesh_stream *stream, struct share *share)
 {
+    conn->share = share;
     /* First of all our side: the mesh may pull, push and even close inside mesh_accept. */
     conn->stream = stream;
     conn_set_phase(conn, CONN_OPEN);

@@ -30,7 +30,8 @@ struct conn *conn_new(struct conn_set *set, int fd, const struct conn_speech *sp
                       const void *early, size_t early_length);
 void conn_own(struct conn *conn, const struct conn_owner *owner, void *arg);
 void conn_dial(struct conn *conn, const char *slug, uint16_t port, int64_t timeout_us);
-void conn_accept(struct conn *conn, struct mesh_stream *stream);
+/* share: its place, given back at its end. */
+void conn_accept(struct conn *conn, struct mesh_stream *stream, struct share *share);
 /* Ends it as a refused dial; what is for people, as in conn_speech. */
 void conn_refuse(struct conn *conn, enum cbx_reason reason, const char *what);
 /* Says these last words (copied) and closes without cutting them off. */

@@ -6,6 +6,7 @@
 #ifndef AGENT_FRONT_CONN_STATE_H
 #define AGENT_FRONT_CONN_STATE_H
 
+#include "agent/front/share.h"
 #include "agent/mesh/mesh.h"
 #include "common/base/err.h"
 #include "common/base/names.h"
@@ -56,6 +57,7 @@ struct conn_set {
     LIST_HEAD(, conn) all;
     TAILQ_HEAD(, conn) due;
     uint32_t count;
+    struct share_set shares; /* of incoming streams: conns and targets */
     struct conn_stats stats;
 };
 
@@ -87,6 +89,7 @@ struct conn {
     TAILQ_ENTRY(conn) in_due;
     struct conn_set *set;
     struct mesh_stream *stream;
+    struct share *share; /* the place of an incoming one */
     const struct conn_speech *speech;
     const struct conn_owner *owner;
     void *owner_arg;

@@ -69,14 +69,33 @@ connections(const struct front *front)
     return front->conns.count + proxy_count(&front->proxy) + front->targets.count;
 }
 
-/* Once each time that the limit is reached. */
+/*
+ * Three kinds of users share the places, and none can have them all: peers at most three quarters
+ * (share.h: and none of them all of these), the proxy's clients at most seven eighths, both of
+ * them together all but the last thirty-second, which is for `cbx-agent dial`.
+ */
+static uint32_t
+part(const struct front *front, uint32_t divisor)
+{
+    return front->connections_max - front->connections_max / divisor;
+}
+
+static bool
+clients_are_at(const struct front *front, uint32_t beyond)
+{
+    uint32_t all = connections(front), outgoing = all - front->conns.shares.total;
+    return all >= part(front, 32) + beyond || outgoing >= part(front, 8) + beyond;
+}
+
+/* Said once each time that the limit is reached. */
 static bool
 is_at_limit(struct front *front)
 {
-    bool reached = connections(front) >= front->connections_max;
+    bool reached = clients_are_at(front, 0);
     if (reached && !front->limit_said)
-        cbx_log_warn("proxy %s: all %u connections are in use; new clients are refused",
-                     front->address, (unsigned)front->connections_max);
+        cbx_log_warn("proxy %s: all connections that clients may have are in use (%u in all); new "
+                     "clients are refused",
+                     front->address, (unsigned)connections(front));
     front->limit_said = reached;
     return reached;
 }
@@ -95,8 +114,7 @@ take_client(void *arg, int fd, const struct sockaddr *from)
 static bool
 is_full(void *arg)
 {
-    const struct front *front = arg;
-    return connections(front) >= (uint64_t)front->connections_max + REFUSED_MAX;
+    return clients_are_at(arg, REFUSED_MAX);
 }
 
 static void
@@ -235,6 +253,7 @@ front_new(struct ev_loop *loop, const struct front_config *config, struct cbx_er
     LIST_INIT(&front->dials);
     cbx_acceptor_start(&front->acceptor, loop, -1, &acceptor_ops, front);
     conn_set_init(&front->conns, loop);
+    front->conns.shares.max = part(front, 4);
     front->conns.keepalive_ms =
         config->tcp_keepalive_ms ? config->tcp_keepalive_ms : KEEPALIVE_DEFAULT_MS;
     proxy_init(&front->proxy, &front->conns,
@@ -284,10 +303,13 @@ front_incoming(struct front *front, struct mesh_stream *stream, const char *from
     /* While the agent says goodbye it has no front any more; the link's end answers for it. */
     if (!front)
         return;
-    if (connections(front) >= front->connections_max)
+    struct share *share = NULL;
+    if (connections(front) < part(front, 32))
+        share = share_take(&front->conns.shares, from);
+    if (!share)
         target_refuse(&front->targets, stream, CBX_REASON_OVERLOADED);
     else
-        target_connect(&front->targets, stream, from, item);
+        target_connect(&front->targets, stream, from, item, share);
 }
 
 static void

@@ -32,6 +32,7 @@ struct target {
     LIST_ENTRY(target) in_set;
     struct target_set *set;
     struct mesh_stream *stream;
+    struct share *share; /* NULL once the conn has it */
     int fd;
     struct ev_io connecting;
     struct ev_timer deadline;
@@ -79,6 +80,7 @@ target_free(struct target *target)
     if (target->fd >= 0)
         close(target->fd);
     LIST_REMOVE(target, in_set);
+    share_drop(&set->conns->shares, target->share);
     set->count--;
     free(target);
 }
@@ -123,9 +125,11 @@ succeed(struct target *target)
                   (unsigned)target->item.port, target->item.target,
                   (unsigned)target->item.target_port);
     set->stats.accepted++;
+    struct share *share = target->share;
     target->fd = -1;
+    target->share = NULL;
     target_free(target);
-    conn_accept(conn, stream);
+    conn_accept(conn, stream, share);
 }
 
 /* The item's address; 0 when it is not a literal one. */
@@ -225,7 +229,7 @@ on_deadline(struct ev_loop *loop, struct ev_timer *timer, int events)
 
 void
 target_connect(struct target_set *set, struct mesh_stream *stream, const char *from,
-               const struct cbx_expose_item *item)
+               const struct cbx_expose_item *item, struct share *share)
 {
     int fd = open_socket(item);
     struct target *target = fd < 0 ? NULL : calloc(1, sizeof *target);
@@ -235,12 +239,14 @@ target_connect(struct target_set *set, struct mesh_stream *stream, const char *f
             close(fd);
         cbx_log_debug("%s dials port %u: %s port %u: %s", from, (unsigned)item->port, item->target,
                       (unsigned)item->target_port, strerror(error));
+        share_drop(&set->conns->shares, share);
         target_refuse(set, stream, target_reason(error));
         return;
     }
     set->stats.incoming++;
     target->set = set;
     target->stream = stream;
+    target->share = share;
     target->fd = fd;
     target->item = *item;
     (void)snprintf(target->from, sizeof target->from, "%s", from);

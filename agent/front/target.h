@@ -31,9 +31,10 @@ void target_set_abandon(struct target_set *set, enum cbx_reason reason);
 /* The same, and releases the set. */
 void target_set_clear(struct target_set *set);
 
-/* Inside mesh_ops.incoming: neither calls into the mesh, the answer comes later. */
+/* Inside mesh_ops.incoming: neither calls into the mesh, the answer comes later. share: the place
+ * of the stream, given back at its end. */
 void target_connect(struct target_set *set, struct mesh_stream *stream, const char *from,
-                    const struct cbx_expose_item *item);
+                    const struct cbx_expose_item *item, struct share *share);
 void target_refuse(struct target_set *set, struct mesh_stream *stream, enum cbx_reason reason);
 
 /* What the errno of a connect means to the dialer. */

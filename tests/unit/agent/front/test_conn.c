@@ -627,7 +627,7 @@ accepted_stream_flows_and_ends(void **state)
     f->conn = conn_new(&f->set, fds[0], NULL, NULL, 0);
     assert_non_null(f->conn);
     f->stream = fake_stream();
-    conn_accept(f->conn, f->stream);
+    conn_accept(f->conn, f->stream, NULL);
     program_sends(f, "220 ready");
     turn(f->loop);
     far_hears(f, "220 ready");
@@ -756,7 +756,7 @@ sixty_four_mib_pass_byte_exact(void **state)
     struct mesh_stream *other = fake_stream();
     struct conn *taker = conn_new(&f->set, far[0], NULL, NULL, 0);
     assert_non_null(taker);
-    conn_accept(taker, other);
+    conn_accept(taker, other, NULL);
     static struct pipe there, back;
     there = (struct pipe){f->stream, other, near[1], far[1], .total = 64 << 20};
     back = (struct pipe){other, f->stream, far[1], near[1], .total = 9 << 20};

@@ -557,6 +557,29 @@ incoming_streams_above_the_limit_are_refused_later(void **state)
     close(listener);
 }
 
+/* A peer that holds what it can get leaves places to others, and to this box's own programs. */
+static void
+one_peer_does_not_get_all_places(void **state)
+{
+    struct fixture *f = *state;
+    struct cbx_expose_item item;
+    int listener = program_new(&item);
+    enum { PLACES = 256, OF_ONE = PLACES * 3 / 4 / 2 };
+    begin(f, &(struct front_config){.proxy = "127.0.0.1:0", .connections_max = PLACES});
+    for (int i = 0; i < 2 * PLACES; i++)
+        (void)incoming(f, &item);
+    turn(f->loop);
+    int taken = 0;
+    for (int i = 0; i < 2 * PLACES; i++)
+        taken += !fake_streams[i].was_refused;
+    assert_int_equal(taken, OF_ONE);
+    int client = client_new(f);
+    turn(f->loop);
+    client_hears_nothing(client);
+    close(client);
+    close(listener);
+}
+
 static void
 incoming_without_descriptors_is_overloaded(void **state)
 {
@@ -660,6 +683,7 @@ main(void)
         front_test(incoming_stream_to_a_closed_port_is_refused),
         front_test(incoming_stream_that_nobody_answers_times_out),
         front_test(incoming_streams_above_the_limit_are_refused_later),
+        front_test(one_peer_does_not_get_all_places),
         front_test(incoming_without_descriptors_is_overloaded),
         cmocka_unit_test(connect_errors_have_their_reasons),
         front_test(another_mesh_ends_what_the_first_carried),
