@@ -207,10 +207,14 @@ framing_of(const struct http_message *message)
     return request ? HTTP_NO_BODY : HTTP_TO_END;
 }
 
-/* "Transfer-Encoding: chunked", once, or none. */
+/* "Transfer-Encoding: chunked", once, or none. The parser takes any name that begins like this one
+ * for it, but in a request that may change the protocol. */
 static bool
 coding_is_known(const struct http_message *message)
 {
+    const struct http_parser *parser = &message->parser;
+    if (parser->uses_transfer_encoding && !(parser->flags & F_CHUNKED))
+        return false;
     size_t count;
     const struct http_text *coding = http_message_field(message, "Transfer-Encoding", &count);
     return count == 0 || (count == 1 && http_text_is(coding, "chunked"));

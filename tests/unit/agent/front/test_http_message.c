@@ -148,6 +148,8 @@ what_two_programs_could_read_in_two_ways_is_bad(void **state)
         {"PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501},
+        {"GET / HTTP/1.1\r\nTransfer-Encodings: x\r\nConnection: upgrade\r\nUpgrade: y\r\n\r\n",
+         501},
         {"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 501},
         {"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
         {"PUT / HTTP/1.1\r\nContent-Length : 3\r\n\r\n", 400},
