@@ -51,6 +51,8 @@ cbx_log_file_look(const char *path, const char *folder, struct cbx_error *error)
     if (stat(path, &status) == 0) {
         if (S_ISDIR(status.st_mode))
             return cannot_open(path, EISDIR, error);
+        if (S_ISFIFO(status.st_mode) || S_ISSOCK(status.st_mode))
+            return cannot_open(path, ENXIO, error);
         return access(path, W_OK) == 0 ? CBX_OK : cannot_open(path, errno, error);
     }
     if (errno != ENOENT || parent_of(path, parent) < 0)

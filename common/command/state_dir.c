@@ -52,7 +52,7 @@ static int
 check_folder(const char *state_dir, const struct stat *status, struct cbx_error *error)
 {
     if (!S_ISDIR(status->st_mode))
-        return cbx_fail(error, CBX_ERR_IO, "%s is not a folder: choose another with --state",
+        return cbx_fail(error, CBX_ERR_USAGE, "%s is not a folder: choose another with --state",
                         state_dir);
     char owner[CBX_OWNER_TEXT_MAX];
     cbx_owner_text(status->st_uid, owner);

@@ -10,10 +10,19 @@
 
 enum { LOOK_AT_ONCE = 256 };
 
+static bool output_closed;
+
+bool
+cbx_descriptors_output_closed(void)
+{
+    return output_closed;
+}
+
 void
 cbx_descriptors_fill_standard(void)
 {
     int fd;
+    output_closed = fcntl(STDOUT_FILENO, F_GETFD) < 0;
     do
         fd = open("/dev/null", O_RDWR);
     while (fd >= 0 && fd <= STDERR_FILENO);

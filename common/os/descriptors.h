@@ -23,6 +23,8 @@ enum cbx_descriptors_use {
 
 /* First in main: descriptors 0 to 2 must be something, or a socket would take their place. */
 void cbx_descriptors_fill_standard(void);
+/* Whether standard output was closed then: what is written there since is lost. */
+bool cbx_descriptors_output_closed(void);
 
 /* Raises the soft limit (often 1,024) to the hard one. */
 void cbx_descriptors_raise(void);

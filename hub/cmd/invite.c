@@ -10,6 +10,7 @@
 #include "common/base/clock.h"
 #include "common/base/names.h"
 #include "common/disk/file.h"
+#include "common/os/descriptors.h"
 #include "common/trust/expose.h"
 #include "common/trust/token.h"
 #include "common/trust/trust.h"
@@ -17,6 +18,7 @@
 #include "hub/cmd/lookup.h"
 #include "hub/cmd/pond.h"
 #include <errno.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -277,7 +279,10 @@ hand_out(const struct invite *invite, char text[CBX_TOKEN_TEXT_MAX])
     const char *path = cbx_arg(invite->args, "out");
     struct cbx_error error;
 
+    if (!path && cbx_descriptors_output_closed())
+        return cmd_fail(invite->command, "standard output is closed");
     if (!path) {
+        (void)signal(SIGPIPE, SIG_IGN); /* else nobody withdraws it */
         (void)printf("%s\n", text);
         return cmd_end(invite->command);
     }

@@ -74,8 +74,8 @@ settle_names(struct run *run, struct cbx_error *error)
                                sizeof run->state_dir, error);
     if (result == 0)
         result = sshd_files_of(run->state_dir, &run->files, error);
-    if (result == 0)
-        result = sshd_find(run->config.sshd, run->sshd, error);
+    if (result == 0 && sshd_find(run->config.sshd, run->sshd, error) != 0)
+        result = run->config.sshd ? CBX_ERR_USAGE : CBX_ERR_STATE; /* that one was named */
     (void)snprintf(run->registry_path, sizeof run->registry_path, "%s/registry", run->state_dir);
     (void)snprintf(run->key_path, sizeof run->key_path, "%s/key", run->state_dir);
     return result;
@@ -111,8 +111,14 @@ look_ahead(void *arg, struct cbx_error *error)
     if (result == 0)
         result = preflight_check(&run->account, error);
     if (result == 0)
-        result = preflight_sshd(run->sshd, error);
-    return result != 0 ? result : check_key(run, error);
+        result = preflight_shell_runs(&run->account, error);
+    if (result != 0)
+        return result;
+    result = preflight_sshd(run->sshd, error);
+    /* One that was named is the command line's fault. */
+    if (result != 0)
+        return run->config.sshd ? CBX_ERR_USAGE : result;
+    return check_key(run, error);
 }
 
 /* ---- what is made ---- */

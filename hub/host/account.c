@@ -62,6 +62,8 @@ lookup(const char *name, struct account *out, struct cbx_error *error)
 {
     const struct passwd *entry = getpwnam(name);
 
+    if (name[0] == '\0')
+        return cbx_fail(error, CBX_ERR_USAGE, "--user: the name is empty; name an account");
     if (!entry)
         return cbx_fail(error, CBX_ERR_USAGE,
                         "--user %s: no such account (useradd --system --shell /bin/sh %s)", name,

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SHELL_SLOW_MS = 100, SHELL_GIVE_UP_MS = 3000, SSHD_GIVE_UP_MS = 5000, DAY_S = 86400 };
@@ -203,26 +204,39 @@ run_shell(const struct account *account, struct proc_result *said, struct cbx_er
     return proc_run(argv, environment, SHELL_GIVE_UP_MS, said, error);
 }
 
+int
+preflight_shell_runs(const struct account *account, struct cbx_error *error)
+{
+    struct proc_result said;
+    struct cbx_error cause;
+
+    if (run_shell(account, &said, &cause) != 0)
+        return cbx_fail(error, CBX_ERR_STATE,
+                        "the login shell of %s does not run its command (%s): agents cannot log "
+                        "in; chsh -s /bin/sh %s",
+                        account->name, cause.text, account->name);
+    if (said.status == 0)
+        return 0;
+    bool exited = WIFEXITED(said.status);
+    return cbx_fail(error, CBX_ERR_STATE,
+                    "the login shell of %s, %s, fails at `exec true` (%s %d): agents cannot log "
+                    "in; chsh -s /bin/sh %s",
+                    account->name, account->shell, exited ? "exit status" : "signal",
+                    exited ? WEXITSTATUS(said.status) : WTERMSIG(said.status), account->name);
+}
+
 void
 preflight_shell(const struct account *account)
 {
     struct proc_result said;
     struct cbx_error error;
 
-    if (run_shell(account, &said, &error) != 0) {
-        cbx_log_warn("the login shell of %s does not run its command (%s): agents cannot log "
-                     "in; chsh -s /bin/sh %s",
-                     account->name, error.text, account->name);
-        return;
-    }
+    if (run_shell(account, &said, &error) != 0)
+        return; /* it did a moment ago */
     if (said.length > 0)
         cbx_log_warn("the login shell of %s prints \"%.80s\" before its command: agents skip some "
                      "of that, but clean up its start files or chsh -s /bin/sh %s",
                      account->name, proc_first_line(&said), account->name);
-    if (said.status != 0)
-        cbx_log_warn("the login shell of %s fails at `exec true` (status %d): agents cannot log "
-                     "in; chsh -s /bin/sh %s",
-                     account->name, said.status, account->name);
     if (said.run_us > SHELL_SLOW_MS * 1000)
         cbx_log_warn("the login shell of %s takes %lld ms to start, at every login: "
                      "chsh -s /bin/sh %s",

@@ -18,7 +18,9 @@ int preflight_sshd(const char *sshd, struct cbx_error *error);
 /* Makes /run/sshd when root lacks it. */
 int preflight_make(const struct account *account, struct cbx_error *error);
 
-/* Runs the login shell as sshd will for every login and warns when it prints or is slow. */
+/* Whether the login shell runs a command, as sshd will have it do for every login. Runs it. */
+int preflight_shell_runs(const struct account *account, struct cbx_error *error);
+/* Runs it, and warns when it prints or is slow. */
 void preflight_shell(const struct account *account);
 
 #endif

@@ -563,6 +563,15 @@ def test_invite_that_cannot_be_printed_is_withdrawn(world, hub):
     assert hub.json("invites")["invites"] == []
 
 
+@pytest.mark.parametrize("script", ["{ sleep 0.5; INVITE; } | true", "INVITE >&-"])
+def test_invite_whose_token_nobody_reads_is_withdrawn(world, hub, script):
+    """A pipe whose reader is gone, as where `| ssh box …` failed; and an output that was closed."""
+    invite = f"{HUB} --state {hub.state} invite --pond demo --slug web"
+    done = world.run(["sh", "-c", script.replace("INVITE", invite)], check=False)
+    assert "withdrawn" in done.stderr
+    assert hub.json("invites")["invites"] == []
+
+
 def test_inviting_a_joined_slug_needs_replace_and_says_whom(world, hub):
     Agent(world, "web", hub).up()
     words = ["invite", "--pond", "demo", "--slug", "web"]

@@ -70,6 +70,13 @@ try_shell(const char *script)
     said[length > 0 ? length : 0] = '\0';
 }
 
+static int
+shell_runs(const char *script, struct cbx_error *error)
+{
+    struct account account = account_with(script);
+    return preflight_shell_runs(&account, error);
+}
+
 static void
 assert_said(const char *words)
 {
@@ -105,13 +112,18 @@ a_shell_that_takes_over_100_ms_is_told(void **state)
 }
 
 static void
-a_shell_that_fails_or_hangs_is_told(void **state)
+a_shell_that_fails_or_hangs_is_refused(void **state)
 {
     (void)state;
-    try_shell("exit 3");
-    assert_said("agents cannot log in");
-    try_shell("exec sleep 30");
-    assert_said("does not run its command");
+    struct cbx_error error;
+    assert_int_equal(shell_runs("exit 3", &error), CBX_ERR_STATE);
+    assert_non_null(strstr(error.text, "agents cannot log in"));
+    assert_non_null(strstr(error.text, "exit status 3"));
+    assert_int_equal(shell_runs("kill -9 $$", &error), CBX_ERR_STATE);
+    assert_non_null(strstr(error.text, "signal 9"));
+    assert_int_equal(shell_runs("exec sleep 30", &error), CBX_ERR_STATE);
+    assert_non_null(strstr(error.text, "does not run its command"));
+    assert_int_equal(shell_runs("exec /bin/sh \"$@\"", &error), 0);
 }
 
 static void
@@ -151,7 +163,7 @@ main(void)
         cmocka_unit_test(a_quiet_shell_is_not_mentioned),
         cmocka_unit_test(a_shell_that_prints_is_told_with_what_it_prints),
         cmocka_unit_test(a_shell_that_takes_over_100_ms_is_told),
-        cmocka_unit_test(a_shell_that_fails_or_hangs_is_told),
+        cmocka_unit_test(a_shell_that_fails_or_hangs_is_refused),
         cmocka_unit_test(the_shell_sees_what_makes_it_skip_its_start_files),
         cmocka_unit_test(shells_that_let_nobody_in_are_refused),
     };
