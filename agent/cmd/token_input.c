@@ -53,7 +53,7 @@ read_file(const char *path, struct cbx_token *out, struct cbx_error *error)
     if (result == CBX_ERR_LIMIT)
         return cbx_fail(error, result, "%s is too long to be a token", path);
     if (result != CBX_OK)
-        return result;
+        return result == CBX_ERR_NOMEM ? result : CBX_ERR_USAGE; /* it was named */
     result = cbx_token_parse((const char *)bytes, length, out, error);
     sodium_memzero(bytes, length);
     free(bytes);

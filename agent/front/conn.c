@@ -78,6 +78,8 @@ find_remedy(const struct conn *conn, char out[CONN_REMEDY_MAX])
 {
     if (conn->set->mesh && conn->slug[0] != '\0')
         mesh_remedy(conn->set->mesh, conn->slug, conn->reason, out, CONN_REMEDY_MAX);
+    else if (conn->owner && conn->reason == CBX_REASON_UNKNOWN_NAME)
+        (void)snprintf(out, CONN_REMEDY_MAX, "%s", conn->what); /* why it can be no name here */
     else
         (void)snprintf(out, CONN_REMEDY_MAX, "%s", cbx_reason_remedy(conn->reason));
 }

@@ -381,7 +381,8 @@ look_at_out(const struct invite *invite)
     if (!cause)
         return CBX_EXIT_OK;
     (void)snprintf(text, sizeof text, "--out %s: %s", path, cause);
-    return cmd_fail(invite->command, text);
+    (void)cmd_fail(invite->command, text);
+    return CBX_EXIT_USAGE;
 }
 
 static int

@@ -552,7 +552,7 @@ def test_invite_out_writes_a_file_that_only_its_owner_reads(world, hub):
     assert done.stdout == "" and path.stat().st_mode & 0o777 == 0o600
     Agent(world, "web", hub).up(token=path.read_text().strip())
     done = hub.run("invite", "--slug", "more", "--out", path, check=False)
-    assert done.returncode == 1 and "is there already" in done.stderr
+    assert done.returncode == 2 and "is there already" in done.stderr
     assert hub.json("invites")["invites"] == []
 
 
