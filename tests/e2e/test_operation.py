@@ -100,7 +100,7 @@ def test_invite_that_has_no_place_for_its_token_replaces_nothing(hub):
     for path, said in (("there", "is there already"), ("none/token", "No such file"), ("", "empty"), (".", "there")):
         for pond in ("demo", "other"):
             done = hub.run("invite", "--pond", pond, "--slug", "web", "--replace", "--out", path, check=False)
-            assert done.returncode == 1
+            assert done.returncode == 2
             assert f"--out {path}: " in done.stderr and said in done.stderr
             assert len(done.stderr.splitlines()) == 1
     assert hub.run("invites").stdout == before
